@@ -1,0 +1,68 @@
+# The two commands a new user needs are `make run` and `make test`; both set up everything they use.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PORT ?= 8080
+DATA ?= data
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run test test-fast soak bench check format lock tools clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# --- environment -------------------------------------------------------------------------------
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Thermocline needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed: install the venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
+
+.venv/.runtime: $(BIN)/python requirements.lock pyproject.toml
+	@echo "Installing Thermocline into .venv ..." >&2
+	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+.venv/.development: .venv/.runtime requirements-dev.lock
+	@echo "Installing the development tools into .venv ..." >&2
+	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+tools: ## Debian packages that `make test` and `make bench` need (nginx, aria2, chromium, ...)
+	@bash tests/install-tools
+
+# --- use ---------------------------------------------------------------------------------------
+run: .venv/.runtime ## start the service: PORT=8080 DATA=data make run
+	@exec $(BIN)/thermocline serve --port $(PORT) --data $(DATA)
+
+# --- verify ------------------------------------------------------------------------------------
+check: .venv/.development ## lint, types, architecture, docs
+	@$(BIN)/ruff format --check --quiet . || { echo "run 'make format'" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+
+format: .venv/.development ## rewrite the sources in the project's format
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+test-fast: .venv/.development ## everything that needs no server process (at most 90 s)
+	@$(BIN)/pytest -m "not server" -n 2
+
+test: .venv/.development tools ## everything, on real servers and real clients (at most 25 min)
+	@$(BIN)/pytest -n 2 --durations 15
+
+soak: .venv/.development tools ## the same tests at full counts (hours)
+	@THERMOCLINE_SOAK=1 $(BIN)/pytest --durations 15 --timeout 0
+
+bench: .venv/.development tools ## ratios against peers, text and JSON (bench/results)
+	@$(BIN)/python -m bench
+
+lock: ## resolve the dependencies again (needs uv)
+	uv pip compile --quiet --upgrade --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	uv pip compile --quiet --upgrade --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove the environment and caches, never data
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Thermocline: tiered storage, cache and delivery for content platforms."""

@@ -1,0 +1,1 @@
+"""The catalog in SQL, through SQLAlchemy Core: SQLite embedded, PostgreSQL for fleets."""

@@ -1,0 +1,1 @@
+"""Object stores: memory, a folder."""

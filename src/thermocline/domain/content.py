@@ -1,0 +1,246 @@
+"""What is known about a content: its record, and the rules for what users may attach to it."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from thermocline.domain.content_id import ContentId
+from thermocline.domain.errors import InvalidMetadataError
+from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import Bytes, Timestamp
+
+MAX_METADATA_BYTES = Bytes(16 * 1024)
+MAX_HEADER_BYTES = Bytes(1024)
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+_CONTENT_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\s*;[\x20-\x7e]*)?")
+_FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
+
+
+class Visibility(StrEnum):
+    """Who may read: anyone, or only callers with the right."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHeaders:
+    """Response headers that were given with the bytes and are replayed with them, exactly."""
+
+    content_type: str = DEFAULT_CONTENT_TYPE
+    cache_control: str | None = None
+    content_disposition: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `InvalidMetadataError` for a value that cannot be sent in a header."""
+        if not _CONTENT_TYPE.fullmatch(self.content_type) or len(self.content_type) > MAX_HEADER_BYTES:
+            raise InvalidMetadataError(f"not a content type: {self.content_type!r}; write type/subtype, like image/png")
+        for name, value in (("Cache-Control", self.cache_control), ("Content-Disposition", self.content_disposition)):
+            if value is not None and (len(value) > MAX_HEADER_BYTES or not _FIELD_VALUE.fullmatch(value)):
+                raise InvalidMetadataError(
+                    f"{name} must be 1 to {MAX_HEADER_BYTES} printable ASCII characters; "
+                    "write other characters as filename*=UTF-8''percent-encoded"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One committed state of a content: the catalog's row. The object that `object_key` names is the live one."""
+
+    content_id: ContentId
+    revision: int
+    """Of the bytes; only grows, also across delete and re-create."""
+    version: int
+    """Raised by every committed change; what caches compare."""
+    placement: str
+    object_key: str
+    digest: bytes
+    """SHA-256 of the content."""
+    chunk_digests: bytes | None
+    """See `domain.digests`; None where it was not loaded (pages of records)."""
+    size: Bytes
+    headers: StoredHeaders
+    metadata: Mapping[str, Any]
+    tier: StorageTier
+    tier_since: Timestamp
+    visibility: Visibility
+    created_at: Timestamp
+    """When this content first came into being (since the last delete)."""
+    modified_at: Timestamp
+    """When these bytes were committed."""
+    expires_at: Timestamp | None
+    held: bool
+
+    @property
+    def etag(self) -> str:
+        """The strong entity tag of these bytes, quotes included; another revision never has it, even of equal bytes."""
+        return etag_of(self.revision)
+
+    def is_alive(self, now: Timestamp) -> bool:
+        """Whether the content has not expired at `now`."""
+        return self.expires_at is None or now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a change was committed: `revision` and `version` are what a later read will show or exceed."""
+
+    content_id: ContentId
+    revision: int
+    version: int
+    object_key: str
+    etag: str
+    size: Bytes
+    tier: StorageTier
+    created: bool
+    """Whether no content had this id just before."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the receipt as JSON-ready values."""
+        return {
+            "content_id": self.content_id,
+            "revision": self.revision,
+            "version": self.version,
+            "object_key": self.object_key,
+            "etag": self.etag,
+            "size": self.size,
+            "tier": self.tier.value,
+            "created": self.created,
+        }
+
+
+def etag_of(revision: int) -> str:
+    """Return the entity tag of a revision: revision-based, so that two writers of equal bytes differ."""
+    return f'"{revision:x}"'
+
+
+def revision_of(etag: str) -> int | None:
+    """Return the revision that an entity tag of ours names, or None if it is not a strong tag of ours."""
+    if len(etag) > 2 and etag[0] == etag[-1] == '"':  # noqa: PLR2004 - two quotes
+        try:
+            revision = int(etag[1:-1], 16)
+        except ValueError:
+            return None
+        if etag_of(revision) == etag:
+            return revision
+    return None
+
+
+def freeze_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return a read-only copy. Raises `InvalidMetadataError` unless it is JSON of at most 16 KiB with text keys."""
+    if not metadata:
+        return _NO_METADATA
+    try:
+        text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except (TypeError, ValueError) as exc:
+        raise InvalidMetadataError(f"metadata must be JSON: {exc}") from exc
+    if any(not isinstance(key, str) for key in metadata):
+        raise InvalidMetadataError("metadata keys must be text")
+    if size > MAX_METADATA_BYTES:
+        raise InvalidMetadataError(f"metadata must have at most {MAX_METADATA_BYTES} bytes as JSON, not {size}")
+    return MappingProxyType(json.loads(text))
+
+
+_NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What must hold of the current state for a change to be made. The empty condition always holds.
+
+    `None` asks nothing; an empty set of revisions never matches (every tag given was foreign).
+    """
+
+    if_revision: frozenset[int] | None = None
+    """If-Match: the current revision is one of these."""
+    if_exists: bool = False
+    """If-Match: *"""
+    if_absent: bool = False
+    """If-None-Match: *"""
+    unless_revision: frozenset[int] | None = None
+    """If-None-Match: the current revision is none of these."""
+
+    def holds_for(self, revision: int | None) -> bool:
+        """Whether the condition holds when the current revision is `revision` (None: there is no content)."""
+        if revision is None:
+            return self.if_revision is None and not self.if_exists
+        if self.if_absent or (self.if_revision is not None and revision not in self.if_revision):
+            return False
+        return self.unless_revision is None or revision not in self.unless_revision
+
+
+ALWAYS = Condition()
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A change of a record without new bytes; a field that is None is left as it is."""
+
+    metadata: Mapping[str, Any] | None = None
+    """A JSON merge patch (RFC 7396): null removes a key."""
+    visibility: Visibility | None = None
+    expires_at: Timestamp | None = None
+    never_expires: bool = False
+    """Clears `expires_at`."""
+    held: bool | None = None
+
+
+def merge_metadata(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `current` with the JSON merge patch applied. Raises `InvalidMetadataError` as `freeze_metadata` does."""
+    return freeze_metadata(_merge(current, patch))
+
+
+def _merge(current: Any, patch: Any) -> Any:
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(current) if isinstance(current, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge(merged.get(key), value)
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAttributes:
+    """What every object carries, so that a catalog can be rebuilt from the stores alone."""
+
+    content_id: ContentId
+    token: str
+    content_type: str
+    created_at: Timestamp
+    tier: StorageTier
+    previous_tier: StorageTier | None = None
+    transitioned_at: Timestamp | None = None
+    sha256: bytes | None = field(default=None)
+    """Where it was known before the upload."""
+
+    def as_headers(self) -> dict[str, str]:
+        """Return the attributes as object metadata: short ASCII values, the content id percent-encoded."""
+        values = {
+            "content-id": _quote(self.content_id),
+            "token": self.token,
+            "type": self.content_type,
+            "created-at": str(self.created_at),
+            "tier": self.tier.value,
+        }
+        if self.previous_tier is not None:
+            values["previous-tier"] = self.previous_tier.value
+        if self.transitioned_at is not None:
+            values["transitioned-at"] = str(self.transitioned_at)
+        if self.sha256 is not None:
+            values["sha256"] = self.sha256.hex()
+        return values
+
+
+def _quote(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe="/")

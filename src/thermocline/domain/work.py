@@ -1,0 +1,97 @@
+"""Rows of work that outlive the process: intents, the outbox, quarantine. `design/protocols.md` is their law."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from thermocline.domain.content_id import ContentId
+from thermocline.domain.units import Seconds, Timestamp
+
+
+class OutboxKind(StrEnum):
+    """What an outbox row asks for."""
+
+    DELETE_OBJECT = "delete_object"
+    """`subject` is an object key that no record names any more."""
+    INVALIDATE = "invalidate"
+    """`subject` is a content id: evict, announce, purge; and all three a second time."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One claimed row of work; completing it requires `lease_token`."""
+
+    row_id: int
+    kind: OutboxKind
+    subject: str
+    placement: str | None
+    """Where the object of a `DELETE_OBJECT` lies."""
+    version: int | None
+    """The version that an `INVALIDATE` announces."""
+    hard: bool
+    """Whether an `INVALIDATE` must purge the edge hard (delete, privatisation, expiry)."""
+    second_pass: bool
+    """Whether an `INVALIDATE` runs for the second time."""
+    attempts: int
+    """How often it was claimed, this time included."""
+    lease_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxState:
+    """How much work of one kind waits."""
+
+    kind: OutboxKind
+    waiting: int
+    dead: int
+    """Rows that failed too often; kept and shown until somebody looks."""
+    oldest_at: Timestamp | None
+    """When the oldest waiting row became due, or will."""
+
+
+@dataclass(frozen=True, slots=True)
+class CondemnedIntent:
+    """An expired intent, condemned: its commit can no longer succeed, its object may be deleted."""
+
+    object_key: str
+    placement: str
+    lease_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """An object that nothing names, waiting to be deleted after one more look."""
+
+    object_key: str
+    placement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One committed change, as other processes of the same catalog hear of it."""
+
+    sequence: int
+    content_id: ContentId | None
+    """None: something other than a content changed (tokens); re-read it."""
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """What a listener learns from one look at the change feed."""
+
+    position: int
+    """Where to go on."""
+    changes: tuple[Changed, ...]
+    """Commits of other processes, oldest first."""
+    gap: bool
+    """Whether changes were dropped before this listener saw them: it must forget all that it cached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """How long what is no longer needed stays, so that readers, uploads and recovery are never surprised."""
+
+    objects: Seconds
+    """From the commit that replaced an object to its deletion: at least the longest stream or presigned URL."""
+    tombstones: Seconds
+    """From a delete to the end of its catalog tombstone: beyond the longest fill and edge lifetime."""

@@ -1,0 +1,1 @@
+"""How people and programs reach a store: HTTP and the command line."""

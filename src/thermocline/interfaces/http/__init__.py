@@ -1,0 +1,1 @@
+"""HTTP: content routes close to the wire, control routes on FastAPI."""

@@ -1,0 +1,32 @@
+"""The catalog as a whole: one database behind several small ports."""
+
+from abc import abstractmethod
+from typing import Protocol
+
+from thermocline.ports.change_feed import ChangeFeed
+from thermocline.ports.elections import Elections
+from thermocline.ports.intents import Intents
+from thermocline.ports.outbox import Outbox
+from thermocline.ports.records import Records
+from thermocline.ports.sweeps import Sweeps
+from thermocline.ports.tokens import Tokens
+
+
+class Catalog(Protocol):
+    """One database. Its parts share transactions where their documentation says so."""
+
+    records: Records
+    intents: Intents
+    outbox: Outbox
+    sweeps: Sweeps
+    tokens: Tokens
+    changes: ChangeFeed
+    elections: Elections
+
+    @abstractmethod
+    async def installation(self) -> str:
+        """Return the installation id, chosen when the catalog was made."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Return if the catalog answers; raises `UnavailableError` otherwise."""

@@ -1,0 +1,39 @@
+"""Intents: a row that names an object before it exists, so that a crash cannot orphan it."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+from thermocline.domain.units import Seconds
+from thermocline.domain.work import CondemnedIntent
+
+
+class Intents(Protocol):
+    """Intents, leased on the database's clock. The write's commit deletes its own live intent (`Records`)."""
+
+    @abstractmethod
+    async def declare(self, object_key: str, placement: str, *, lease: Seconds) -> None:
+        """Durably name an object that is about to be uploaded."""
+
+    @abstractmethod
+    async def renew(self, object_keys: Sequence[str], *, lease: Seconds) -> Sequence[str]:
+        """Extend live intents from now on; return those that are still live."""
+
+    @abstractmethod
+    async def withdraw(self, object_key: str, *, lease: Seconds) -> CondemnedIntent | None:
+        """Condemn a live intent of one's own and claim it, to clean up at once; None if it is gone or condemned."""
+
+    @abstractmethod
+    async def condemn_expired(self, *, lease: Seconds, limit: int) -> Sequence[CondemnedIntent]:
+        """Claim expired or condemned intents, marking them condemned first: a commit that needs one then aborts."""
+
+    @abstractmethod
+    async def settle(self, intent: CondemnedIntent, *, again_in: Seconds | None) -> None:
+        """Give back a claimed intent: drop the row (`again_in` None), or make it claimable again in that time.
+
+        Without effect if the claim was lost.
+        """
+
+    @abstractmethod
+    async def count(self) -> int:
+        """Return how many intents there are, live and condemned."""

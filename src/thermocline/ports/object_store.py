@@ -1,0 +1,109 @@
+"""Object stores: immutable bytes under keys that are never reused."""
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from thermocline.domain.digests import Buffer
+from thermocline.domain.errors import StorageError
+from thermocline.domain.units import Bytes, Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One line of a listing."""
+
+    key: str
+    size: Bytes
+    modified_at: Timestamp
+    """By the store's own clock."""
+    finished: bool = True
+    """False for an upload that was begun and neither completed nor aborted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHead:
+    """What is known of an object without reading its bytes."""
+
+    size: Bytes
+    modified_at: Timestamp
+    attributes: Mapping[str, str]
+
+
+class Upload(Protocol):
+    """An object on its way in. Nothing is readable under its key before `complete` has returned.
+
+    Not for concurrent use. After any error only `abort` may be called.
+    """
+
+    @abstractmethod
+    async def write(self, part: Buffer) -> None:
+        """Send the next part. Every part but the last has exactly the store's `part_size`."""
+
+    @abstractmethod
+    async def complete(self) -> None:
+        """Make the object durable and readable, all or nothing. Idempotent is not promised."""
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """Leave nothing behind, as far as the store answers; safe to call twice and after `complete` (no effect)."""
+
+
+class ObjectStore(Protocol):
+    """Durable map of key to immutable bytes. What was stored is on stable storage before the call returns.
+
+    Every method raises `UnavailableError` (retryable) if the store does not answer, `OutOfSpaceError` if it
+    cannot take more, `UnsafePathError` if it found something that it did not put there. Keys are `str`
+    without NUL, at most 1024 bytes of UTF-8; keys that differ in case, or are prefixes of one another, are
+    different objects. A call that raised or was cancelled may still take effect later.
+    """
+
+    part_size: Bytes
+    """How large each part of an upload is; also the most that `put` should be given at once."""
+
+    @abstractmethod
+    async def put(self, key: str, data: Buffer, attributes: Mapping[str, str]) -> None:
+        """Store `data` whole under a fresh key, with short ASCII attributes. All or nothing."""
+
+    @abstractmethod
+    async def begin_upload(self, key: str, attributes: Mapping[str, str]) -> Upload:
+        """Begin an object that arrives in parts."""
+
+    @abstractmethod
+    async def fetch(self, key: str, start: int, end: int) -> bytes:
+        """Return exactly the bytes `[start, end)`, unverified.
+
+        Raises `ObjectMissingError`; raises `EOFError` if the object is shorter than `end`.
+        """
+
+    @abstractmethod
+    def stream(self, key: str, start: int, end: int) -> AsyncIterator[Buffer]:
+        """Yield exactly the bytes `[start, end)` in order, unverified, in blocks of the store's choice.
+
+        Raises as `fetch` does, possibly in the middle. Bounded memory. The iterator must be closed (`aclose`)
+        if it is not read to its end.
+        """
+
+    @abstractmethod
+    async def head(self, key: str) -> ObjectHead | None:
+        """Return what is known of a finished object, or None if there is none."""
+
+    @abstractmethod
+    async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
+        """Delete objects and unfinished uploads under `keys` (at most 1000); return those that failed and why.
+
+        Idempotent: a key that holds nothing is a success.
+        """
+
+    @abstractmethod
+    def list_pages(self, prefix: str) -> AsyncIterator[Sequence[ObjectInfo]]:
+        """Yield every object and unfinished upload whose key starts with `prefix`, in pages, in no promised order.
+
+        What exists from before the first page to after the last is listed exactly once. Raises rather than
+        ending early: a listing that ends without an error is whole.
+        """
+
+    @abstractmethod
+    async def claim(self, installation: str) -> str:
+        """Return the installation that owns this store, after making it `installation` if it has no owner. Atomic."""

@@ -1,0 +1,1 @@
+"""What Thermocline does, over ports only. Multi-step services open with their protocol."""

@@ -1,0 +1,1 @@
+"""Contract suites: one per port; adding an adapter costs one fixture."""

@@ -1,0 +1,1 @@
+"""From settings to running services: the only place that sees both services and adapters."""
