@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.errors import InvalidMetadataError
+from thermocline.domain.errors import InvalidInputError, InvalidMetadataError
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes, Timestamp
 
@@ -26,6 +26,14 @@ class Visibility(StrEnum):
 
     PUBLIC = "public"
     PRIVATE = "private"
+
+
+def parse_visibility(text: str) -> Visibility:
+    """Return the visibility that `text` names. Raises `InvalidInputError`."""
+    try:
+        return Visibility(text)
+    except ValueError as exc:
+        raise InvalidInputError(f"there is no visibility {text!r}; write public or private") from exc
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.units import Seconds
 
 
@@ -23,3 +24,11 @@ class TierRules:
     cache_ttl: Seconds
     """Longest life in a cache; 0 means never cached."""
     prefetch: bool
+
+
+def parse_tier(text: str) -> StorageTier:
+    """Return the tier that `text` names. Raises `InvalidInputError`."""
+    try:
+        return StorageTier(text)
+    except ValueError as exc:
+        raise InvalidInputError(f"there is no tier {text!r}; the tiers are {', '.join(StorageTier)}") from exc

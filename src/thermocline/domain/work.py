@@ -55,6 +55,8 @@ class CondemnedIntent:
     object_key: str
     placement: str
     lease_token: str
+    deleted_once: bool
+    """Whether its object was deleted before: what a paused sender let through since then is deleted now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,3 +63,11 @@ class Cache(Protocol):
     @abstractmethod
     async def clear(self) -> None:
         """Forget everything, leases too."""
+
+
+class MemoryLevel(Cache, Protocol):
+    """A cache inside this process: a hit costs no await."""
+
+    @abstractmethod
+    def peek(self, key: str) -> CacheEntry | None:
+        """Return what `get` would, at once."""

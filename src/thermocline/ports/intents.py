@@ -28,10 +28,12 @@ class Intents(Protocol):
         """Claim expired or condemned intents, marking them condemned first: a commit that needs one then aborts."""
 
     @abstractmethod
-    async def settle(self, intent: CondemnedIntent, *, again_in: Seconds | None) -> None:
-        """Give back a claimed intent: drop the row (`again_in` None), or make it claimable again in that time.
+    async def settle(
+        self, intents: Sequence[CondemnedIntent], *, again_in: Seconds | None, deleted_once: bool = False
+    ) -> None:
+        """Give back claimed intents: drop the rows (`again_in` None), or make them claimable again in that time.
 
-        Without effect if the claim was lost.
+        `deleted_once` is remembered on rows that stay. Without effect on those whose claim was lost.
         """
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """Object stores: immutable bytes under keys that are never reused."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,7 +78,7 @@ class ObjectStore(Protocol):
         """
 
     @abstractmethod
-    def stream(self, key: str, start: int, end: int) -> AsyncIterator[Buffer]:
+    def stream(self, key: str, start: int, end: int) -> AsyncGenerator[Buffer]:
         """Yield exactly the bytes `[start, end)` in order, unverified, in blocks of the store's choice.
 
         Raises as `fetch` does, possibly in the middle. Bounded memory. The iterator must be closed (`aclose`)

@@ -19,8 +19,8 @@ class Sweeps(Protocol):
         """
 
     @abstractmethod
-    async def count_unnamed(self, object_keys: Sequence[str]) -> int:
-        """Return how many of the keys `quarantine_unnamed` would take."""
+    async def unnamed(self, object_keys: Sequence[str]) -> Sequence[str]:
+        """Return those of the keys that `quarantine_unnamed` would take."""
 
     @abstractmethod
     async def due(self, *, now: Timestamp, limit: int) -> Sequence[Quarantined]:

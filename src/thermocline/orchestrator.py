@@ -1,0 +1,171 @@
+"""The face of Thermocline: a thin bundle of services, with no logic of its own."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Self
+
+from thermocline.domain.conditions import parse_condition
+from thermocline.domain.content import (
+    DEFAULT_CONTENT_TYPE,
+    Changes,
+    Receipt,
+    Record,
+    StoredHeaders,
+    Visibility,
+    parse_visibility,
+)
+from thermocline.domain.content_id import parse_content_id
+from thermocline.domain.tiers import StorageTier, parse_tier
+from thermocline.domain.units import Bytes, Seconds, Timestamp, later
+from thermocline.services.checking import Finding
+from thermocline.services.listing import Page
+from thermocline.services.reading import OpenContent
+from thermocline.services.transferring import Body, WriteRequest
+from thermocline.wiring.build import open_services
+from thermocline.wiring.services import Services
+from thermocline.wiring.settings import Settings
+
+DEFAULT_TIER = StorageTier.HOT
+
+
+class StorageOrchestrator:
+    """Stores, serves and deletes contents; what was acknowledged is never lost.
+
+    Safe for concurrent use by tasks of one event loop. Every method raises `InvalidContentIdError` for an id that
+    breaks the rules of `domain.content_id`, and `UnavailableError` if a dependency does not answer.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        """The parts, for interfaces and for those who need more than the face."""
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings | None = None, *, work: bool = False) -> AsyncIterator[Self]:
+        """Open a store for the length of the block; `work` also runs the background work (as `serve` does).
+
+        Raises `ConfigurationError` if it cannot start like this; the message says what to change.
+        """
+        async with open_services(settings or Settings.load(), work=work) as services:
+            yield cls(services)
+
+    async def store_content(
+        self,
+        content_id: str,
+        content_data: Body,
+        metadata: Mapping[str, Any] | None = None,
+        initial_tier: StorageTier | str | None = DEFAULT_TIER,
+        *,
+        content_type: str = DEFAULT_CONTENT_TYPE,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        visibility: Visibility | str = Visibility.PRIVATE,
+        expires_in: float | None = None,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        size: int | None = None,
+        sha256: bytes | None = None,
+    ) -> Receipt:
+        """Store the content, all or nothing; the receipt means that it is durable.
+
+        `content_data` is bytes or an asynchronous iterator of bytes of any length. `size` and `sha256` (32 bytes),
+        if given, are verified. `expires_in` is in seconds. `if_match` and `if_none_match` are written as in HTTP
+        (`"*"` or quoted entity tags). `initial_tier=None` asks the ingest rules.
+        Raises `PreconditionFailedError`, `ContentHeldError`, `DigestMismatchError`, `TruncatedBodyError`,
+        `ContentTooLargeError`, `InvalidMetadataError`.
+        """
+        request = WriteRequest(
+            content_id=parse_content_id(content_id),
+            tier=DEFAULT_TIER if initial_tier is None else parse_tier(initial_tier),
+            headers=StoredHeaders(content_type, cache_control, content_disposition),
+            metadata=metadata,
+            visibility=parse_visibility(visibility),
+            expires_at=self._moment_in(expires_in),
+            condition=parse_condition(if_match, if_none_match),
+            expected_size=None if size is None else Bytes(size),
+            expected_sha256=sha256,
+        )
+        return await self.services.writing.store(request, content_data)
+
+    async def retrieve_content(self, content_id: str, user_context: Mapping[str, Any] | None = None) -> bytes:  # noqa: ARG002 - the seed's parameter; prediction will read it
+        """Return the whole content, verified.
+
+        Raises `ContentNotFoundError`, `IntegrityError`, `ContentTooLargeError` (then use `open_content`).
+        """
+        entry = self.services.reading.hit(content_id)
+        if entry is None:
+            entry = await self.services.reading.retrieve(parse_content_id(content_id))
+        return entry.payload
+
+    def open_content(
+        self, content_id: str, *, start: int = 0, end: int | None = None
+    ) -> AbstractAsyncContextManager[OpenContent]:
+        """Open the bytes `[start, end)` for reading in verified pieces; bounded memory whatever the size.
+
+        Bounds work as in slices: half-open, cut to the content, negative ones count from its end.
+        Raises `ContentNotFoundError`, `IntegrityError`, `InvalidRangeError`.
+        """
+        return self.services.reading.open(parse_content_id(content_id), start, end)
+
+    async def stat(self, content_id: str) -> Record:
+        """Return the current record. Raises `ContentNotFoundError`."""
+        return await self.services.reading.stat(parse_content_id(content_id))
+
+    def list_content(self, prefix: str = "", *, tier: StorageTier | str | None = None) -> AsyncIterator[Record]:
+        """Yield the records whose id starts with `prefix`, in order of their UTF-8 bytes."""
+        return self.services.listing.all(prefix=prefix, tier=None if tier is None else parse_tier(tier))
+
+    async def list_page(
+        self, prefix: str = "", *, tier: StorageTier | str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Page:
+        """Return one page of `list_content` and the cursor of the next; the last of a million costs as the first."""
+        return await self.services.listing.page(
+            prefix=prefix, tier=None if tier is None else parse_tier(tier), limit=limit, cursor=cursor
+        )
+
+    async def delete_content(self, content_id: str, *, if_match: str | None = None) -> bool:
+        """Delete the content; whether there was one. Idempotent.
+
+        Raises `ContentHeldError`, `PreconditionFailedError`.
+        """
+        return await self.services.deleting.delete(
+            parse_content_id(content_id), condition=parse_condition(if_match, None)
+        )
+
+    async def erase_content(self, content_id: str) -> bool:
+        """Delete the content and its stored bytes without grace; whether there was one. Raises `ContentHeldError`."""
+        return await self.services.deleting.erase(parse_content_id(content_id))
+
+    async def update_metadata(
+        self,
+        content_id: str,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        visibility: Visibility | str | None = None,
+        expires_in: float | None = None,
+        never_expires: bool = False,
+        held: bool | None = None,
+        if_match: str | None = None,
+    ) -> Record:
+        """Change what is known of the content, not its bytes; return the record as committed.
+
+        `metadata` is a JSON merge patch: None removes a key. What is None otherwise stays as it is.
+        Raises `ContentNotFoundError`, `ContentHeldError`, `PreconditionFailedError`, `InvalidMetadataError`.
+        """
+        changes = Changes(
+            metadata=metadata,
+            visibility=None if visibility is None else parse_visibility(visibility),
+            expires_at=self._moment_in(expires_in),
+            never_expires=never_expires,
+            held=held,
+        )
+        return await self.services.changing.change(
+            parse_content_id(content_id), changes, condition=parse_condition(if_match, None)
+        )
+
+    def check(self, *, read_bytes: bool = True) -> AsyncIterator[Finding]:
+        """Yield what is wrong (`fsck`); with `read_bytes` every object is read and verified. Changes nothing."""
+        return self.services.checking.check(read_bytes=read_bytes)
+
+    def _moment_in(self, delay: float | None) -> Timestamp | None:
+        return None if delay is None else later(self.services.adapters.clock.now(), Seconds(delay))

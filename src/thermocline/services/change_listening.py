@@ -1,0 +1,69 @@
+"""Hearing what other processes of the same catalog commit, so that this process's memory does not grow stale."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from thermocline.domain.errors import StorageError
+from thermocline.domain.units import Seconds
+from thermocline.ports.change_feed import ChangeFeed
+from thermocline.ports.clock import Clock
+from thermocline.services.caching import ContentCache
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = Seconds(0.05)
+BATCH = 1000
+
+
+class ChangeListener:
+    """Tails the change feed: evicts what others changed at most one poll ago, and everything after a gap.
+
+    While the feed cannot be read for longer than `max_silence`, memory is emptied at each attempt: what others
+    commit meanwhile is unknown.
+    """
+
+    def __init__(
+        self,
+        feed: ChangeFeed,
+        cache: ContentCache,
+        clock: Clock,
+        *,
+        on_other_change: Callable[[], Awaitable[None]],
+        max_silence: Seconds,
+    ) -> None:
+        self._feed = feed
+        self._cache = cache
+        self._clock = clock
+        self._on_other_change = on_other_change
+        self._max_silence = max_silence
+        self._position: int | None = None
+        self._heard_at = clock.monotonic()
+
+    async def poll(self) -> None:
+        """Apply what others committed since the last call. Never raises `StorageError`."""
+        try:
+            if self._position is None:
+                self._position = await self._feed.position()
+            page = await self._feed.since(self._position, limit=BATCH)
+        except StorageError as exc:
+            if self._clock.monotonic() - self._heard_at > self._max_silence:
+                log.warning("change_feed_silent", error=str(exc))
+                await self._cache.clear()
+            return
+        self._heard_at = self._clock.monotonic()
+        if page.gap:
+            await self._cache.clear()
+            await self._on_other_change()
+        for change in page.changes:
+            if change.content_id is None:
+                await self._on_other_change()
+            else:
+                await self._cache.invalidate(change.content_id, change.version)
+        self._position = page.position
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            await self.poll()
+            await self._clock.sleep(POLL_SECONDS)

@@ -1,0 +1,100 @@
+"""Delivering the outbox: what commits promised, at least once.
+
+`delete_object`: a key is deleted only if nothing names it in the moment of execution; then the row is removed.
+`invalidate`: evict, announce, purge, in that order; and all three a second time after `second_pass`, which is
+longer than any fill that was under way, because a failover or a slow fill may undo the first.
+A crash between work and removal of the row repeats the work, which is harmless.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import structlog
+
+from thermocline.domain.content_id import ContentId
+from thermocline.domain.errors import StorageError
+from thermocline.domain.units import Seconds, later
+from thermocline.domain.work import OutboxKind, OutboxRow
+from thermocline.ports.clock import Clock
+from thermocline.ports.outbox import Outbox
+from thermocline.services.caching import ContentCache
+from thermocline.services.placements import Placements
+
+log = structlog.get_logger(__name__)
+
+BATCH = {OutboxKind.DELETE_OBJECT: 1000, OutboxKind.INVALIDATE: 1000}
+CLAIM_LEASE = Seconds(300.0)
+MAX_ATTEMPTS = 20
+FIRST_RETRY = Seconds(2.0)
+LONGEST_RETRY = Seconds(3600.0)
+
+
+class OutboxService:
+    """Delivers due rows; several processes may do so at once."""
+
+    def __init__(
+        self, outbox: Outbox, placements: Placements, cache: ContentCache, clock: Clock, *, second_pass: Seconds
+    ) -> None:
+        self._outbox = outbox
+        self._placements = placements
+        self._cache = cache
+        self._clock = clock
+        self._second_pass = second_pass
+        self.delivered = 0
+        self.failed = 0
+
+    async def deliver(self, kind: OutboxKind) -> int:
+        """Deliver one batch of due rows; return how many rows were claimed (0: nothing is due)."""
+        rows = await self._outbox.claim(kind, now=self._clock.now(), lease=CLAIM_LEASE, limit=BATCH[kind])
+        if not rows:
+            return 0
+        match kind:
+            case OutboxKind.DELETE_OBJECT:
+                await self._delete_objects(rows)
+            case OutboxKind.INVALIDATE:
+                await self._invalidate(rows)
+        return len(rows)
+
+    async def _delete_objects(self, rows: Sequence[OutboxRow]) -> None:
+        unnamed = set(await self._outbox.unnamed([row.subject for row in rows]))
+        by_placement: defaultdict[str, list[OutboxRow]] = defaultdict(list)
+        done: list[OutboxRow] = []
+        for row in rows:
+            if row.subject in unnamed:
+                by_placement[row.placement or ""].append(row)
+            else:
+                # Named again: whoever names it now also queues its deletion.
+                log.warning("deletion_kept_named_object", object_key=row.subject)
+                done.append(row)
+        for name, group in by_placement.items():
+            try:
+                failures = await self._placements.named(name).store.delete([row.subject for row in group])
+            except StorageError as exc:
+                failures = {row.subject: exc for row in group}
+            for row in group:
+                failure = failures.get(row.subject)
+                if failure is None:
+                    done.append(row)
+                else:
+                    await self._retry(row, failure)
+        await self._outbox.complete(done)
+        self.delivered += len(done)
+
+    async def _invalidate(self, rows: Sequence[OutboxRow]) -> None:
+        for row in rows:
+            await self._cache.invalidate(ContentId(row.subject), row.version or 0)
+        first = [row for row in rows if not row.second_pass]
+        if first:
+            await self._outbox.repeat(first, due_at=later(self._clock.now(), self._second_pass))
+        second = [row for row in rows if row.second_pass]
+        if second:
+            await self._outbox.complete(second)
+        self.delivered += len(rows)
+
+    async def _retry(self, row: OutboxRow, failure: StorageError) -> None:
+        self.failed += 1
+        dead = row.attempts >= MAX_ATTEMPTS
+        delay = Seconds(min(FIRST_RETRY * 2 ** min(row.attempts - 1, 20), LONGEST_RETRY))
+        due_at = None if dead else later(self._clock.now(), delay)
+        log.warning("outbox_row_failed", kind=row.kind.value, subject=row.subject, dead=dead, error=str(failure))
+        await self._outbox.fail(row, reason=f"{type(failure).__name__}: {failure}", due_at=due_at)

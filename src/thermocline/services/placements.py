@@ -1,0 +1,62 @@
+"""Placements: named object stores with a storage class, and which tier goes where."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from thermocline.domain.errors import ConfigurationError, InstallationMismatchError
+from thermocline.domain.tiers import StorageTier, TierRules
+from thermocline.ports.object_store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where objects lie."""
+
+    name: str
+    store_name: str
+    store: ObjectStore
+
+
+class Placements:
+    """All placements of an installation, and the rules of its tiers."""
+
+    def __init__(
+        self, installation: str, placements: Mapping[str, Placement], tiers: Mapping[StorageTier, TierRules]
+    ) -> None:
+        self.installation = installation
+        self._placements = dict(placements)
+        self._tiers = dict(tiers)
+
+    def rules(self, tier: StorageTier) -> TierRules:
+        """Return what the tier means here."""
+        return self._tiers[tier]
+
+    def of_tier(self, tier: StorageTier) -> Placement:
+        """Return where content of this tier is placed."""
+        return self._placements[self._tiers[tier].placement]
+
+    def named(self, name: str) -> Placement:
+        """Return a placement by name. Raises `ConfigurationError` if the settings lack it."""
+        try:
+            return self._placements[name]
+        except KeyError as exc:
+            raise ConfigurationError(
+                f"content lies in the placement {name!r}, which the settings do not define; "
+                f"add [placements.{name}] again until nothing lies there"
+            ) from exc
+
+    def all(self) -> tuple[Placement, ...]:
+        """Return every placement."""
+        return tuple(self._placements.values())
+
+    async def claim_stores(self) -> None:
+        """Make every store ours, or raise `InstallationMismatchError` and touch nothing of the other's."""
+        stores = {placement.store_name: placement.store for placement in self._placements.values()}
+        for name, store in stores.items():
+            owner = await store.claim(self.installation)
+            if owner != self.installation:
+                raise InstallationMismatchError(
+                    f"the object store {name!r} belongs to installation {owner!r}, this catalog to "
+                    f"{self.installation!r}; point [catalog] url or [objects.{name}] at the other's counterpart, "
+                    "or give this installation a store of its own"
+                )

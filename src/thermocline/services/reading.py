@@ -1,0 +1,223 @@
+"""Reading content: memory, then the catalog, then the object store.
+
+1. Look in memory. 2. Miss: take the cache lease, then read the record. 3. Fetch and verify; misses for one
+content coalesce. 4. Offer the bytes to the cache under the lease.
+
+An object that is gone raced an overwrite or a move: the record is re-read once, past every cache. If it still
+names the missing object, that is damage (`IntegrityError`), never "not found". Reads never write (I6).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from thermocline.domain.content import Record
+from thermocline.domain.content_id import ContentId
+from thermocline.domain.digests import CHUNK_BYTES, Buffer
+from thermocline.domain.errors import (
+    ContentNotFoundError,
+    ContentTooLargeError,
+    IntegrityError,
+    InvalidRangeError,
+    ObjectMissingError,
+)
+from thermocline.domain.units import Bytes
+from thermocline.ports.cache import CacheEntry
+from thermocline.ports.clock import Clock
+from thermocline.ports.records import Records
+from thermocline.services.admission import MemoryBudget
+from thermocline.services.caching import ContentCache
+from thermocline.services.placements import Placements
+from thermocline.services.tracking import AccessTracker, ReadKind
+from thermocline.services.verifying import anext_or_none, fetch_verified, stream_verified
+
+STREAM_CHUNKS = 2
+"""Chunks that a stream holds at least: one being sent, one being read."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenContent:
+    """Content open for reading: its record and the bytes `[start, end)`, as an asynchronous iterator."""
+
+    record: Record
+    start: int
+    end: int
+    _chunks: AsyncIterator[Buffer]
+
+    def __aiter__(self) -> AsyncIterator[Buffer]:
+        """Yield the bytes in verified pieces of at most 4 MiB. Raises `IntegrityError` before a damaged one."""
+        return self._chunks
+
+
+class ReadingService:
+    """Reads of contents; every byte given out was verified."""
+
+    def __init__(
+        self,
+        records: Records,
+        placements: Placements,
+        cache: ContentCache,
+        memory: MemoryBudget,
+        tracker: AccessTracker,
+        clock: Clock,
+        *,
+        max_buffered: Bytes,
+    ) -> None:
+        self._records = records
+        self._placements = placements
+        self._cache = cache
+        self._memory = memory
+        self._tracker = tracker
+        self._clock = clock
+        self._max_buffered = max_buffered
+        self._flights: dict[str, asyncio.Task[CacheEntry]] = {}
+        self.damaged = 0
+
+    def hit(self, content_id: str) -> CacheEntry | None:
+        """Return the content from memory, counted as a read, or None. Synchronous: the hot read path."""
+        entry = self._cache.peek(content_id)
+        if entry is not None:
+            self._tracker.note(content_id, ReadKind.MEMORY)
+        return entry
+
+    async def stat(self, content_id: ContentId) -> Record:
+        """Return the current record. Raises `ContentNotFoundError`."""
+        record = await self._records.find(content_id)
+        if record is None or not record.is_alive(self._clock.now()):
+            raise ContentNotFoundError(content_id)
+        return record
+
+    async def retrieve(self, content_id: ContentId) -> CacheEntry:
+        """Return the whole content, verified.
+
+        Raises `ContentNotFoundError`, `IntegrityError`, `ContentTooLargeError`.
+        """
+        entry = self.hit(content_id)
+        if entry is not None:
+            return entry
+        flight = self._flights.get(content_id)
+        kind = ReadKind.MEMORY if flight else ReadKind.STORAGE
+        if flight is None:
+            flight = asyncio.get_running_loop().create_task(self._load(content_id))
+            self._flights[content_id] = flight
+            flight.add_done_callback(lambda done: self._land(content_id, done))
+        # Shielded: one impatient reader must not cancel the read that others wait for.
+        entry = await asyncio.shield(flight)
+        self._tracker.note(content_id, kind)
+        return entry
+
+    def _land(self, content_id: str, flight: asyncio.Task[CacheEntry]) -> None:
+        del self._flights[content_id]
+        if not flight.cancelled():
+            flight.exception()  # seen, also when every reader has left
+
+    def is_buffered(self, record: Record) -> bool:
+        """Whether whole reads of this content are best done by `retrieve` (cached, coalesced) rather than `open`."""
+        return record.size <= CHUNK_BYTES or self._cache.is_cacheable(record)
+
+    @asynccontextmanager
+    async def open(self, content_id: ContentId, start: int = 0, end: int | None = None) -> AsyncIterator[OpenContent]:
+        """Open the bytes `[start, end)`, cut to the content's end; memory stays bounded whatever the size.
+
+        The first chunk is read and verified before the block is entered.
+        Raises `ContentNotFoundError`, `IntegrityError`, `InvalidRangeError` (no byte lies in the range).
+        """
+        record = await self.stat(content_id)
+        try:
+            opened = self._open_record(record, start, end)
+            content = await opened.__aenter__()
+        except ObjectMissingError:
+            record = await self._reread(record)
+            opened = self._open_record(record, start, end)
+            try:
+                content = await opened.__aenter__()
+            except ObjectMissingError as exc:
+                raise self._missing(record) from exc
+        try:
+            yield content
+        finally:
+            await opened.__aexit__(None, None, None)
+
+    @asynccontextmanager
+    async def _open_record(self, record: Record, start: int, end: int | None) -> AsyncIterator[OpenContent]:
+        first, last = resolve_range(record.size, start, end)
+        store = self._placements.named(record.placement).store
+        async with self._memory.grant(min(STREAM_CHUNKS * CHUNK_BYTES, max(last - first, 1))):
+            stream = stream_verified(store, record, first, last)
+            async with aclosing(stream):
+                try:
+                    head = await anext_or_none(stream)
+                except IntegrityError:
+                    self.damaged += 1
+                    raise
+                self._tracker.note(record.content_id, ReadKind.STORAGE)
+                async with aclosing(self._from(head, stream)) as chunks:
+                    yield OpenContent(record, first, last, chunks)
+
+    async def _from(self, head: Buffer | None, rest: AsyncIterator[Buffer]) -> AsyncGenerator[Buffer]:
+        if head is not None:
+            yield head
+        try:
+            async for chunk in rest:
+                yield chunk
+        except IntegrityError:
+            self.damaged += 1
+            raise
+
+    async def _load(self, content_id: ContentId) -> CacheEntry:
+        token = await self._cache.begin_fill(content_id)
+        try:
+            record = await self.stat(content_id)
+            try:
+                payload = await self._fetch(record)
+            except ObjectMissingError:
+                record = await self._reread(record)
+                try:
+                    payload = await self._fetch(record)
+                except ObjectMissingError as exc:
+                    raise self._missing(record) from exc
+        except BaseException:
+            if token is not None:
+                await self._cache.give_up_fill(content_id, token)
+            raise
+        if token is None:
+            return self._cache.entry_of(record, payload)
+        return await self._cache.fill(token, record, payload)
+
+    async def _fetch(self, record: Record) -> bytes:
+        if record.size > self._max_buffered:
+            raise ContentTooLargeError(
+                f"content {record.content_id!r} has {record.size} bytes, more than the {self._max_buffered} that are "
+                "read into memory at once; use open_content to stream it, or raise [limits] max_buffered"
+            )
+        store = self._placements.named(record.placement).store
+        async with self._memory.grant(record.size):
+            try:
+                return await fetch_verified(store, record)
+            except IntegrityError:
+                self.damaged += 1
+                raise
+
+    async def _reread(self, record: Record) -> Record:
+        """Return the record that replaced `record`; raises `IntegrityError` if it still names the missing object."""
+        current = await self.stat(record.content_id)
+        if current.object_key == record.object_key:
+            raise self._missing(record)
+        return current
+
+    def _missing(self, record: Record) -> IntegrityError:
+        self.damaged += 1
+        return IntegrityError(record.content_id, object_key=record.object_key, detail="its object is missing")
+
+
+def resolve_range(size: int, start: int, end: int | None) -> tuple[int, int]:
+    """Return the half-open range cut to `size`, negative bounds counted from the end, as slices do.
+
+    Raises `InvalidRangeError` if no byte lies in it; the whole of an empty content is a legal range.
+    """
+    first = start if start >= 0 else max(size + start, 0)
+    last = size if end is None else min(end if end >= 0 else size + end, size)
+    if first >= last and not (size == 0 and first == 0 and last <= 0):
+        raise InvalidRangeError(f"no byte of the content ({size} bytes) lies in [{start}, {end})", size=size)
+    return first, max(last, first)

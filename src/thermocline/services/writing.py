@@ -1,0 +1,92 @@
+"""Writing content.
+
+1. Declare an intent that names the new object key; hold it (renewed) until the end.
+2. Send the bytes to the new key, each request only while the intent is surely live; SHA-256, chunk digests and
+   size are computed on the way. One request up to the store's part size, else an upload in equal parts.
+3. **Commit point**: one catalog transaction switches the record, ends the intent (or aborts) and queues the old
+   object's deletion and an invalidation (`Records.commit_write`).
+4. Before the acknowledgement: evict. After it, best effort: fill the cache for HOT.
+
+A crash before 3 leaves an intent and perhaps an object: the intent cleaner removes both. A crash after 3 leaves
+outbox rows. After a commit whose answer was lost nothing is deleted: the intent, if still there, says the truth.
+Definite failures (bad input, a client that left, a condition) clean up at once; unclear ones (a timeout, a
+cancellation) leave the intent to the cleaner, because a request may still be on its way.
+"""
+
+from thermocline.domain.content import Receipt, freeze_metadata
+from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import Bytes
+from thermocline.ports.records import Committed
+from thermocline.services.admission import MemoryBudget
+from thermocline.services.background import Background
+from thermocline.services.caching import ContentCache
+from thermocline.services.transferring import Body, Gathering, Transfer, TransferParts, WriteRequest, pieces_of
+
+PREFILL_MAX_BYTES = Bytes(1024 * 1024)
+"""Larger bodies are not kept in memory past the write for a fill; the first reader fills."""
+
+
+class WritingService:
+    """Writes of contents: once acknowledged, durable and whole; otherwise without effect."""
+
+    def __init__(
+        self, transfers: TransferParts, cache: ContentCache, memory: MemoryBudget, background: Background
+    ) -> None:
+        self._transfers = transfers
+        self._cache = cache
+        self._memory = memory
+        self._background = background
+
+    async def store(self, request: WriteRequest, body: Body) -> Receipt:
+        """Store `body` as the content; the receipt is the acknowledgement.
+
+        Raises `DigestMismatchError`, `TruncatedBodyError`, `ContentTooLargeError`, `PreconditionFailedError`,
+        `ContentHeldError`, `UnavailableError`; whatever `body` raises is passed on. Then nothing was stored,
+        except that after `CommitUnknownError` it may have been.
+        """
+        metadata = freeze_metadata(request.metadata)
+        self._transfers.check_size(request.expected_size or 0)
+        placement = self._transfers.placements.of_tier(request.tier)
+        part_size = placement.store.part_size
+        # Up to three parts are in memory: one arriving, one being hashed and sent, one spare for regrouping.
+        wanted = part_size * 3 if request.expected_size is None else min(request.expected_size, part_size * 3)
+        async with self._memory.grant(0 if isinstance(body, bytes | bytearray | memoryview) else wanted):
+            gathering = Gathering(pieces_of(body), part_size)
+            first = await gathering.next_part()
+            transfer = Transfer(self._transfers, request, placement)
+            if gathering.ended:
+                committed = await transfer.put_whole(first, metadata)
+            else:
+                committed = await transfer.upload(first, gathering, metadata)
+        await self._cache.invalidate(request.content_id, committed.record.version)
+        if gathering.ended and len(first) <= PREFILL_MAX_BYTES and self._cache.is_cacheable(committed.record):
+            self._background.spawn(self._prefill(committed, bytes(first)))
+        return _receipt(committed)
+
+    async def _prefill(self, committed: Committed, payload: bytes) -> None:
+        """Fill the cache like any reader: lease first, then re-read the record."""
+        if committed.record.tier is not StorageTier.HOT:
+            return
+        content_id = committed.record.content_id
+        token = await self._cache.begin_fill(content_id)
+        if token is None:
+            return
+        record = await self._transfers.records.find(content_id)
+        if record is not None and record.object_key == committed.record.object_key:
+            await self._cache.fill(token, record, payload)
+        else:
+            await self._cache.give_up_fill(content_id, token)
+
+
+def _receipt(committed: Committed) -> Receipt:
+    record = committed.record
+    return Receipt(
+        content_id=record.content_id,
+        revision=record.revision,
+        version=record.version,
+        object_key=record.object_key,
+        etag=record.etag,
+        size=record.size,
+        tier=record.tier,
+        created=committed.created,
+    )

@@ -1,0 +1,62 @@
+"""From settings to running services, closed in reverse order whatever happens."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from thermocline.adapters.cache.memory import MemoryCache
+from thermocline.adapters.catalog.sql import SqlCatalog
+from thermocline.adapters.clock import SystemClock
+from thermocline.adapters.objects.local import LocalObjectStore
+from thermocline.wiring.services import Adapters, Services, assemble
+from thermocline.wiring.settings import Settings
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, work: bool = False) -> AsyncIterator[Services]:
+    """Open everything that `settings` name, for the length of the block; `work` also runs the background work.
+
+    Raises `ConfigurationError` if it cannot start like this.
+    """
+    async with AsyncExitStack() as stack:
+        adapters = await _open_adapters(settings, stack)
+        async with running(await assemble(settings, adapters), work=work) as services:
+            yield services
+
+
+@asynccontextmanager
+async def running(services: Services, *, work: bool) -> AsyncIterator[Services]:
+    """Run what goes on beside the requests for the length of the block: listening always, the worker if asked."""
+    await services.authorizing.refresh()
+    await services.listener.poll()
+    listening = asyncio.get_running_loop().create_task(services.listener.run())
+    if work:
+        services.worker.start()
+    try:
+        yield services
+    finally:
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+        await services.worker.stop()
+        await services.background.close()
+        await services.keeper.close()
+
+
+async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
+    clock = SystemClock()
+    catalog = await SqlCatalog.open(settings.catalog_url(), busy_timeout=settings.catalog.busy_timeout)
+    stack.push_async_callback(catalog.aclose)
+    stores = {}
+    for name in settings.objects:
+        store = LocalObjectStore(settings.objects_path(name))
+        stack.push_async_callback(store.aclose)
+        stores[name] = store
+    return Adapters(
+        catalog=catalog,
+        stores=stores,
+        memory=MemoryCache(capacity=settings.cache.memory, clock=clock),
+        clock=clock,
+        entropy=secrets.token_bytes,
+    )
