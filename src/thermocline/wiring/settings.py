@@ -213,14 +213,12 @@ class Settings(_Section):
                 raise ValueError(f"a placement's name must be 1 to 32 of a-z, 0-9 and inner hyphens, not {name!r}")
         for name, placement in self.placements.items():
             if placement.objects not in self.objects:
-                raise ValueError(
-                    f"[placements.{name}] objects = {placement.objects!r} is not defined; add [objects.{placement.objects}]"
-                )
+                wanted = placement.objects
+                raise ValueError(f"[placements.{name}] objects = {wanted!r} is not defined; add [objects.{wanted}]")
         for tier, rules in self.tiers.items():
             if rules.placement not in self.placements:
-                raise ValueError(
-                    f"[tiers.{tier}] placement = {rules.placement!r} is not defined; add [placements.{rules.placement}]"
-                )
+                wanted = rules.placement
+                raise ValueError(f"[tiers.{tier}] placement = {wanted!r} is not defined; add [placements.{wanted}]")
         if not self.tiers and "standard" not in self.placements:
             raise ValueError("without a [tiers] section a placement must be named 'standard'")
         longest = max(self.limits.stream_max, self.limits.presign_max)

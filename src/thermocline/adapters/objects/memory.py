@@ -1,0 +1,203 @@
+"""An object store in this process's memory: for tests, and for trying Thermocline out. Nothing outlives the process."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from thermocline.adapters.objects.key_rules import check_range, encode_key
+from thermocline.domain.digests import CHUNK_BYTES, Buffer
+from thermocline.domain.errors import (
+    IntentLostError,
+    ObjectMissingError,
+    OutOfSpaceError,
+    StorageError,
+    UnavailableError,
+    UnsafePathError,
+)
+from thermocline.domain.units import Bytes, Timestamp
+from thermocline.ports.clock import Clock
+from thermocline.ports.object_store import ObjectHead, ObjectInfo, ObjectStore, Upload
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    data: bytes
+    modified_at: Timestamp
+    attributes: Mapping[str, str]
+
+
+class _Contents:
+    """What the store holds, with its size accounted for; shared by the store and its uploads."""
+
+    def __init__(self, clock: Clock, capacity: Bytes | None) -> None:
+        self.objects: dict[str, _Object] = {}
+        self.uploads: dict[str, _MemoryUpload] = {}
+        self.used = 0
+        self._clock = clock
+        self._capacity = capacity
+
+    def now(self) -> Timestamp:
+        """Return the store's time."""
+        return self._clock.now()
+
+    def find(self, key: str) -> _Object:
+        """Return the object. Raises `ObjectMissingError`."""
+        found = self.objects.get(key)
+        if found is None:
+            raise ObjectMissingError(key)
+        return found
+
+    def add(self, key: str, data: bytes, attributes: Mapping[str, str]) -> None:
+        """Store an object; the same one again is accepted, so that a request can be repeated."""
+        held = self.objects.get(key)
+        if held is None:
+            self.reserve(len(data))
+            self.objects[key] = _Object(data, self.now(), MappingProxyType(dict(attributes)))
+        elif (held.data, held.attributes) != (data, attributes):
+            raise UnsafePathError(f"object {key!r} exists with other bytes; object keys are never reused")
+
+    def reserve(self, size: int) -> None:
+        """Account for `size` more bytes. Raises `OutOfSpaceError`."""
+        if self._capacity is not None and self.used + size > self._capacity:
+            raise OutOfSpaceError(f"the memory store holds {self.used} of {self._capacity} bytes; delete something")
+        self.used += size
+
+    def remove(self, key: str) -> None:
+        """Forget the object and the unfinished upload of this key."""
+        found = self.objects.pop(key, None)
+        if found is not None:
+            self.used -= len(found.data)
+        upload = self.uploads.get(key)
+        if upload is not None:
+            self.forget_upload(upload)
+
+    def forget_upload(self, upload: "_MemoryUpload") -> None:
+        """Forget an unfinished upload; without effect if it is not one any more."""
+        if self.uploads.get(upload.key) is upload:
+            del self.uploads[upload.key]
+            self.used -= upload.size
+
+    def info(self, key: str) -> ObjectInfo | None:
+        """Return the line of a listing; None if the key holds nothing."""
+        found = self.objects.get(key)
+        if found is not None:
+            return ObjectInfo(key, Bytes(len(found.data)), found.modified_at)
+        upload = self.uploads.get(key)
+        if upload is not None:
+            return ObjectInfo(key, Bytes(upload.size), upload.begun_at, finished=False)
+        return None
+
+
+class MemoryObjectStore(ObjectStore):
+    """Keeps the port's promises except durability; `capacity` bounds the bytes of finished objects and uploads."""
+
+    def __init__(
+        self, clock: Clock, *, part_size: Bytes = Bytes(4 * 1024 * 1024), capacity: Bytes | None = None
+    ) -> None:
+        self.part_size = part_size
+        self._contents = _Contents(clock, capacity)
+        self._owner: str | None = None
+
+    @property
+    def used(self) -> Bytes:
+        """Bytes held now, finished or not."""
+        return Bytes(self._contents.used)
+
+    async def put(self, key: str, data: Buffer, attributes: Mapping[str, str]) -> None:
+        """Store a copy of `data`. Raises `UnsafePathError` if the key holds something else already."""
+        encode_key(key)
+        self._contents.add(key, bytes(data), attributes)
+
+    async def begin_upload(self, key: str, attributes: Mapping[str, str]) -> Upload:
+        """Begin an object that arrives in parts. Raises `UnavailableError` while the key has another upload."""
+        encode_key(key)
+        if key in self._contents.uploads:
+            raise UnavailableError(f"an upload of {key!r} is already under way; delete the key to abort it")
+        upload = _MemoryUpload(self._contents, key, dict(attributes), self.part_size)
+        self._contents.uploads[key] = upload
+        return upload
+
+    async def fetch(self, key: str, start: int, end: int) -> bytes:
+        """Return exactly the bytes `[start, end)`."""
+        return self._slice(key, start, end)
+
+    async def stream(self, key: str, start: int, end: int) -> AsyncGenerator[Buffer]:
+        """Yield the bytes `[start, end)` in blocks that end at multiples of 4 MiB."""
+        check_range(start, end)
+        self._slice(key, start, start)
+        while start < end:
+            stop = min((start // CHUNK_BYTES + 1) * CHUNK_BYTES, end)
+            yield self._slice(key, start, stop)
+            start = stop
+
+    async def head(self, key: str) -> ObjectHead | None:
+        """Return what is known of a finished object, or None."""
+        encode_key(key)
+        found = self._contents.objects.get(key)
+        return None if found is None else ObjectHead(Bytes(len(found.data)), found.modified_at, found.attributes)
+
+    async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
+        """Delete objects and unfinished uploads; never fails."""
+        for key in keys:
+            encode_key(key)
+            self._contents.remove(key)
+        return {}
+
+    async def list_pages(self, prefix: str) -> AsyncIterator[Sequence[ObjectInfo]]:
+        """Yield what existed at the first step and still exists, in pages of 1000."""
+        keys = [key for key in {**self._contents.uploads, **self._contents.objects} if key.startswith(prefix)]
+        for first in range(0, len(keys), _PAGE):
+            page = [info for key in keys[first : first + _PAGE] if (info := self._contents.info(key)) is not None]
+            if page:
+                yield page
+
+    async def claim(self, installation: str) -> str:
+        """Return the owner of this store, after making it `installation` if it has none."""
+        self._owner = self._owner or installation
+        return self._owner
+
+    def _slice(self, key: str, start: int, end: int) -> bytes:
+        check_range(start, end)
+        encode_key(key)
+        data = self._contents.find(key).data
+        if end > len(data):
+            raise EOFError(f"object {key!r} has {len(data)} bytes, not {end}")
+        return data[start:end]
+
+
+class _MemoryUpload(Upload):
+    """Parts in a list until they are joined; checks the rule of equal parts that R2 has."""
+
+    def __init__(self, contents: _Contents, key: str, attributes: Mapping[str, str], part_size: int) -> None:
+        self.key = key
+        self.size = 0
+        self.begun_at = contents.now()
+        self._contents = contents
+        self._attributes = attributes
+        self._part_size = part_size
+        self._parts: list[bytes] = []
+
+    async def write(self, part: Buffer) -> None:
+        """Add a copy of `part`. Raises `ValueError` for a part that is too long or follows a short one."""
+        self._check_open()
+        if len(part) > self._part_size or (self._parts and len(self._parts[-1]) < self._part_size):
+            raise ValueError(f"every part but the last has exactly {self._part_size} bytes, not {len(part)}")
+        self._contents.reserve(len(part))
+        self.size += len(part)
+        self._parts.append(bytes(part))
+
+    async def complete(self) -> None:
+        """Make the object readable."""
+        self._check_open()
+        self._contents.forget_upload(self)
+        self._contents.add(self.key, b"".join(self._parts), self._attributes)
+
+    async def abort(self) -> None:
+        """Forget the parts; without effect after `complete`."""
+        self._contents.forget_upload(self)
+
+    def _check_open(self) -> None:
+        if self._contents.uploads.get(self.key) is not self:
+            raise IntentLostError(f"the unfinished upload of {self.key!r} was deleted; nothing was stored; try again")
