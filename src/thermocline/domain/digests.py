@@ -74,6 +74,6 @@ def chunk_is_intact(data: Buffer, *, index: int, whole: bytes, chunks: bytes) ->
 
 def covering_chunks(start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield `(index, skip, stop)` for each chunk that holds bytes of `[start, end)`; skip and stop are within it."""
-    for index in range(start // CHUNK_BYTES, -(-end // CHUNK_BYTES)):
+    for index in range(start // CHUNK_BYTES, -(-end // CHUNK_BYTES) if start < end else 0):
         base = index * CHUNK_BYTES
         yield index, max(start - base, 0), min(end - base, CHUNK_BYTES)

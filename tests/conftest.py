@@ -1,0 +1,32 @@
+"""What every test gets: seeds that are printed, sockets only where a test says so."""
+
+import os
+
+import hypothesis
+import pytest
+from pytest_socket import disable_socket, enable_socket
+
+SOAK = os.environ.get("THERMOCLINE_SOAK") == "1"
+
+hypothesis.settings.register_profile("fast", deadline=None, print_blob=True, max_examples=60)
+hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=5000)
+hypothesis.settings.load_profile("soak" if SOAK else "fast")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Forbid sockets in unit tests; the event loop's own socket pair is allowed."""
+    if item.get_closest_marker("server"):
+        enable_socket()
+    else:
+        disable_socket(allow_unix_socket=True)
+
+
+def pytest_runtest_teardown() -> None:
+    enable_socket()
+
+
+@pytest.fixture(scope="session")
+def soak() -> bool:
+    """Whether tests run at full counts."""
+    return SOAK

@@ -1,0 +1,40 @@
+"""Sizes and durations as people write them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thermocline.domain.units import Seconds, Timestamp, elapsed, later, parse_duration, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), (1024, 1024), ("64KiB", 65536), ("256MiB", 2**28), ("1.5 GB", 1_500_000_000), ("1tib", 2**40)],
+)
+def test_sizes(text: str | int, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "-1", -1, "1 XB", "1e3", "nan", True])
+def test_refused_sizes(text: str | int) -> None:
+    with pytest.raises(ValueError, match="size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), (2.5, 2.5), ("250ms", 0.25), ("5m", 300), ("24h", 86400), ("7d", 604800)]
+)
+def test_durations(text: str | float, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "-1s", -1, float("inf"), float("nan"), "1y", True])
+def test_refused_durations(text: str | float) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
+
+
+@given(st.integers(0, 2**52), st.integers(-(10**9), 10**9))
+def test_later_and_elapsed_are_inverse(moment: int, micros: int) -> None:
+    delay = Seconds(micros / 1_000_000)
+    assert elapsed(Timestamp(moment), later(Timestamp(moment), delay)) == pytest.approx(delay, abs=1e-6)
