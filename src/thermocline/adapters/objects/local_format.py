@@ -1,0 +1,62 @@
+"""How an object lies in its file: payload, attributes, footer.
+
+    payload                      from offset 0, so that any program opens the file and ranges are plain reads
+    attributes                   JSON, one object of texts
+    footer, 28 bytes             little-endian: payload size u64, attributes size u32, version u32,
+                                 CRC-32 of attributes and the 16 bytes before u32, magic 8 bytes
+
+One file, so one fsync makes payload and attributes durable together.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+VERSION: Final = 1
+MAGIC: Final = b"\x89THERMO\n"
+_SIZES = struct.Struct("<QII")
+_END = struct.Struct("<I8s")
+FOOTER_BYTES: Final = _SIZES.size + _END.size
+
+
+class DamagedFileError(EOFError):
+    """The file does not end the way every object does; it was cut, overwritten or never ours."""
+
+
+class Footer(NamedTuple):
+    """What the footer says, where it fits the file's size."""
+
+    payload_size: int
+    attributes_size: int
+
+
+def pack_trailer(payload_size: int, attributes: Mapping[str, str]) -> bytes:
+    """Return what follows a payload of this size. Equal input gives equal bytes."""
+    encoded = json.dumps(dict(attributes), separators=(",", ":"), sort_keys=True).encode()
+    checked = encoded + _SIZES.pack(payload_size, len(encoded), VERSION)
+    return checked + _END.pack(zlib.crc32(checked), MAGIC)
+
+
+def read_footer(file_size: int, raw: bytes) -> Footer:
+    """Return the footer in `raw`, the last 28 bytes of the file. Raises `DamagedFileError`."""
+    if len(raw) != FOOTER_BYTES:
+        raise DamagedFileError(f"the file has only {file_size} bytes, less than a footer")
+    payload_size, attributes_size, version = _SIZES.unpack_from(raw)
+    if raw[-len(MAGIC) :] != MAGIC:
+        raise DamagedFileError("the file does not end with the footer of an object")
+    if version > VERSION:
+        raise DamagedFileError(f"the file has format {version}, newer than this program knows ({VERSION})")
+    if payload_size + attributes_size + FOOTER_BYTES != file_size:
+        raise DamagedFileError(f"the file has {file_size} bytes, but its footer describes another size")
+    return Footer(payload_size, attributes_size)
+
+
+def read_attributes(raw: bytes) -> Mapping[str, str]:
+    """Return the attributes in `raw`, attributes and footer. Raises `DamagedFileError` if the checksum differs."""
+    checked, (crc, _) = raw[: -_END.size], _END.unpack(raw[-_END.size :])
+    if zlib.crc32(checked) != crc:
+        raise DamagedFileError("the attributes at the end of the file are damaged")
+    attributes: dict[str, str] = json.loads(checked[: -_SIZES.size])
+    return attributes

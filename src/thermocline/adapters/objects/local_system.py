@@ -1,0 +1,41 @@
+"""The system calls of the folder store, in one place, so that a test can record them or make them fail."""
+
+import contextlib
+import os
+
+
+class System:
+    """The operating system as the folder store uses it. A test overrides single methods."""
+
+    open = staticmethod(os.open)
+    close = staticmethod(os.close)
+    fstat = staticmethod(os.fstat)
+    stat = staticmethod(os.stat)
+    mkdir = staticmethod(os.mkdir)
+    rmdir = staticmethod(os.rmdir)
+    link = staticmethod(os.link)
+    rename = staticmethod(os.rename)
+    unlink = staticmethod(os.unlink)
+    fsync = staticmethod(os.fsync)
+    writev = staticmethod(os.writev)
+    pwrite = staticmethod(os.pwrite)
+    pread = staticmethod(os.pread)
+    scandir = staticmethod(os.scandir)
+
+
+class Descriptor:
+    """An open file or folder; closed when the last one who uses it lets go.
+
+    So a thread that is still at work when its caller was cancelled never finds its number reused by another file.
+    """
+
+    __slots__ = ("_system", "fd")
+
+    def __init__(self, fd: int, system: System) -> None:
+        self.fd = fd
+        self._system = system
+
+    def __del__(self) -> None:
+        """Close it. Whatever had to be durable was synced before, so an error here has nothing to tell."""
+        with contextlib.suppress(OSError):
+            self._system.close(self.fd)
