@@ -29,8 +29,12 @@ class Background:
             return False
         task = asyncio.get_running_loop().create_task(self._run(work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: self._end(done, work))
         return True
+
+    def _end(self, task: asyncio.Task[None], work: Coroutine[Any, Any, object]) -> None:
+        self._tasks.discard(task)
+        work.close()  # a task cancelled before its first step never entered its work
 
     async def drain(self) -> None:
         """Return when everything that was started has ended."""

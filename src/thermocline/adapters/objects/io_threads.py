@@ -7,7 +7,7 @@ it is waking the loop once per result, and two futures with locks where one will
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -71,7 +71,7 @@ class IoThreads:
         self._mailbox: _Mailbox | None = None
         self._closed = False
 
-    def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
+    def run(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Return what `function(*args)` returns or raises, run in a thread. Call it on the event loop."""
         if self._closed:
             raise RuntimeError(f"{self._name} is closed")

@@ -3,7 +3,8 @@
 The steps are in `local_files`, the layout in `local_names`, the form of a file in `local_format`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -43,78 +44,122 @@ class LocalObjectStore(ObjectStore):
         system: System = _SYSTEM,
     ) -> None:
         self.part_size = part_size
-        self._root = root
-        self._threads = IoThreads(threads, name="objects")
+        self._hops = _Hops(root, threads)
         self._files = LocalFiles(root, system)
         self._listing = LocalListing(root, self._files.folders, system)
         self._owner = LocalOwner(root, self._files.folders, system)
 
     async def put(self, key: str, data: Buffer, attributes: Mapping[str, str]) -> None:
         """Store `data` whole, in one thread hop. `data` must not change until this returns."""
-        await self._run("storing", key, self._files.put, key, data, attributes)
+        await self._hops.run("storing", key, self._files.put, key, data, attributes)
 
     async def begin_upload(self, key: str, attributes: Mapping[str, str]) -> Upload:
         """Begin an object that arrives in parts. Raises `UnavailableError` while the key has another upload."""
-        pending = await self._run("storing", key, self._files.begin, key, dict(attributes))
-        return _LocalUpload(self, pending)
+        pending = await self._hops.run("storing", key, self._files.begin, key, dict(attributes))
+        return _LocalUpload(self._hops, self._files, pending)
 
     async def fetch(self, key: str, start: int, end: int) -> bytes:
         """Return exactly the bytes `[start, end)`, in one thread hop."""
-        return await self._run("reading", key, self._files.fetch, key, start, end)
+        return await self._hops.run("reading", key, self._files.fetch, key, start, end)
 
     async def stream(self, key: str, start: int, end: int) -> AsyncGenerator[Buffer]:
         """Yield the bytes in fresh blocks that end at multiples of 4 MiB; reads one ahead while one is used."""
         check_range(start, end)
         stop = _block_end(start, end)
-        file, block = await self._run("reading", key, self._files.open_range, key, start, end, stop)
+        file, block = await self._hops.run("reading", key, self._files.open_range, key, start, end, stop)
         while stop < end:
             start, stop = stop, _block_end(stop, end)
-            ahead = self._threads.run(self._files.read, file, start, stop)
-            yield block
-            del block  # while the consumer has let go, only the block ahead takes memory
+            ahead = self._hops.start(self._files.read, file, start, stop)
             try:
-                block = await ahead
-            except OSError as exc:
-                raise explain(exc, self._root, f"reading {key!r}") from exc
+                yield block
+                del block  # the consumer's alone now: while the next is awaited, nothing holds it here
+                block = await self._hops.finish("reading", key, ahead)
+            finally:
+                if not ahead.cancel() and not ahead.cancelled():
+                    ahead.exception()  # seen, also when the consumer has left
         if block:
             yield block
 
     async def head(self, key: str) -> ObjectHead | None:
         """Return what is known of a finished object, or None. Raises `UnsafePathError` if its end is damaged."""
-        return await self._run("reading", key, self._files.head, key)
+        return await self._hops.run("reading", key, self._files.head, key)
 
     async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
         """Delete objects and unfinished uploads, durably; return those that failed and why."""
-        return await self._run("deleting", "objects", self._files.delete, tuple(keys))
+        return await self._hops.run("deleting", "objects", self._files.delete, tuple(keys))
 
     async def list_pages(self, prefix: str) -> AsyncIterator[Sequence[ObjectInfo]]:
         """Yield pages of what lies in the folder. `size` is that of the file: payload and attributes."""
         pages = self._listing.pages(prefix)
-        while (page := await self._run("listing", prefix, next, pages, None)) is not None:
+        while (page := await self._hops.run("listing", prefix, _next_page, pages)) is not None:
             yield page
 
     async def claim(self, installation: str) -> str:
         """Return the owner of the folder, after making it `installation` if it has none. Makes the folder."""
-        return await self._run("claiming", installation, self._owner.claim, installation)
+        return await self._hops.run("claiming for", installation, self._owner.claim, installation)
 
     async def aclose(self) -> None:
-        """End the threads, after the work that was handed in."""
-        self._threads.close()
-
-    async def _run(self, doing: str, what: str, function: Callable[..., T], *args: Any) -> T:
-        try:
-            return await self._threads.run(function, *args)
-        except OSError as exc:
-            raise explain(exc, self._root, f"{doing} {what!r}") from exc
+        """End the threads once the work that was handed in is done. Nothing may be called afterwards."""
+        await asyncio.to_thread(self._hops.close)
 
 
 class _LocalUpload(Upload):
-    """A temporary file until `complete` names it. Each call takes the file's lock, so calls never overlap."""
+    """A temporary file until `complete` names it."""
 
-    def __init__(self, store: LocalObjectStore, pending: PendingFile) -> None:
-        self._store = store
+    def __init__(self, hops: "_Hops", files: LocalFiles, pending: PendingFile) -> None:
+        self._hops = hops
+        self._files = files
         self._pending = pending
         self._completed = False
 
     async def write(self, part: Buffer) -> None:
         """Write the next part. `part` must not change until this returns."""
+        await self._hops.run("storing", self._pending.key, self._files.append, self._pending, part)
+
+    async def complete(self) -> None:
+        """Make the object durable and readable."""
+        await self._hops.run("storing", self._pending.key, self._files.finish, self._pending)
+        self._completed = True
+
+    async def abort(self) -> None:
+        """Remove the file; an object too that came into being while its `complete` was cancelled or failed."""
+        if not self._completed:
+            await self._hops.run("aborting", self._pending.key, self._files.abandon, self._pending)
+
+
+class _Hops:
+    """Calls into the threads, with the system's errors explained."""
+
+    def __init__(self, root: Path, threads: int) -> None:
+        self._root = root
+        self._threads = IoThreads(threads, name="objects")
+
+    async def run(self, doing: str, what: str, function: Callable[..., T], *args: Any) -> T:
+        """Return what `function(*args)` returns, run in a thread. Raises what `explain` makes of an `OSError`."""
+        try:
+            return await self._threads.run(function, *args)
+        except OSError as exc:
+            raise explain(exc, self._root, f"{doing} {what!r}") from exc
+
+    def start(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Begin a call that `finish` waits for."""
+        return self._threads.run(function, *args)
+
+    async def finish(self, doing: str, what: str, started: asyncio.Future[T]) -> T:
+        """Return what a started call returns. Raises as `run` does."""
+        try:
+            return await started
+        except OSError as exc:
+            raise explain(exc, self._root, f"{doing} {what!r}") from exc
+
+    def close(self) -> None:
+        """End the threads; waits for them."""
+        self._threads.close()
+
+
+def _block_end(start: int, end: int) -> int:
+    return min((start // CHUNK_BYTES + 1) * CHUNK_BYTES, end)
+
+
+def _next_page(pages: Iterator[Sequence[ObjectInfo]]) -> Sequence[ObjectInfo] | None:
+    return next(pages, None)

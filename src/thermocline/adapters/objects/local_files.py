@@ -248,7 +248,8 @@ class LocalFiles:
     def _remove_temporary(self, pending: PendingFile) -> None:
         """Remove the temporary name; what cannot be removed stays an unfinished upload, for `delete` to find."""
         with contextlib.suppress(OSError):
-            self.system.unlink(pending.place.name, dir_fd=self.folders.existing(pending.place).fd)
+            folder = self.folders.existing(pending.place)
+            self.system.unlink(pending.place.name, dir_fd=folder.fd)
         if pending.place.branch:
             self.folders.prune(pending.place, keep=0)
 

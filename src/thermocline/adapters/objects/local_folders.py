@@ -1,5 +1,6 @@
 """Folders inside the root, opened step by step so that no symbolic link is ever followed, and durable once made."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -71,10 +72,14 @@ class Folders:
                 return self.existing(place)
             except FileNotFoundError:
                 self.forget(place)
-        folder = self.root(make=True)
-        for name in place.trunk:
-            folder = self._make(folder, name)
-        self._keep(place.trunk, folder)
+        trunk = self._trunks.get(place.trunk) if place.trunk in self._durable else None
+        if trunk is None:
+            trunk = self.root(make=True)
+            for name in place.trunk:
+                trunk = self._make(trunk, name)
+            self._keep(place.trunk, trunk)
+            self._durable.add(place.trunk)
+        folder = trunk
         for name in place.branch:
             folder = self._make(folder, name)
         # Folders that continue long names come and go (`prune`), so only those that stay are remembered.
@@ -86,7 +91,7 @@ class Folders:
 
     def forget(self, place: Place) -> None:
         """Open everything anew the next time: the folder was not what we thought."""
-        self._durable.discard(place.trunk + place.branch)
+        self._durable.difference_update((place.trunk, place.trunk + place.branch))
         self._trunks.pop(place.trunk, None)
 
     def prune(self, place: Place, *, keep: int) -> None:
@@ -111,10 +116,8 @@ class Folders:
                 raise
 
     def _make(self, parent: Descriptor, name: str) -> Descriptor:
-        try:
+        with contextlib.suppress(FileExistsError):
             self._system.mkdir(name, _MODE, dir_fd=parent.fd)
-        except FileExistsError:
-            pass
         folder = Descriptor(self._system.open(name, _FOLDER, dir_fd=parent.fd), self._system)
         # Also if it existed: whoever made it may have died before this. Opened before, so that what is synced
         # is what we hold: a file can only be put into it while it has a name.

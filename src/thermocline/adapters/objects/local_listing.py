@@ -10,14 +10,13 @@ from thermocline.adapters.objects.local_folders import Folders
 from thermocline.adapters.objects.local_names import (
     FREE,
     UPLOADS,
-    Place,
     is_continued,
     is_shard,
     is_trunk_part,
     object_key,
     upload_key,
 )
-from thermocline.adapters.objects.local_system import Descriptor, System
+from thermocline.adapters.objects.local_system import System
 from thermocline.domain.errors import UnsafePathError
 from thermocline.domain.units import Bytes, Timestamp
 from thermocline.ports.object_store import ObjectInfo

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+from collections.abc import Callable
+from typing import cast
 
 
 class System:
@@ -18,15 +20,19 @@ class System:
     unlink = staticmethod(os.unlink)
     fsync = staticmethod(os.fsync)
     writev = staticmethod(os.writev)
-    pwrite = staticmethod(os.pwrite)
     pread = staticmethod(os.pread)
-    scandir = staticmethod(os.scandir)
+
+    def scandir(self, fd: int) -> "os._ScandirIterator[str]":
+        """Return the entries of an open folder; it stays open."""
+        # The overloads of the type stubs give bytes or nothing for a number.
+        return cast("Callable[[int], os._ScandirIterator[str]]", os.scandir)(fd)
 
 
 class Descriptor:
     """An open file or folder; closed when the last one who uses it lets go.
 
     So a thread that is still at work when its caller was cancelled never finds its number reused by another file.
+    Hold the descriptor in a variable for as long as its number is used.
     """
 
     __slots__ = ("_system", "fd")

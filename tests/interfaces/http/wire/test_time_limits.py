@@ -6,9 +6,7 @@ from tests.interfaces.http.wire.harness import MIB, ClockLoop, Connection, get, 
 from thermocline.interfaces.http.wire.lazy_timer import LazyTimer
 from thermocline.interfaces.http.wire.limits import WireLimits
 
-LIMITS = WireLimits(
-    header_arrival_seconds=10, keep_alive_idle_seconds=75, body_stall_seconds=30, send_stall_seconds=20
-)
+LIMITS = WireLimits(header_arrival_seconds=10, keep_alive_idle_seconds=75, body_stall_seconds=30, send_stall_seconds=20)
 
 
 @in_loop

@@ -104,7 +104,9 @@ def test_config_takes_any_callable_as_protocol() -> None:
 
 
 def test_parser() -> None:
-    for name in "feed_data get_method get_http_version should_keep_alive should_upgrade set_dangerous_leniencies".split():
+    for (
+        name
+    ) in "feed_data get_method get_http_version should_keep_alive should_upgrade set_dangerous_leniencies".split():
         assert hasattr(httptools.HttpRequestParser, name), name
     assert issubclass(httptools.HttpParserCallbackError, httptools.HttpParserError)
     assert not issubclass(httptools.HttpParserUpgrade, httptools.HttpParserError)

@@ -1,0 +1,98 @@
+"""One machine for tests: an object store and a catalog that outlive processes, a clock that tests move.
+
+A process is a StorageOrchestrator over fault-injecting wrappers of the machine's parts. When it "dies", nothing it
+would still do takes effect; the next process starts on what is there.
+"""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from thermocline.adapters.cache.memory import MemoryCache
+from thermocline.adapters.catalog.sql import SqlCatalog
+from thermocline.testing.catalog import fresh_sqlite_catalog
+from thermocline.testing.faults import Faults
+
+from thermocline import StorageOrchestrator
+from thermocline.adapters.objects.memory import MemoryObjectStore
+from thermocline.domain.units import Bytes, Seconds
+from thermocline.domain.work import OutboxKind
+from thermocline.testing.clock import ManualClock
+from thermocline.wiring.services import Adapters, assemble
+from thermocline.wiring.settings import Settings
+
+PART_SIZE = Bytes(64)
+"""So small that bodies of a few hundred bytes are uploads of several parts."""
+SETTINGS = Settings.model_validate({"limits": {"sweep_max_share": 1.0}})
+ROUNDS = 12
+"""More than enough passes of the background work for everything to come to its end."""
+
+
+class Machine:
+    """What survives a crash."""
+
+    def __init__(self, folder: Path, *, seed: int = 0, settings: Settings = SETTINGS) -> None:
+        self.clock = ManualClock()
+        self.objects = MemoryObjectStore(clock=self.clock, part_size=PART_SIZE)
+        self.database = folder / "catalog.db"
+        self.settings = settings
+        self.random = random.Random(seed)
+        fresh_sqlite_catalog(self.database)
+
+    @asynccontextmanager
+    async def process(self, faults: Faults | None = None) -> AsyncIterator[StorageOrchestrator]:
+        """Run a process for the length of the block; its parts are wrapped in `faults`."""
+        catalog = await self.catalog()
+        injected = faults or Faults()
+        try:
+            adapters = Adapters(
+                catalog=injected.wrap("catalog", catalog),
+                stores={"main": injected.wrap("objects", self.objects)},
+                memory=MemoryCache(capacity=Bytes(1_000_000), clock=self.clock),
+                clock=self.clock,
+                entropy=self.random.randbytes,
+            )
+            services = await assemble(self.settings, adapters)
+            try:
+                yield StorageOrchestrator(services)
+            finally:
+                await services.background.drain()
+                await services.keeper.close()
+        finally:
+            await catalog.aclose()
+
+    async def catalog(self) -> SqlCatalog:
+        """Open the catalog as a process does, without faults."""
+        return await SqlCatalog.open(f"sqlite:///{self.database}", unsafe_fast=True, database_clock=self.clock.now)
+
+    async def recover(self) -> None:
+        """Start a process and let time pass until all background work has come to its end."""
+        async with self.process() as store:
+            await settle(store, self.clock)
+
+    async def remains(self) -> tuple[set[str], set[str], int, int]:
+        """Return (keys in the store, keys that records name, outbox rows, intents)."""
+        stored: set[str] = set()
+        async for page in self.objects.list_pages(""):
+            stored |= {info.key for info in page}
+        catalog = await self.catalog()
+        try:
+            records = await catalog.records.page(prefix="", tier=None, after="", limit=1000, now=self.clock.now())
+            rows = sum(state.waiting + state.dead for state in await catalog.outbox.state())
+            return stored, {record.object_key for record in records}, rows, await catalog.intents.count()
+        finally:
+            await catalog.aclose()
+
+
+async def settle(store: StorageOrchestrator, clock: ManualClock) -> None:
+    """Run every job while days pass, so that every lease, grace and delay ends."""
+    services = store.services
+    for _ in range(ROUNDS):
+        clock.advance(Seconds(3 * 3600.0))
+        await services.expiry.run()
+        await services.cleaner.run()
+        for kind in OutboxKind:
+            while await services.outbox.deliver(kind):
+                pass
+        await services.sweep.run()
