@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from thermocline.adapters.cache.memory import MemoryCache
 from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.testing.catalog import fresh_sqlite_catalog
-from thermocline.testing.faults import Faults
 
 from thermocline import StorageOrchestrator
+from thermocline.adapters.cache.memory import MemoryCache
 from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.domain.work import OutboxKind
 from thermocline.testing.clock import ManualClock
+from thermocline.testing.faults import Faults
 from thermocline.wiring.services import Adapters, assemble
 from thermocline.wiring.settings import Settings
 
@@ -54,6 +54,7 @@ class Machine:
                 entropy=self.random.randbytes,
             )
             services = await assemble(self.settings, adapters)
+            await services.listener.poll()
             try:
                 yield StorageOrchestrator(services)
             finally:

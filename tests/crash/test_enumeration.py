@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from thermocline.testing.faults import FaultMode, Faults, ProcessDied
 
 from tests.machine import Machine
 from thermocline import StorageOrchestrator
@@ -18,6 +17,7 @@ from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import ContentNotFoundError, StorageError
 from thermocline.domain.keys import ObjectKey, new_token
 from thermocline.domain.units import Seconds
+from thermocline.testing.faults import FaultMode, Faults, ProcessDied
 
 OLD, NEW = b"old " * 50, b"new " * 70
 """Both larger than a part: uploads of several parts."""

@@ -71,5 +71,5 @@ def test_token_needs_all_its_entropy() -> None:
         ("a/b", False),
     ],
 )
-def test_names(text: str, legal: bool) -> None:  # noqa: FBT001 - a table of cases
+def test_names(text: str, legal: bool) -> None:
     assert is_name(text) is legal

@@ -82,7 +82,7 @@ def verify(url: str, ledgers: dict[str, Ledger]) -> None:
             ledger.unanswered = set()
 
 
-def test_nothing_acknowledged_is_lost(tmp_path: Path, soak: bool) -> None:  # noqa: FBT001 - a fixture
+def test_nothing_acknowledged_is_lost(tmp_path: Path, soak: bool) -> None:
     kills = 1000 if soak else 30
     seed = int(os.environ.get("THERMOCLINE_SEED", time.time_ns() % 2**32))
     print(f"seed {seed}")  # noqa: T201 - a failure can be repeated with it

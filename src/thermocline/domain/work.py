@@ -84,7 +84,7 @@ class ChangePage:
     position: int
     """Where to go on."""
     changes: tuple[Changed, ...]
-    """Commits of other processes, oldest first."""
+    """Commits, oldest first."""
     gap: bool
     """Whether changes were dropped before this listener saw them: it must forget all that it cached."""
 

@@ -8,7 +8,7 @@ from thermocline.domain.work import ChangePage
 
 
 class ChangeFeed(Protocol):
-    """Commits by *other* processes, in order. Cheap to poll when nothing happened."""
+    """Commits of all processes, one's own included, in order. Cheap to poll when nothing happened."""
 
     @abstractmethod
     async def position(self) -> int:
@@ -16,7 +16,7 @@ class ChangeFeed(Protocol):
 
     @abstractmethod
     async def since(self, position: int, *, limit: int) -> ChangePage:
-        """Return what others committed after `position`, oldest first, at most `limit` of them."""
+        """Return what was committed after `position`, oldest first, at most `limit` of it."""
 
     @abstractmethod
     async def trim(self, *, before: Timestamp) -> None:

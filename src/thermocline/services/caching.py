@@ -5,6 +5,7 @@ removes both. So a fill that raced a change is refused, whatever the order of th
 (`design/models/cache_fence.py`). A cache failure never fails a read or a write: it is counted.
 """
 
+import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -43,6 +44,9 @@ class ContentCache:
         self._entropy = entropy
         self.max_size = max_size
         self.failures = 0
+        self.flights: dict[str, asyncio.Task[CacheEntry]] = {}
+        """Reads under way that others may join. A change takes its flight out: whoever reads after the change was
+        acknowledged must not be given what was read before it."""
 
     def peek(self, content_id: str) -> CacheEntry | None:
         """Return the cached content, not expired, or None. Synchronous: the hot read path."""
@@ -88,6 +92,7 @@ class ContentCache:
 
     async def invalidate(self, content_id: ContentId, version: int) -> None:
         """Remove what is cached of this version or older, and every fill under way. Never raises `StorageError`."""
+        self.flights.pop(content_id, None)
         try:
             await self._memory.tombstone({_key(content_id): version}, ttl=TOMBSTONE_SECONDS)
         except StorageError as exc:
@@ -95,6 +100,7 @@ class ContentCache:
 
     async def clear(self) -> None:
         """Forget everything: changes may have been missed."""
+        self.flights.clear()
         await self._memory.clear()
 
     def is_cacheable(self, record: Record) -> bool:

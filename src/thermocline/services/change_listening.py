@@ -1,4 +1,7 @@
-"""Hearing what other processes of the same catalog commit, so that this process's memory does not grow stale."""
+"""Hearing what is committed to the catalog, so that this process's memory does not grow stale.
+
+Own commits are heard too: one whose caller was cancelled, or whose acknowledgement was lost, evicts here.
+"""
 
 from collections.abc import Awaitable, Callable
 
@@ -17,7 +20,7 @@ BATCH = 1000
 
 
 class ChangeListener:
-    """Tails the change feed: evicts what others changed at most one poll ago, and everything after a gap.
+    """Tails the change feed: evicts what was changed at most one poll ago, and everything after a gap.
 
     While the feed cannot be read for longer than `max_silence`, memory is emptied at each attempt: what others
     commit meanwhile is unknown.
@@ -59,7 +62,8 @@ class ChangeListener:
             if change.content_id is None:
                 await self._on_other_change()
             else:
-                await self._cache.invalidate(change.content_id, change.version)
+                # What is cached of this very version is right: only older values go.
+                await self._cache.invalidate(change.content_id, change.version - 1)
         self._position = page.position
 
     async def run(self) -> None:

@@ -71,7 +71,6 @@ class ReadingService:
         self._tracker = tracker
         self._clock = clock
         self._max_buffered = max_buffered
-        self._flights: dict[str, asyncio.Task[CacheEntry]] = {}
         self.damaged = 0
 
     def hit(self, content_id: str) -> CacheEntry | None:
@@ -96,11 +95,11 @@ class ReadingService:
         entry = self.hit(content_id)
         if entry is not None:
             return entry
-        flight = self._flights.get(content_id)
+        flight = self._cache.flights.get(content_id)
         kind = ReadKind.MEMORY if flight else ReadKind.STORAGE
         if flight is None:
             flight = asyncio.get_running_loop().create_task(self._load(content_id))
-            self._flights[content_id] = flight
+            self._cache.flights[content_id] = flight
             flight.add_done_callback(lambda done: self._land(content_id, done))
         # Shielded: one impatient reader must not cancel the read that others wait for.
         entry = await asyncio.shield(flight)
@@ -108,7 +107,8 @@ class ReadingService:
         return entry
 
     def _land(self, content_id: str, flight: asyncio.Task[CacheEntry]) -> None:
-        del self._flights[content_id]
+        if self._cache.flights.get(content_id) is flight:
+            del self._cache.flights[content_id]
         if not flight.cancelled():
             flight.exception()  # seen, also when every reader has left
 

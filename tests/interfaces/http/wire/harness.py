@@ -4,9 +4,9 @@ import asyncio
 import hashlib
 import heapq
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.config import Config
@@ -18,7 +18,6 @@ from thermocline.interfaces.http.wire.limits import WireLimits
 from thermocline.interfaces.http.wire.protocol import HotProtocol
 from thermocline.interfaces.http.wire.shared import Shared
 
-T = TypeVar("T")
 HIGH_WATER = 64 * 1024
 MIB = 1024 * 1024
 
@@ -59,7 +58,7 @@ class ClockLoop:
             when, _, handle = heapq.heappop(self._timers)
             self._now = max(self._now, when)
             if not handle.cancelled():
-                handle._run()  # type: ignore[attr-defined]
+                handle._run()
             await settle()
         self._now = until
         await settle()
@@ -166,34 +165,23 @@ class Response:
 def read_responses(raw: bytes) -> list[Response]:
     """Read every response to the last byte. The `x-method` header tells which one answers a HEAD."""
     found: list[Response] = []
-    while raw:
-        head, blank, raw = raw.partition(b"\r\n\r\n")
-        assert blank, f"cut off head: {head!r}"
-        status_line, *lines = head.split(b"\r\n")
+    at = 0
+    while at < len(raw):
+        end = raw.find(b"\r\n\r\n", at)
+        assert end >= 0, f"cut off head: {raw[at:]!r}"
+        status_line, *lines = raw[at:end].split(b"\r\n")
+        at = end + 4
         headers = [cast("tuple[bytes, bytes]", tuple(line.split(b": ", 1))) for line in lines]
         fields = dict(headers)
         status = int(status_line.split()[1])
         if fields.get(b"x-method") == b"HEAD" or status in {100, 204, 304}:
             body = b""
-        elif fields.get(b"transfer-encoding") == b"chunked":
-            body, raw = _read_chunks(raw)
         else:
-            length = int(fields[b"content-length"])
-            body, raw = raw[:length], raw[length:]
-            assert len(body) == length, "cut off body"
+            body = raw[at : at + int(fields[b"content-length"])]
+            assert len(body) == int(fields[b"content-length"]), "cut off body"
+            at += len(body)
         found.append(Response(status, tuple(sorted(each for each in headers if each[0] != b"date")), body))
     return found
-
-
-def _read_chunks(raw: bytes) -> tuple[bytes, bytes]:
-    body = b""
-    while True:
-        size, _, raw = raw.partition(b"\r\n")
-        length = int(size, 16)
-        body += raw[:length]
-        raw = raw[length + 2 :]
-        if not length:
-            return body, raw
 
 
 def content(path: bytes) -> bytes:
@@ -301,12 +289,12 @@ class Connection:
     ) -> None:
         self.app = app or App()
         self.reader = reader or Reader()
-        self.clock = server.clock if server else ClockLoop()
-        self.state = server.state if server else ServerState()
+        self.clock: ClockLoop = server.clock if server else ClockLoop()
+        self.state: ServerState = server.state if server else ServerState()
         self.transport = FakeTransport()
         config = Config(cast("Any", self.app), interface="asgi3", ws="none", log_config=None, proxy_headers=False)
         config.load()
-        self.shared = server.shared if server else Shared(self.reader, limits or WireLimits())
+        self.shared: Shared = server.shared if server else Shared(self.reader, limits or WireLimits())
         extra = {} if kind is HttpToolsProtocol else {"shared": self.shared}
         loop = cast("asyncio.AbstractEventLoop", self.clock)
         self.protocol = kind(config, self.state, {}, loop, **extra)
@@ -342,10 +330,6 @@ async def settle() -> None:
     """Let every task and callback run that needs no time to pass."""
     for _ in range(30):
         await asyncio.sleep(0)
-
-
-def run(test: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    return asyncio.run(test())
 
 
 def in_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:

@@ -72,7 +72,7 @@ async def test_draining_closes_idle_connections_at_once() -> None:
     client = Connection()
     await client.ask(get("/hot/1"))
     client.protocol.shutdown()
-    assert client.transport.closing
+    assert client.transport.is_closing()
 
 
 @in_loop
@@ -80,12 +80,12 @@ async def test_draining_sends_the_answer_that_is_owed_first() -> None:
     client = Connection()
     await client.ask(get("/gate"))
     client.protocol.shutdown()
-    assert not client.transport.closing
+    assert not client.transport.is_closing()
     client.app.gate.set()
     await settle()
     assert client.statuses == [404]
     assert client.responses[0].header(b"connection") == b"close"
-    assert client.transport.closing
+    assert client.transport.is_closing()
 
 
 @in_loop
@@ -118,4 +118,16 @@ async def test_refused_client_that_waits_for_owed_answers_cannot_flood() -> None
     client.app.gate.set()
     await settle()
     assert client.statuses == [404, 400]
-    assert client.transport.closing or client.transport.eof
+    assert client.transport.is_closing() or client.transport.eof
+
+
+@in_loop
+async def test_cancelled_task_does_not_wait_for_a_client_that_reads_nothing() -> None:
+    client = Connection()
+    client.transport.client_reads = False
+    await client.ask(get("/hot/1048576") * 2)
+    (task,) = client.state.tasks
+    task.cancel()
+    await settle()
+    assert task.done()
+    assert client.transport.is_closing()

@@ -113,6 +113,7 @@ async def test_unread_answers_stop_the_shortcut() -> None:
     client.transport.client_reads = False
     await client.ask(*[get("/hot/1048576")] * 50)
     assert client.transport.most_unsent < 2 * MIB
+    client.transport.abort()
 
 
 @in_loop
@@ -121,3 +122,12 @@ async def test_what_is_remembered_is_bounded() -> None:
     await client.ask(*(get(f"/hot/{size}") for size in range(1, 100)))
     assert len(client.shared.remembered) <= 10
     assert client.statuses == [200] * 99
+
+
+@in_loop
+async def test_known_bytes_past_the_connection_cap_are_not_read() -> None:
+    first = Connection(kind=RememberingProtocol, limits=WireLimits(connections=1))
+    await first.ask(get("/hot/3"))
+    second = Connection(kind=RememberingProtocol, server=first)
+    await second.ask(get("/hot/3"))
+    assert second.statuses == [503]

@@ -13,9 +13,9 @@ LIMITS = WireLimits(header_arrival_seconds=10, keep_alive_idle_seconds=75, body_
 async def test_silent_new_connection_is_closed() -> None:
     client = Connection(limits=LIMITS)
     await client.clock.advance(9.9)
-    assert not client.transport.closing
+    assert not client.transport.is_closing()
     await client.clock.advance(0.1)
-    assert client.transport.closing
+    assert client.transport.is_closing()
     assert client.responses == []
 
 
@@ -41,9 +41,9 @@ async def test_blank_lines_are_no_activity() -> None:
     for _ in range(9):
         await client.ask(b"\r\n")
         await client.clock.advance(1)
-    assert not client.transport.closing
+    assert not client.transport.is_closing()
     await client.clock.advance(1)
-    assert client.transport.closing
+    assert client.transport.is_closing()
 
 
 @in_loop
@@ -52,9 +52,9 @@ async def test_idle_connection_is_closed_counting_from_its_last_hot_answer() -> 
     for _ in range(5):
         await client.ask(get("/hot/1"))
         await client.clock.advance(74)
-        assert not client.transport.closing
+        assert not client.transport.is_closing()
     await client.clock.advance(1)
-    assert client.transport.closing
+    assert client.transport.is_closing()
 
 
 @in_loop
@@ -65,9 +65,9 @@ async def test_idle_connection_is_closed_counting_from_its_last_slow_answer() ->
     client.app.gate.set()
     await settle()
     await client.clock.advance(74.9)
-    assert not client.transport.closing
+    assert not client.transport.is_closing()
     await client.clock.advance(0.1)
-    assert client.transport.closing
+    assert client.transport.is_closing()
 
 
 @in_loop
@@ -88,9 +88,10 @@ async def test_stalled_body_is_refused_and_the_application_disconnected() -> Non
 async def test_body_that_the_server_is_not_ready_for_is_not_stalled() -> None:
     client = Connection(limits=LIMITS)
     # The application is busy with the first request; the second one's body fills its buffer and waits.
-    await client.ask(get("/gate") + get("/x", f"Content-Length: {MIB}", method="PUT"), b"x" * (MIB // 2))
+    await client.ask(get("/gate") + get("/x", f"Content-Length: {MIB}", method="PUT"))
+    await client.ask(b"x" * (MIB // 2))
     assert not client.transport.reading
-    await client.clock.advance(1000)
+    await client.clock.advance(995)
     assert not client.over
     client.app.gate.set()
     await settle()
@@ -104,12 +105,27 @@ async def test_body_that_the_server_is_not_ready_for_is_not_stalled() -> None:
 async def test_client_waiting_for_100_continue_is_not_stalled() -> None:
     client = Connection(limits=LIMITS)
     await client.ask(get("/gate") + get("/x", "Expect: 100-continue", "Content-Length: 3", method="PUT"))
-    await client.clock.advance(1000)
+    await client.clock.advance(995)
     client.app.gate.set()
     await settle()
     assert client.statuses == [404, 100]
+    await client.clock.advance(29)
     await client.ask(b"abc")
     assert client.statuses == [404, 100, 201]
+
+
+@in_loop
+async def test_a_nearer_limit_counts_at_once() -> None:
+    client = Connection(limits=WireLimits(body_stall_seconds=3, keep_alive_idle_seconds=75))
+    await client.ask(get("/hot/1"))
+    await client.clock.advance(11)  # the timer is now armed for the idle time
+    await client.ask(put("/x", b"abc")[:-1])
+    await client.clock.advance(3)
+    assert client.statuses == [200, 408]
+    client = Connection(limits=WireLimits(body_stall_seconds=50, header_arrival_seconds=40, keep_alive_idle_seconds=5))
+    await client.ask(put("/x", b"abc")[:-1], b"c")
+    await client.clock.advance(5)
+    assert client.transport.is_closing()
 
 
 @in_loop
@@ -118,7 +134,7 @@ async def test_unread_answer_is_cut_off() -> None:
     client.transport.client_reads = False
     await client.ask(get("/hot/1048576"))
     await client.clock.advance(19)
-    assert not client.transport.aborted
+    assert not client.transport.is_closing()
     await client.clock.advance(11)
     assert client.transport.aborted
     assert client.shared.refused == {"send-stall": 1}
@@ -142,8 +158,20 @@ async def test_slow_reader_keeps_its_connection_and_then_its_idle_time() -> None
         client.transport.client_takes(100_000)
         await client.clock.advance(19)
     await client.clock.advance(50)
-    assert not client.transport.closing
+    assert not client.transport.is_closing()
     assert [len(each.body) for each in client.responses] == [MIB]
+
+
+@in_loop
+async def test_slow_reader_of_a_small_answer_keeps_its_connection_too() -> None:
+    client = Connection(limits=LIMITS)
+    client.transport.client_reads = False
+    await client.ask(get("/hot/60000"))
+    while client.transport.unsent:
+        client.transport.client_takes(5000)
+        await client.clock.advance(10)
+    await client.clock.advance(50)
+    assert not client.transport.is_closing()
 
 
 @in_loop

@@ -1,0 +1,30 @@
+"""The protocols' exhaustive models: our rules hold in every reachable state, each weaker rule breaks."""
+
+import pytest
+
+from tests.models import cache_fence, commit
+
+
+@pytest.mark.parametrize("case", commit.CASES)
+def test_commit_protocol_holds(case: str) -> None:
+    wrong, states = commit.explore(commit.CASES[case], "protocol")
+    assert wrong is None
+    assert states > 500
+
+
+@pytest.mark.parametrize(
+    "rule", ["unfenced-commit", "cleanup-on-error", "ask-then-list", "old-key-from-read", "no-second-delete"]
+)
+def test_weaker_commit_rules_break(rule: str) -> None:
+    assert any(commit.explore(actors, rule)[0] for actors in commit.CASES.values())
+
+
+def test_cache_fence_holds() -> None:
+    trace, states = cache_fence.explore("protocol")
+    assert trace is None
+    assert states > 1000
+
+
+@pytest.mark.parametrize("rule", ["fence-only", "unlink", "write-through", "failover"])
+def test_weaker_cache_rules_break(rule: str) -> None:
+    assert cache_fence.explore(rule)[0] is not None

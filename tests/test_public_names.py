@@ -1,0 +1,52 @@
+"""What the package promises by name, and what importing it costs."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import thermocline
+from thermocline.domain import errors
+
+PROMISED = {"StorageOrchestrator", "SyncStorageOrchestrator", "StorageTier", "Settings", "Receipt", "Record"}
+PROMISED |= {"Visibility", "create_app", "get_store"}
+ERRORS = {
+    name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, errors.StorageError)
+}
+
+
+def test_exactly_these_names_are_public() -> None:
+    assert set(thermocline.__all__) == PROMISED | ERRORS
+    assert thermocline.__all__ == sorted(thermocline.__all__)
+
+
+@pytest.mark.parametrize("name", thermocline.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    value = getattr(thermocline, name)
+    assert value.__name__ == name
+    assert value.__doc__
+    assert name in dir(thermocline)
+
+
+def test_other_names_are_not_there() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = thermocline.nonsense
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, thermocline; "
+        "print([name for name in ('pydantic', 'sqlalchemy', 'fastapi', 'uvicorn', 'asyncio') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_library_loads_no_web_framework() -> None:
+    script = (
+        "import sys; from thermocline import StorageOrchestrator, SyncStorageOrchestrator, Settings; "
+        "print([name for name in ('fastapi', 'uvicorn', 'typer', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
