@@ -34,7 +34,7 @@ class Machine:
 
     def __init__(self, folder: Path, *, seed: int = 0, settings: Settings = SETTINGS) -> None:
         self.clock = ManualClock()
-        self.objects = MemoryObjectStore(clock=self.clock, part_size=PART_SIZE)
+        self.objects = MemoryObjectStore(self.clock, part_size=PART_SIZE)
         self.database = folder / "catalog.db"
         self.settings = settings
         self.random = random.Random(seed)
@@ -49,7 +49,7 @@ class Machine:
             adapters = Adapters(
                 catalog=injected.wrap("catalog", catalog),
                 stores={"main": injected.wrap("objects", self.objects)},
-                memory=MemoryCache(capacity=Bytes(1_000_000), clock=self.clock),
+                memory=MemoryCache(self.clock, capacity=Bytes(1_000_000)),
                 clock=self.clock,
                 entropy=self.random.randbytes,
             )

@@ -2,8 +2,8 @@
 
 import argparse
 
-from bench.hot_get.turns import compare
 from bench.hot_get.peers import ROSTER, SIZES
+from bench.hot_get.turns import compare
 
 
 def main() -> None:

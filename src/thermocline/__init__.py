@@ -1,1 +1,100 @@
-"""Thermocline: tiered storage, cache and delivery for content platforms."""
+"""Thermocline: tiered storage, cache and delivery for content platforms.
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thermocline.domain.content import Receipt, Record, Visibility
+    from thermocline.domain.errors import (
+        BusyError,
+        CatalogVersionError,
+        CommitUnknownError,
+        ConfigurationError,
+        ContentArchivedError,
+        ContentHeldError,
+        ContentNotFoundError,
+        ContentTooLargeError,
+        DigestMismatchError,
+        InstallationMismatchError,
+        IntegrityError,
+        IntentLostError,
+        InvalidContentIdError,
+        InvalidInputError,
+        InvalidMetadataError,
+        InvalidRangeError,
+        ObjectMissingError,
+        OutOfSpaceError,
+        PreconditionFailedError,
+        StorageError,
+        TruncatedBodyError,
+        UnavailableError,
+        UnsafePathError,
+    )
+    from thermocline.domain.tiers import StorageTier
+    from thermocline.interfaces.http.app import create_app, get_store
+    from thermocline.orchestrator import StorageOrchestrator
+    from thermocline.synchronous import SyncStorageOrchestrator
+    from thermocline.wiring.settings import Settings
+
+__all__ = [
+    "BusyError",
+    "CatalogVersionError",
+    "CommitUnknownError",
+    "ConfigurationError",
+    "ContentArchivedError",
+    "ContentHeldError",
+    "ContentNotFoundError",
+    "ContentTooLargeError",
+    "DigestMismatchError",
+    "InstallationMismatchError",
+    "IntegrityError",
+    "IntentLostError",
+    "InvalidContentIdError",
+    "InvalidInputError",
+    "InvalidMetadataError",
+    "InvalidRangeError",
+    "ObjectMissingError",
+    "OutOfSpaceError",
+    "PreconditionFailedError",
+    "Receipt",
+    "Record",
+    "Settings",
+    "StorageError",
+    "StorageOrchestrator",
+    "StorageTier",
+    "SyncStorageOrchestrator",
+    "TruncatedBodyError",
+    "UnavailableError",
+    "UnsafePathError",
+    "Visibility",
+    "create_app",
+    "get_store",
+]
+
+_HOMES = {
+    "Receipt": "thermocline.domain.content",
+    "Record": "thermocline.domain.content",
+    "Visibility": "thermocline.domain.content",
+    "StorageTier": "thermocline.domain.tiers",
+    "Settings": "thermocline.wiring.settings",
+    "StorageOrchestrator": "thermocline.orchestrator",
+    "SyncStorageOrchestrator": "thermocline.synchronous",
+    "create_app": "thermocline.interfaces.http.app",
+    "get_store": "thermocline.interfaces.http.app",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name from its home, and remember it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, "thermocline.domain.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import Seconds
 from thermocline.wiring.settings import Settings
 
 
@@ -33,7 +34,7 @@ def test_flags_win_over_environment_over_file_over_defaults(monkeypatch: pytest.
 
     assert settings.http.port == 1003
     assert settings.http.host == "127.0.0.3"
-    assert settings.limits.max_wait == 7
+    assert settings.limits.max_wait == Seconds(7)
     assert settings.limits.max_waiting == Settings().limits.max_waiting
 
 

@@ -41,7 +41,7 @@ class Worker:
     elections: Elections
     clock: Clock
     holder: str
-    random: random.Random = field(default_factory=random.Random)
+    dice: random.Random = field(default_factory=random.Random)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list, init=False)
 
     def start(self) -> None:
@@ -83,7 +83,7 @@ class Worker:
 
     async def _repeat(self, job: Job) -> None:
         while True:
-            delay = Seconds(job.every * (1 + JITTER * self.random.uniform(-1, 1)))
+            delay = Seconds(job.every * (1 + JITTER * self.dice.uniform(-1, 1)))
             job.next_run = later(self.clock.now(), delay)
             await self.clock.sleep(delay)
             await self.run_once(job)

@@ -56,7 +56,7 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
     return Adapters(
         catalog=catalog,
         stores=stores,
-        memory=MemoryCache(capacity=settings.cache.memory, clock=clock),
+        memory=MemoryCache(clock, capacity=settings.cache.memory),
         clock=clock,
         entropy=secrets.token_bytes,
     )

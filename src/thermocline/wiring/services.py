@@ -33,6 +33,8 @@ from thermocline.wiring.settings import Settings
 
 CHANGES_KEPT = Seconds(3600.0)
 """How long the change feed reaches back; a process that slept longer empties its memory."""
+LARGEST_SHARE = 8
+"""One content takes at most an eighth of the memory cache."""
 BACKGROUND_CAPACITY = 64
 TRACKED_CONTENTS = 1_000_000
 HOLDER_BYTES = 8
@@ -92,7 +94,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         adapters.memory,
         placements,
         clock,
-        max_size=Bytes(min(content_type.max_size if content_type else 0, settings.cache.memory // 4)),
+        max_size=Bytes(min(content_type.max_size if content_type else 0, settings.cache.memory // LARGEST_SHARE)),
         entropy=entropy,
     )
     memory = MemoryBudget(limits.memory, max_wait=limits.max_wait, max_waiters=limits.max_waiting)

@@ -19,6 +19,8 @@ from thermocline.domain.units import Bytes, Seconds, parse_duration, parse_size
 
 ENVIRONMENT_PREFIX = "THERMOCLINE_"
 DEFAULT_FILE = Path("thermocline.toml")
+NOT_SETTINGS = frozenset({"THERMOCLINE_SOAK", "THERMOCLINE_TRACEBACK"})
+"""Variables with our prefix that other parts read: the tests' counts, the command line's error display."""
 
 Size = Annotated[Bytes, BeforeValidator(parse_size)]
 Duration = Annotated[Seconds, BeforeValidator(parse_duration)]
@@ -251,7 +253,11 @@ class Settings(_Section):
         `config` must exist if given; otherwise `THERMOCLINE_CONFIG` or `thermocline.toml` is read if it is there.
         `flags` are nested like the file and win over everything.
         """
-        environment = {key: value for key, value in os.environ.items() if key.startswith(ENVIRONMENT_PREFIX)}
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if key.startswith(ENVIRONMENT_PREFIX) and key not in NOT_SETTINGS
+        }
         named = environment.pop(ENVIRONMENT_PREFIX + "CONFIG", None)
         path = config or (Path(named) if named else None)
         merged = _read_file(path or DEFAULT_FILE, must_exist=path is not None)
@@ -302,9 +308,15 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
                 text = Path(value).read_text().rstrip("\n")
             except OSError as exc:
                 raise ConfigurationError(f"{key}: the file {value!r} cannot be read: {exc.strerror}") from exc
+            except UnicodeDecodeError as exc:
+                raise ConfigurationError(f"{key}: the file {value!r} is not UTF-8 text") from exc
         section = layer
         for name in names[:-1]:
             section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise ConfigurationError(f"{key}: {name!r} is set as a single value by another variable; remove one")
+        if not names or isinstance(section.get(names[-1]), dict):
+            raise ConfigurationError(f"{key} does not name one setting; write THERMOCLINE_SECTION__KEY")
         section[names[-1]] = _parse_value(text)
     return layer
 

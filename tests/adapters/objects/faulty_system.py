@@ -52,4 +52,4 @@ def _named(name: str, args: tuple[Any, ...]) -> str:
     what = args[1] if name in {"link", "rename"} else args[0]
     if isinstance(what, int):
         return os.path.basename(os.readlink(f"/proc/self/fd/{what}"))  # noqa: PTH115, PTH119 - not a file's path
-    return os.path.basename(what)  # noqa: PTH119
+    return str(os.path.basename(what))  # noqa: PTH119

@@ -10,9 +10,9 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from thermocline.adapters.objects.key_rules import check_range
 from thermocline.adapters.objects.local_errors import explain
@@ -37,6 +37,8 @@ from thermocline.domain.errors import (
 )
 from thermocline.domain.units import Bytes, Timestamp
 from thermocline.ports.object_store import ObjectHead
+
+T = TypeVar("T")
 
 # O_NONBLOCK: opening a FIFO must not wait for its other end. It has no effect on regular files.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -85,19 +87,15 @@ class LocalFiles:
     def begin(self, key: str, attributes: Mapping[str, str]) -> PendingFile:
         """Make the temporary file of `key`. Raises `UnavailableError` if there is one."""
         place = upload_place(key)
-        for attempt in range(_ATTEMPTS):
-            folder = self.folders.made(place)
-            try:
-                fd = self.system.open(place.name, _CREATE, _MODE, dir_fd=folder.fd)
-            except FileExistsError as exc:
-                raise UnavailableError(f"an upload of {key!r} is under way; delete the key to abort it") from exc
-            except FileNotFoundError:
-                self.folders.forget(place)
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            else:
-                return PendingFile(key, place, Descriptor(fd, self.system), attributes)
-        raise AssertionError
+
+        def create(folder: Descriptor) -> int:
+            return self.system.open(place.name, _CREATE, _MODE, dir_fd=folder.fd)
+
+        try:
+            fd = self._in_folder(place, create)
+        except FileExistsError as exc:
+            raise UnavailableError(f"an upload of {key!r} is under way; delete the key to abort it") from exc
+        return PendingFile(key, place, Descriptor(fd, self.system), attributes)
 
     def append(self, pending: PendingFile, part: Buffer) -> None:
         """Write the next part."""
@@ -186,22 +184,30 @@ class LocalFiles:
     def _publish(self, pending: PendingFile) -> None:
         self.system.fsync(pending.file.fd)
         place = object_place(pending.key)
-        for attempt in range(_ATTEMPTS):
-            folder = self.folders.made(place)
+
+        def link(folder: Descriptor) -> Descriptor:
             try:
                 self._link(pending, place, folder)
             except FileNotFoundError:
-                if self.system.fstat(pending.file.fd).st_nlink == 0:
-                    raise IntentLostError(
-                        f"the unfinished upload of {pending.key!r} was deleted; nothing was stored; try again"
-                    ) from None
-                self.folders.forget(place)
-                if attempt == _ATTEMPTS - 1:
+                if self.system.fstat(pending.file.fd).st_nlink:
                     raise
-            else:
-                self._remove_temporary(pending)
-                self.folders.sync(folder)
-                return
+                raise IntentLostError(
+                    f"the unfinished upload of {pending.key!r} was deleted; nothing was stored; try again"
+                ) from None
+            return folder
+
+        folder = self._in_folder(place, link)
+        self._remove_temporary(pending)
+        self.folders.sync(folder)
+
+    def _in_folder(self, place: Place, act: Callable[[Descriptor], T]) -> T:
+        """Return what `act` does in the folder of `place`, made if need be, and again if it vanished meanwhile."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return act(self.folders.made(place))
+            except FileNotFoundError:
+                self.folders.forget(place)
+        return act(self.folders.made(place))
 
     def _link(self, pending: PendingFile, place: Place, folder: Descriptor) -> None:
         """Give the file its name; never in place of another file, unless that holds the same bytes already.
@@ -255,20 +261,23 @@ class LocalFiles:
 
     def _remove(self, place: Place) -> bool:
         """Remove a file of ours; whether there was one. Raises `UnsafePathError` for anything else."""
+        keep = 0 if place.trunk == (UPLOADS,) else 1
+        long = len(place.branch) > keep
         try:
             folder = self.folders.existing(place)
             mode = self.system.stat(place.name, dir_fd=folder.fd, follow_symlinks=False).st_mode
             if not stat.S_ISREG(mode):
                 raise UnsafePathError(f"{self._where(place)} is not a regular file; it was not touched, remove it")
             self.system.unlink(place.name, dir_fd=folder.fd)
+            found = True
+            if long:
+                # Durable before the folder that held it goes: afterwards there is nothing left to sync.
+                self.folders.sync(folder)
         except FileNotFoundError:
-            return False
-        keep = 0 if place.trunk == (UPLOADS,) else 1
-        if len(place.branch) > keep:
-            # Durable before the folder that held it goes: afterwards there is nothing left to sync.
-            self.folders.sync(folder)
+            found = False
+        if long:
             self.folders.prune(place, keep=keep)
-        return True
+        return found
 
     def _open(self, key: str) -> Descriptor:
         place = object_place(key)

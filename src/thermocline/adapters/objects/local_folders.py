@@ -103,6 +103,8 @@ class Folders:
             try:
                 parent = self.existing(place._replace(branch=place.branch[: depth - 1]))
                 self._system.rmdir(place.branch[depth - 1], dir_fd=parent.fd)
+            except FileNotFoundError:
+                continue  # somebody else removed it, or it was never made
             except OSError:
                 return
 

@@ -2,8 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 
 class System:
@@ -22,10 +22,9 @@ class System:
     writev = staticmethod(os.writev)
     pread = staticmethod(os.pread)
 
-    def scandir(self, fd: int) -> "os._ScandirIterator[str]":
-        """Return the entries of an open folder; it stays open."""
-        # The overloads of the type stubs give bytes or nothing for a number.
-        return cast("Callable[[int], os._ScandirIterator[str]]", os.scandir)(fd)
+    def scandir(self, fd: int) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        """Return the entries of an open folder, which stays open."""
+        return os.scandir(fd)
 
 
 class Descriptor:

@@ -52,7 +52,6 @@ def test_protocol_methods_and_their_parameters() -> None:
         "connection_lost": ["self", "exc"],
         "eof_received": ["self"],
         "data_received": ["self", "data"],
-        "send_400_response": ["self", "msg"],
         "on_message_begin": ["self"],
         "on_url": ["self", "url"],
         "on_header": ["self", "name", "value"],

@@ -287,10 +287,6 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # Refusals
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """Refuse in our words: uvicorn's would be text/plain."""
-        self._refuse(MALFORMED)
-
     def _refuse(self, refusal: Refusal) -> None:
         """Refuse the message that is open, after the answers that are owed, and read no other."""
         if self._deaf:

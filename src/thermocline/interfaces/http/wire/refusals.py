@@ -107,6 +107,12 @@ CRASHED: Final = Refusal(
 
 
 async def send_crashed(cycle: RequestResponseCycle) -> None:
-    """Answer for an application that failed before it started its response."""
+    """Answer for an application that failed, or was cancelled, before it started its response; never waits.
+
+    A client that does not read gets no answer: waiting for it would keep a cancelled task alive.
+    """
+    if cycle.flow.write_paused:
+        cycle.transport.close()
+        return
     await cycle.send({"type": "http.response.start", "status": CRASHED.status, "headers": CRASHED.headers})
     await cycle.send({"type": "http.response.body", "body": CRASHED.body, "more_body": False})

@@ -105,6 +105,8 @@ async def serve(
     finally:
         for listener in sockets:
             listener.close()
+        for connection in list(server.server_state.connections):  # whoever did not drain in time
+            connection.transport.abort()
     return server.stopped_by
 
 

@@ -1,0 +1,14 @@
+"""Every benchmark by name."""
+
+from collections.abc import Callable, Mapping
+
+from bench import durable_put, gigabyte, hot_reads, listing
+from bench.figures import Table
+from bench.plan import Plan
+
+SUITE: Mapping[str, Callable[[Plan], Table]] = {
+    "hot_get": hot_reads.run,
+    "durable_put": durable_put.run,
+    "gigabyte": gigabyte.run,
+    "listing": listing.run,
+}

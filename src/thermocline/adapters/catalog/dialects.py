@@ -1,0 +1,98 @@
+"""Where SQLite and PostgreSQL differ: the database's clock, and lists passed as one parameter.
+
+Lists travel as JSON text in a single parameter, so the text of a statement never depends on how long a list is:
+each statement is compiled and prepared once, and no limit on the number of parameters applies.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Dialect, Text, bindparam, cast, literal_column
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import TableValuedAlias
+
+CLOCK_PARAMETER: Final = "now_micros"
+"""What a connection to a database without a fine clock binds itself, in the moment of execution."""
+
+DIALECTS: Final[dict[str, Dialect]] = {
+    "sqlite": sqlite.dialect(paramstyle="named"),
+    "postgresql": postgresql.dialect(paramstyle="pyformat"),
+}
+
+
+class now_micros(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
+    """The database's time in microseconds."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_micros, "postgresql")
+def _postgresql_now(_element: now_micros, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+@compiles(now_micros, "sqlite")
+def _sqlite_now(_element: now_micros, _compiler: SQLCompiler, **_options: Any) -> str:
+    # SQLite's own clock has milliseconds and cannot be injected. A registered function would take the
+    # interpreter's lock in the middle of each statement; a parameter costs nothing.
+    return f":{CLOCK_PARAMETER}"
+
+
+class _JsonTexts(FunctionElement[str]):
+    inherit_cache = True
+
+
+class _JsonRows(FunctionElement[str]):
+    inherit_cache = True
+
+
+@compiles(_JsonTexts, "postgresql")
+def _postgresql_texts(element: _JsonTexts, compiler: SQLCompiler, **options: Any) -> str:
+    return f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSONB))"
+
+
+@compiles(_JsonRows, "postgresql")
+def _postgresql_rows(element: _JsonRows, compiler: SQLCompiler, **options: Any) -> str:
+    return f"jsonb_array_elements(CAST({compiler.process(element.clauses, **options)} AS JSONB))"
+
+
+@compiles(_JsonTexts, "sqlite")
+@compiles(_JsonRows, "sqlite")
+def _sqlite_elements(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+def listed_texts(parameter: str) -> TableValuedAlias:
+    """Return a table with the column `value`: the texts of the parameter, which `texts_parameter` makes."""
+    return _JsonTexts(bindparam(parameter, type_=Text)).table_valued("value", name=f"listed_{parameter}")
+
+
+def listed_rows(parameter: str) -> TableValuedAlias:
+    """Return a table with one `value` per row of the parameter, which `rows_parameter` makes."""
+    return _JsonRows(bindparam(parameter, type_=Text)).table_valued("value", name=f"listed_{parameter}")
+
+
+def text_cell(table: TableValuedAlias, index: int) -> ColumnElement[str]:
+    """Return the text in column `index` of `listed_rows`."""
+    return table.c.value.op("->>", return_type=Text())(literal_column(str(index)))
+
+
+def integer_cell(table: TableValuedAlias, index: int) -> ColumnElement[int]:
+    """Return the integer in column `index` of `listed_rows`."""
+    return cast(text_cell(table, index), BigInteger)
+
+
+def texts_parameter(texts: Iterable[str]) -> str:
+    """Return the parameter of `listed_texts`."""
+    return json.dumps(list(texts), ensure_ascii=False)
+
+
+def rows_parameter(rows: Iterable[Sequence[str | int | None]]) -> str:
+    """Return the parameter of `listed_rows`."""
+    return json.dumps(list(rows), ensure_ascii=False)

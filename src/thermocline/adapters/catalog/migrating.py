@@ -1,0 +1,157 @@
+"""Making and upgrading a catalog's tables.
+
+1. The version is read; if it is this program's, nothing else happens (and Alembic is not even imported).
+2. An existing catalog is copied to a backup file beside it.
+3. One exclusive transaction: read the version again (another process may have been faster), run the migrations,
+   choose the installation id if there is none, write the version. A crash leaves the old catalog, or no tables.
+"""
+
+import secrets
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from thermocline.adapters.catalog.schema import SCHEMA_VERSION
+from thermocline.adapters.catalog.sqlite_connections import SqliteFile, connect
+from thermocline.adapters.catalog.sqlite_errors import translated_at_opening
+from thermocline.domain.errors import CatalogVersionError, ConfigurationError
+from thermocline.domain.units import Timestamp
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection as EngineConnection
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_INSTALLATION_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogStatus:
+    """Which schema a catalog has."""
+
+    current: str | None
+    """None: there is no catalog yet."""
+    newest: str
+    """The one that this program needs."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the catalog can be used as it is."""
+        return self.current == self.newest
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What an upgrade did."""
+
+    before: str | None
+    after: str
+    backup: Path | None
+    """The copy of the catalog as it was; None if there was nothing to keep or to do."""
+
+
+def status_of(file: SqliteFile, *, newest: str = SCHEMA_VERSION) -> CatalogStatus:
+    """Return which schema the catalog has, changing nothing. Raises `ConfigurationError` if it is no catalog."""
+    if not file.path.exists() or file.path.stat().st_size == 0:
+        return CatalogStatus(None, newest)
+    try:
+        with closing(connect(file)) as raw:
+            return CatalogStatus(_version_in(raw, file.path), newest)
+    except sqlite3.Error as exc:
+        raise translated_at_opening(exc, str(file.path)) from exc
+
+
+def upgrade_file(
+    file: SqliteFile,
+    database_clock: Callable[[], Timestamp],
+    *,
+    newest: str = SCHEMA_VERSION,
+    migrations: Path = MIGRATIONS,
+) -> Upgraded:
+    """Bring the catalog to the schema of this program, making it if there is none; idempotent.
+
+    Safe beside other processes that do the same. Raises `CatalogVersionError` if the catalog is newer than this
+    program, `ConfigurationError` if the file is something else; then nothing was changed.
+    """
+    status = status_of(file, newest=newest)
+    _refuse_newer(status, file.path)
+    if status.is_current:
+        return Upgraded(status.current, newest, None)
+    try:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        backup = None if status.current is None else _back_up(file, status.current, database_clock())
+        with closing(connect(file)) as raw:
+            _migrate(raw, file.path, database_clock, newest=newest, migrations=migrations)
+    except sqlite3.Error as exc:
+        raise translated_at_opening(exc, str(file.path)) from exc
+    except OSError as exc:
+        raise ConfigurationError(f"the folder of catalog {str(file.path)!r} cannot be made: {exc}") from exc
+    return Upgraded(status.current, newest, backup)
+
+
+def _refuse_newer(status: CatalogStatus, path: Path) -> None:
+    if status.current is not None and status.current > status.newest:
+        raise CatalogVersionError(
+            f"catalog {str(path)!r} has schema {status.current}, newer than the {status.newest} of this program; "
+            "run a newer Thermocline, or restore the backup made before the upgrade"
+        )
+
+
+def _version_in(raw: sqlite3.Connection, path: Path) -> str | None:
+    tables = {row[0] for row in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return None
+    if not {"alembic_version", "installation"} <= tables:
+        raise ConfigurationError(
+            f"{str(path)!r} is an SQLite database, but not a catalog; choose another file in the catalog's URL"
+        )
+    version: str = raw.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+    return version
+
+
+def _back_up(file: SqliteFile, version: str, now: Timestamp) -> Path:
+    backup = file.path.with_name(f"{file.path.name}.{version}.{now}.backup")
+    with closing(connect(file)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    return backup
+
+
+def _migrate(
+    raw: sqlite3.Connection, path: Path, database_clock: Callable[[], Timestamp], *, newest: str, migrations: Path
+) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import StaticPool
+
+    raw.execute("BEGIN EXCLUSIVE")
+    try:
+        status = CatalogStatus(_version_in(raw, path), newest)
+        _refuse_newer(status, path)
+        if not status.is_current:
+            # The pool hands out our connection and closes nothing: the transaction around it stays ours.
+            engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+            with engine.connect() as connection:
+                config = Config()
+                config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+                config.attributes["connection"] = _within_transaction(connection)
+                command.upgrade(config, newest)
+            _choose_installation(raw, database_clock())
+        raw.execute("COMMIT")
+    finally:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+
+
+def _within_transaction(connection: "EngineConnection") -> "EngineConnection":
+    """Keep SQLAlchemy from ending the transaction that surrounds it."""
+    return connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _choose_installation(raw: sqlite3.Connection, now: Timestamp) -> None:
+    raw.execute(
+        "INSERT OR IGNORE INTO installation (only, installation_id, revision_floor, created_at) VALUES (1, ?, 0, ?)",
+        (secrets.token_hex(_INSTALLATION_BYTES), now),
+    )

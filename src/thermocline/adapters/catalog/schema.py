@@ -1,0 +1,165 @@
+"""The tables. All times are microseconds; only types that drivers pass unchanged (see `statements`).
+
+A content and its tombstone share one row: `deleted_at` tells them apart, and of a tombstone only the id, revision
+and version are left. So the row that a commit locks is there for a deleted content too.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    false,
+)
+
+SCHEMA_VERSION: Final = "0001"
+"""The newest migration; a test compares it with `migrations/versions`."""
+
+NAMES: Final = {"pk": "pk_%(table_name)s", "ck": "ck_%(constraint_name)s"}
+
+metadata = MetaData(naming_convention=NAMES)
+
+# Listings are in byte order everywhere; SQLite compares bytes by itself.
+BinaryText = Text().with_variant(Text(collation="C"), "postgresql")
+# SQLite numbers rows by itself only if the type is exactly INTEGER.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("only", Integer, primary_key=True, autoincrement=False),
+    Column("installation_id", Text, nullable=False),
+    Column("revision_floor", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("only = 1", name="installation_one_row"),
+)
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("content_id", BinaryText, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    Column("placement", Text),
+    Column("object_key", BinaryText),
+    Column("digest", LargeBinary),
+    Column("size", BigInteger),
+    Column("content_type", Text),
+    Column("cache_control", Text),
+    Column("content_disposition", Text),
+    Column("tier", Text),
+    Column("tier_since", BigInteger),
+    Column("visibility", Text),
+    Column("created_at", BigInteger),
+    Column("modified_at", BigInteger),
+    Column("expires_at", BigInteger),
+    Column("held", Boolean, nullable=False),
+    Column("metadata", Text),
+    # Last, so that whatever does not need them never reads the pages they overflow to.
+    Column("chunk_digests", LargeBinary),
+    CheckConstraint("(deleted_at IS NULL) = (object_key IS NOT NULL)", name="contents_live_or_tombstone"),
+)
+is_live = contents.c.deleted_at.is_(None)
+Index("ix_contents_live", contents.c.content_id, sqlite_where=is_live, postgresql_where=is_live)
+Index("ix_contents_tier", contents.c.tier, contents.c.content_id, sqlite_where=is_live, postgresql_where=is_live)
+may_expire = contents.c.expires_at.is_not(None) & (contents.c.held == false())
+Index(
+    "ix_contents_expires_at",
+    contents.c.expires_at,
+    contents.c.content_id,
+    sqlite_where=may_expire,
+    postgresql_where=may_expire,
+)
+is_tombstone = contents.c.deleted_at.is_not(None)
+Index("ix_contents_deleted_at", contents.c.deleted_at, sqlite_where=is_tombstone, postgresql_where=is_tombstone)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("object_key", BinaryText, primary_key=True),
+    Column("placement", Text, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("lease_token", Text),
+    Column("condemned", Boolean, nullable=False),
+    Column("deleted_once", Boolean, nullable=False),
+    Index("ix_intents_lease_until", "lease_until"),
+    sqlite_with_rowid=False,
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("row_id", RowId, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", BinaryText, nullable=False),
+    Column("placement", Text),
+    Column("version", BigInteger),
+    Column("hard", Boolean, nullable=False),
+    Column("second_pass", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("lease_token", Text),
+    Column("dead", Boolean, nullable=False),
+    Column("reason", Text),
+)
+is_waiting = outbox.c.dead == false()
+Index(
+    "ix_outbox_due",
+    outbox.c.kind,
+    outbox.c.due_at,
+    outbox.c.row_id,
+    sqlite_where=is_waiting,
+    postgresql_where=is_waiting,
+)
+names_an_object = outbox.c.placement.is_not(None)
+Index("ix_outbox_object", outbox.c.subject, sqlite_where=names_an_object, postgresql_where=names_an_object)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("object_key", BinaryText, primary_key=True),
+    Column("placement", Text, nullable=False),
+    Column("delete_at", BigInteger, nullable=False),
+    Index("ix_quarantine_delete_at", "delete_at"),
+    sqlite_with_rowid=False,
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("sequence", RowId, primary_key=True),
+    Column("content_id", BinaryText),
+    Column("version", BigInteger, nullable=False),
+    Column("committed_at", BigInteger, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_id", BinaryText, primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("prefix", BinaryText, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", BinaryText, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

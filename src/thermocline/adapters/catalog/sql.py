@@ -1,0 +1,139 @@
+"""`Catalog` in SQL: one database behind all of the catalog's ports."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+from sqlalchemy import literal_column, select
+
+from thermocline.adapters.catalog.change_feed import SqlChangeFeed
+from thermocline.adapters.catalog.elections import SqlElections
+from thermocline.adapters.catalog.intents import SqlIntents
+from thermocline.adapters.catalog.locations import sqlite_path
+from thermocline.adapters.catalog.migrating import CatalogStatus, Upgraded, status_of, upgrade_file
+from thermocline.adapters.catalog.outbox import SqlOutbox
+from thermocline.adapters.catalog.records import SqlRecords
+from thermocline.adapters.catalog.schema import installation
+from thermocline.adapters.catalog.sqlite_connections import SqliteFile
+from thermocline.adapters.catalog.sqlite_runner import CAPACITY, PATIENCE, SqliteRunner
+from thermocline.adapters.catalog.statements import Statement
+from thermocline.adapters.catalog.sweeps import SqlSweeps
+from thermocline.adapters.catalog.tokens import SqlTokens
+from thermocline.adapters.catalog.transactions import Runner
+from thermocline.domain.errors import UnavailableError
+from thermocline.domain.units import Seconds, Timestamp
+from thermocline.ports.catalog import Catalog
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = Seconds(10.0)
+
+_INSTALLATION = Statement(select(installation.c.installation_id))
+_PROBE = Statement(select(literal_column("1")))
+
+
+def system_time() -> Timestamp:
+    """Return the operating system's time: the database's clock where the database is a file."""
+    return Timestamp(time.time_ns() // 1000)
+
+
+class SqlCatalog(Catalog):
+    """One open database. May be used from several event loops at once, and beside other processes."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.records = SqlRecords(runner)
+        self.intents = SqlIntents(runner)
+        self.outbox = SqlOutbox(runner)
+        self.sweeps = SqlSweeps(runner)
+        self.tokens = SqlTokens(runner)
+        self.changes = SqlChangeFeed(runner)
+        self.elections = SqlElections(runner)
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        database_clock: Callable[[], Timestamp] = system_time,
+        busy_timeout: Seconds = BUSY_TIMEOUT,
+        max_waiting: int = CAPACITY,
+        max_wait: Seconds = PATIENCE,
+        unsafe_fast: bool = False,
+    ) -> Self:
+        """Return the catalog at `url`, made or upgraded first if need be (with a backup); close it with `aclose`.
+
+        More than `max_waiting` transactions at once, or one not begun within `max_wait`, raise `BusyError`.
+        `unsafe_fast` is for tests only: what was acknowledged may be lost. Raises `ConfigurationError`,
+        `CatalogVersionError`, `UnavailableError`.
+        """
+        file = SqliteFile(sqlite_path(url), busy_timeout=busy_timeout, unsafe_fast=unsafe_fast)
+        await _in_thread(lambda: upgrade_file(file, database_clock))
+        return cls(await SqliteRunner.open(file, database_clock, capacity=max_waiting, patience=max_wait))
+
+    async def aclose(self) -> None:
+        """Finish what is queued, then close every connection. Idempotent."""
+        await self._runner.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Return the catalog itself; the block's end closes it."""
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Close the catalog."""
+        await self.aclose()
+
+    async def installation(self) -> str:
+        """Return the installation id, chosen when the catalog was made."""
+        row = await self._runner.read(lambda connection: connection.first(_INSTALLATION, {}))
+        if row is None:
+            raise UnavailableError("the catalog has lost its installation row; restore a backup")
+        return str(row[0])
+
+    async def check(self) -> None:
+        """Return if the catalog answers; raises `UnavailableError` otherwise."""
+        await self._runner.read(lambda connection: connection.first(_PROBE, {}))
+
+
+def catalog_status(url: str) -> CatalogStatus:
+    """Return which schema the catalog has and which one this program needs, changing nothing. Blocks."""
+    return status_of(SqliteFile(sqlite_path(url)))
+
+
+def upgrade_catalog(url: str, *, database_clock: Callable[[], Timestamp] = system_time) -> Upgraded:
+    """Bring the catalog to this program's schema, after a backup; idempotent. Blocks.
+
+    Raises `CatalogVersionError` if it is newer than this program; then nothing was changed.
+    """
+    return upgrade_file(SqliteFile(sqlite_path(url)), database_clock)
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """Return what `function()` returns, run in a thread of its own: the loop's default executor is nobody's."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # None is a T when there is no error
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, it is raised to the caller
+            error = exc
+        loop.call_soon_threadsafe(settle, result, error)
+
+    thread = threading.Thread(target=run, name="catalog-opening", daemon=True)
+    thread.start()
+    try:
+        return await done
+    finally:
+        thread.join()

@@ -1,0 +1,85 @@
+"""Transactions are plain functions over a connection; a runner runs them off the event loop."""
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from thermocline.adapters.catalog.dialects import CLOCK_PARAMETER
+from thermocline.adapters.catalog.statements import CompiledStatement, Statement
+from thermocline.domain.units import Timestamp
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Parameters = Mapping[str, Any]
+
+
+class Connection:
+    """One connection inside a transaction. Raises the driver's errors; the runner makes them ours.
+
+    `raw` is the driver's connection: both sqlite3's and psycopg's have `execute(text, parameters)`, which returns
+    a cursor.
+    """
+
+    __slots__ = ("_clock", "_dialect", "_raw")
+
+    def __init__(self, raw: Any, dialect: str, database_clock: Callable[[], Timestamp]) -> None:
+        self._raw = raw
+        self._dialect = dialect
+        self._clock = database_clock
+
+    def all(self, statement: Statement, parameters: Parameters) -> list[Row]:
+        """Return every row that the statement yields."""
+        compiled = statement.on(self._dialect)
+        rows: list[Row] = self._raw.execute(compiled.text, self._bound(compiled, parameters)).fetchall()
+        return rows
+
+    def first(self, statement: Statement, parameters: Parameters) -> Row | None:
+        """Return the first row that the statement yields, or None."""
+        rows = self.all(statement, parameters)
+        return rows[0] if rows else None
+
+    def change(self, statement: Statement, parameters: Parameters) -> int:
+        """Run a statement that yields no rows; return how many rows it changed."""
+        compiled = statement.on(self._dialect)
+        count: int = self._raw.execute(compiled.text, self._bound(compiled, parameters)).rowcount
+        return count
+
+    def news_mark(self) -> tuple[int, int] | None:
+        """Return this connection's number, and one that differs once another has committed; None: ask the tables."""
+        if self._dialect != "sqlite":
+            return None
+        version: int = self._raw.execute("PRAGMA data_version").fetchone()[0]
+        return id(self), version
+
+    def _bound(self, compiled: CompiledStatement, parameters: Parameters) -> Parameters:
+        if compiled.constants:
+            parameters = {**compiled.constants, **parameters}
+        if compiled.needs_clock:
+            parameters = {**parameters, CLOCK_PARAMETER: self._clock()}
+        return parameters
+
+
+Transaction = Callable[[Connection], T]
+"""A function that may be run more than once (only the last run counts), so it changes nothing but the database."""
+
+
+class Runner(Protocol):
+    """Runs transactions. Both methods raise `UnavailableError` and its kinds, and what the function raises.
+
+    Cancelling a wait stops nothing: the transaction may still be committed.
+    """
+
+    @abstractmethod
+    def read(self, function: Transaction[T]) -> Awaitable[T]:
+        """Run a function that changes nothing. Each of its statements sees all that was committed before it."""
+
+    @abstractmethod
+    def write(self, function: Transaction[T]) -> Awaitable[T]:
+        """Run a function as one transaction: all of its effect is durable, or, if it raises, there is none.
+
+        Raises `CommitUnknownError` if it may or may not have been committed.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Finish what is queued, then close every connection. Idempotent."""

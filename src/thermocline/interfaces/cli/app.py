@@ -1,0 +1,57 @@
+"""The command tree."""
+
+from typing import Annotated
+
+import typer
+
+from thermocline.interfaces.cli.commands import configuration, contents, listing, repair, service, tokens
+from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocation, JsonOption
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        from importlib.metadata import version
+
+        from thermocline.interfaces.cli.output import write_line
+
+        write_line(f"thermocline {version('thermocline')}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="thermocline",
+    help=(
+        "Store, serve and look after content.\n\n"
+        "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 archived, 130 interrupted."
+    ),
+    rich_markup_mode=None,  # rich would double the time to start
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def begin(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,  # noqa: FBT002 - a flag
+    version: Annotated[  # noqa: ARG001, FBT002 - a flag whose callback does the work
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Remember the options given before the command's name."""
+    ctx.obj = Invocation(config, data, as_json)
+
+
+app.command("serve", short_help="Start the service.")(service.serve)
+app.command("put", short_help="Store a file or standard input.")(contents.put)
+app.command("get", short_help="Write a content to a file or standard output.")(contents.get)
+app.command("stat", short_help="Show what is known of a content.")(listing.stat)
+app.command("ls", short_help="List contents.")(listing.ls)
+app.command("rm", short_help="Delete contents.")(contents.rm)
+app.command("fsck", short_help="Verify everything that is stored.")(repair.fsck)
+app.command("doctor", short_help="Try every part; say how to fix what is wrong.")(repair.doctor)
+app.command("migrate", short_help="Upgrade the catalog.")(repair.migrate)
+app.command("config", short_help="Print a commented settings file.")(configuration.config)
+app.add_typer(tokens.app, name="token")

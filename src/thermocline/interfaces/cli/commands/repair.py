@@ -1,0 +1,180 @@
+"""`fsck`, `doctor`, `migrate`: is everything as it should be, and mending it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thermocline.interfaces.cli.exits import ExitCode, UsageError
+from thermocline.interfaces.cli.opening import open_store, quieten_logs
+from thermocline.interfaces.cli.options import (
+    ConfigOption,
+    DataOption,
+    DryRunOption,
+    Invocation,
+    JsonOption,
+    invocation,
+)
+from thermocline.interfaces.cli.output import flush_output, write_json, write_line
+from thermocline.interfaces.cli.progress import Progress
+from thermocline.interfaces.cli.running import run
+from thermocline.interfaces.cli.shapes import size_text
+
+if TYPE_CHECKING:
+    from thermocline.orchestrator import StorageOrchestrator
+    from thermocline.services.checking import CheckProgress, Finding
+    from thermocline.services.reconciling import SweepReport
+
+
+def fsck(
+    ctx: typer.Context,
+    quick: Annotated[bool, typer.Option("--quick", help="Look objects up without reading their bytes.")] = False,  # noqa: FBT002 - a flag
+    sweep: Annotated[bool, typer.Option("--sweep", help="Then quarantine objects that nothing names.")] = False,  # noqa: FBT002 - a flag
+    confirm: Annotated[bool, typer.Option("--confirm", help="Let the sweep take any share of the objects.")] = False,  # noqa: FBT002 - a flag
+    dry_run: DryRunOption = False,  # noqa: FBT002 - a flag
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,  # noqa: FBT002 - a flag
+) -> int:
+    """Read and verify everything that is stored; list what is wrong. Exit code 1 if anything is."""
+    if confirm and not sweep:
+        raise UsageError("--confirm belongs to --sweep", "add --sweep")
+    return run(_fsck(invocation(ctx, config, data, as_json), quick=quick, sweep=sweep and not dry_run, confirm=confirm))
+
+
+async def _fsck(call: Invocation, *, quick: bool, sweep: bool, confirm: bool) -> ExitCode:
+    from thermocline.services.checking import CheckProgress
+
+    last = CheckProgress()
+    async with open_store(call) as store:
+        with Progress("fsck", in_bytes=False) as progress:
+
+            def note(state: CheckProgress) -> None:
+                nonlocal last
+                last = state
+                progress.reach(state.contents)
+
+            async for finding in store.services.checking.check(read_bytes=not quick, progress=note):
+                _tell_finding(call, finding)
+        _tell_summary(call, last)
+        refused = await _sweep(call, store, confirm=confirm) if sweep else False
+    return ExitCode.FAILED if last.findings or refused else ExitCode.DONE
+
+
+async def _sweep(call: Invocation, store: "StorageOrchestrator", *, confirm: bool) -> bool:
+    """Sweep every placement; whether any of them refused."""
+    reports = await store.services.sweep.run(confirmed=confirm)
+    for report in reports:
+        _tell_sweep(call, report)
+    return any(report.refused for report in reports)
+
+
+def _tell_finding(call: Invocation, finding: "Finding") -> None:
+    if call.as_json:
+        shown = {"content_id": finding.content_id, "object_key": finding.object_key, "detail": finding.detail}
+        write_json({"kind": "finding", "damage": finding.damage.value} | shown)
+    else:
+        write_line(f"{finding.damage:<11}  {finding.content_id or finding.object_key or '-'}  {finding.detail}")
+    flush_output()
+
+
+def _tell_summary(call: Invocation, state: "CheckProgress") -> None:
+    if call.as_json:
+        shown = {"contents": state.contents, "read_bytes": state.read_bytes, "objects": state.objects}
+        write_json({"kind": "summary"} | shown | {"findings": state.findings})
+        return
+    read = f", {size_text(state.read_bytes)} read" if state.read_bytes else ""
+    found = f"{state.findings} findings" if state.findings else "nothing is wrong"
+    write_line(f"{state.contents} contents{read}, {state.objects} objects: {found}")
+
+
+def _tell_sweep(call: Invocation, report: "SweepReport") -> None:
+    if call.as_json:
+        shown = {"listed": report.listed, "unnamed": report.unnamed, "quarantined": report.quarantined}
+        write_json({"kind": "sweep", "placement": report.placement} | shown | {"refused": report.refused})
+    elif report.refused:
+        write_line(f"sweep of {report.placement}: refused: {report.refused}")
+    else:
+        write_line(f"sweep of {report.placement}: {report.quarantined} of {report.listed} objects quarantined")
+
+
+def doctor(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,  # noqa: FBT002 - a flag
+) -> int:
+    """Try every configured part; say what is wrong and how to fix it. Exit code 1 if something is."""
+    return run(_doctor(invocation(ctx, config, data, as_json)))
+
+
+async def _doctor(call: Invocation) -> ExitCode:
+    from thermocline.wiring.diagnosis import Health, diagnose
+
+    settings = call.settings()
+    quieten_logs(settings)
+    examinations = []
+    async for examination in diagnose(settings):
+        examinations.append(examination)
+        if not call.as_json:
+            write_line(f"{examination.health:<5}  {examination.part}: {examination.detail}")
+            if examination.remedy:
+                write_line(f"       -> {examination.remedy}")
+            flush_output()
+    failed = any(examination.health is Health.FAIL for examination in examinations)
+    if call.as_json:
+        parts = [
+            {
+                "part": examination.part,
+                "health": examination.health.value,
+                "detail": examination.detail,
+                "remedy": examination.remedy,
+            }
+            for examination in examinations
+        ]
+        write_json({"healthy": not failed, "parts": parts})
+    return ExitCode.FAILED if failed else ExitCode.DONE
+
+
+def migrate(
+    ctx: typer.Context,
+    check: Annotated[bool, typer.Option("--check", help="Only look; exit code 1 if an upgrade is due.")] = False,  # noqa: FBT002 - a flag
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,  # noqa: FBT002 - a flag
+) -> int:
+    """Bring the catalog to the schema of this program, after a backup. Opening a store does the same by itself."""
+    call = invocation(ctx, config, data, as_json)
+    return run(_check_schema(call) if check else _migrate(call))
+
+
+async def _check_schema(call: Invocation) -> ExitCode:
+    from thermocline.wiring.upgrading import catalog_status
+
+    status = await catalog_status(call.settings())
+    if call.as_json:
+        write_json({"current": status.current, "newest": status.newest, "is_current": status.is_current})
+    elif status.current is None:
+        write_line(f"there is no catalog yet; it will be made with schema {status.newest}")
+    elif status.is_current:
+        write_line(f"the catalog is current: schema {status.current}")
+    else:
+        write_line(f"the catalog has schema {status.current}, this program needs {status.newest}")
+    return ExitCode.DONE if status.is_current or status.current is None else ExitCode.FAILED
+
+
+async def _migrate(call: Invocation) -> ExitCode:
+    from thermocline.wiring.upgrading import upgrade_catalog
+
+    done = await upgrade_catalog(call.settings())
+    if call.as_json:
+        backup = None if done.backup is None else str(done.backup)
+        write_json({"before": done.before, "after": done.after, "backup": backup})
+    elif done.before == done.after:
+        write_line(f"the catalog is current: schema {done.after}")
+    elif done.before is None:
+        write_line(f"made a catalog with schema {done.after}")
+    else:
+        write_line(
+            f"upgraded the catalog from schema {done.before} to {done.after}; the old one is {str(done.backup)!r}"
+        )
+    return ExitCode.DONE

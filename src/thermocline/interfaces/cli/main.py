@@ -1,0 +1,88 @@
+"""The entry point: whatever happens becomes an exit code and at most one line; never a traceback."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+TRACEBACK_VARIABLE = "THERMOCLINE_TRACEBACK"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. `argv` is without the program's name; None takes the process's.
+
+    Ctrl-C at any moment, also during the imports, ends with code 130 and one line.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    # Imported here, so that an interrupt during the imports is met by `main`.
+    from thermocline.domain.errors import StorageError
+    from thermocline.interfaces.cli.exits import CommandError, ExitCode, code_of, tell
+    from thermocline.interfaces.cli.output import close_output
+
+    as_json = "--json" in arguments
+    try:
+        code = _invoke(arguments)
+        close_output()
+    except BrokenPipeError:
+        _forget_output()
+        return ExitCode.FAILED
+    except (StorageError, CommandError) as exc:
+        _show_traceback_if_asked()
+        tell(exc, as_json=as_json)
+        return code_of(exc)
+    except Exception as exc:  # noqa: BLE001 - the last line of defence between a bug and the user
+        _show_traceback_if_asked()
+        tell(_unexpected(exc), as_json=as_json)
+        return ExitCode.FAILED
+    return code
+
+
+def _invoke(arguments: list[str]) -> int:
+    import typer
+
+    from thermocline.interfaces.cli.app import app
+    from thermocline.interfaces.cli.exits import ExitCode, InterruptedCommandError, UsageError
+
+    try:
+        result = app(arguments, prog_name="thermocline", standalone_mode=False)
+    except typer.TyperException as exc:
+        raise UsageError(exc.format_message().rstrip("."), "'thermocline --help' shows how") from exc
+    except typer.Abort as exc:
+        raise InterruptedCommandError from exc
+    return int(result) if isinstance(result, int) else ExitCode.DONE
+
+
+def _unexpected(exc: Exception) -> Exception:
+    from thermocline.interfaces.cli.exits import CommandError
+
+    if isinstance(exc, MemoryError):
+        return CommandError("there is not enough memory", "lower [limits] memory and [cache] memory")
+    what = " ".join(str(exc).split())
+    return CommandError(
+        f"unexpected {type(exc).__name__}: {what}" if what else f"unexpected {type(exc).__name__}",
+        f"this is a bug: please report it with the output of the same command under {TRACEBACK_VARIABLE}=1",
+    )
+
+
+def _show_traceback_if_asked() -> None:
+    if os.environ.get(TRACEBACK_VARIABLE, "") not in {"", "0"}:
+        import traceback
+
+        traceback.print_exc()
+
+
+def _forget_output() -> None:
+    """Let the interpreter's own flush at exit go nowhere: whoever read the output has left."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        return

@@ -1,0 +1,1 @@
+"""Control routes, on FastAPI: listings, records, statistics, health, documentation."""

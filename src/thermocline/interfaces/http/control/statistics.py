@@ -1,0 +1,63 @@
+"""Statistics: the cache, and the background work."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from thermocline.interfaces.http.cache_state import cache_state
+from thermocline.interfaces.http.control.calls import ExchangeHere, ServicesHere, json_answer
+from thermocline.interfaces.http.control.record_json import moment_json
+from thermocline.interfaces.http.gate import require_overview
+from thermocline.services.working import Job
+from thermocline.wiring.services import Services
+
+router = APIRouter(tags=["statistics"])
+
+
+@router.get("/v1/stats/work", summary="Background work: last run, next run, backlog")
+async def work_statistics(exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
+    """Return the state of each job of this process, and what waits in the catalog for any process.
+
+    Needs `read` without a prefix, or `admin`.
+    """
+    require_overview(exchange)
+    return json_answer(
+        exchange,
+        {
+            "jobs": {job.name: _job_json(job) for job in services.worker.jobs},
+            "outbox": await _outbox_json(services),
+            "intents": await services.adapters.catalog.intents.count(),
+            "background": {"shed": services.background.shed, "failed": services.background.failed},
+        },
+    )
+
+
+@router.get("/v1/stats/cache", summary="The cache, by type and level")
+async def cache_statistics(exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
+    """Return hits, misses, sets and sizes of this process's caches. Needs `read` without a prefix, or `admin`."""
+    require_overview(exchange)
+    return json_answer(exchange, {"content": {"memory": cache_state(services).as_json()}})
+
+
+def _job_json(job: Job) -> dict[str, Any]:
+    return {
+        "every_seconds": job.every,
+        "runs": job.runs,
+        "done": job.done,
+        "failures": job.failures,
+        "last_run": moment_json(job.last_run),
+        "next_run": moment_json(job.next_run),
+        "last_error": job.last_error,
+    }
+
+
+async def _outbox_json(services: Services) -> dict[str, Any]:
+    return {
+        state.kind.value: {
+            "waiting": state.waiting,
+            "dead": state.dead,
+            "oldest_due_at": moment_json(state.oldest_at),
+        }
+        for state in await services.adapters.catalog.outbox.state()
+    }
