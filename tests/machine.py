@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from thermocline.adapters.catalog.sql import SqlCatalog
-from thermocline.testing.catalog import fresh_sqlite_catalog
 
 from thermocline import StorageOrchestrator
 from thermocline.adapters.cache.memory import MemoryCache
@@ -38,7 +37,6 @@ class Machine:
         self.database = folder / "catalog.db"
         self.settings = settings
         self.random = random.Random(seed)
-        fresh_sqlite_catalog(self.database)
 
     @asynccontextmanager
     async def process(self, faults: Faults | None = None) -> AsyncIterator[StorageOrchestrator]:

@@ -34,6 +34,8 @@ class Background:
 
     def _end(self, task: asyncio.Task[None], work: Coroutine[Any, Any, object]) -> None:
         self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: what is not an Exception ends the task, and nobody else looks
         work.close()  # a task cancelled before its first step never entered its work
 
     async def drain(self) -> None:

@@ -54,12 +54,13 @@ class WritingService:
             gathering = Gathering(pieces_of(body), part_size)
             first = await gathering.next_part()
             transfer = Transfer(self._transfers, request, placement)
-            if gathering.ended:
+            is_whole = gathering.ended
+            if is_whole:
                 committed = await transfer.put_whole(first, metadata)
             else:
                 committed = await transfer.upload(first, gathering, metadata)
         await self._cache.invalidate(request.content_id, committed.record.version)
-        if gathering.ended and len(first) <= PREFILL_MAX_BYTES and self._cache.is_cacheable(committed.record):
+        if is_whole and len(first) <= PREFILL_MAX_BYTES and self._cache.is_cacheable(committed.record):
             self._background.spawn(self._prefill(committed, bytes(first)))
         return _receipt(committed)
 

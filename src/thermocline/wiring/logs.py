@@ -7,6 +7,8 @@ import structlog
 
 from thermocline.wiring.settings import LogSettings
 
+SILENT = logging.CRITICAL + 1
+
 
 def configure_logs(settings: LogSettings) -> None:
     """Send this process's events to standard error in the configured form. Standard output stays for results."""
@@ -25,3 +27,9 @@ def configure_logs(settings: LogSettings) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+
+
+def silence_logs() -> None:
+    """Let this process log nothing: for short-lived commands, which tell their errors themselves."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(SILENT))
+    logging.disable(logging.CRITICAL)

@@ -84,15 +84,17 @@ def test_selected_bytes_are_those_asked_for(pairs: list[tuple[str, str]], size: 
 
 @given(numbers, numbers, st.integers(0, 30), st.sampled_from(["bytes={}-{}", "bytes= {}-{}", "bytes={}-{} ", "x={}-{}"]))
 def test_single_ranges_as_werkzeug_has_them(first: str, last: str, size: int, form: str) -> None:
+    if not first and last and not 0 < int(last) <= size:
+        return  # Werkzeug 3.1: "-0" is malformed, and a suffix of more than there is holds nothing; RFC 9110 disagrees
     header = form.format(first, last)
     ours = select_ranges(header, size)
     theirs = parse_range_header(header)
-    if theirs is None or theirs.units != "bytes" or (size == 0 and not first):
-        if theirs is not None or first or last != "0":  # werkzeug takes "-0" for malformed
-            assert ours is IGNORED or (size == 0 and ours is UNSATISFIABLE)
-        return
-    expected = theirs.range_for_length(size)
-    assert ours == (UNSATISFIABLE if expected is None else ((expected[0], expected[1]),))
+    if theirs is None or theirs.units != "bytes":
+        assert ours is IGNORED
+    elif (expected := theirs.range_for_length(size)) is None:
+        assert ours is UNSATISFIABLE
+    else:
+        assert ours == (expected,)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50)), min_size=2, max_size=5))

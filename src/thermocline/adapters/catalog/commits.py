@@ -7,9 +7,9 @@ Where another transaction creates the row between 1 and 3 (not on SQLite: its wr
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Select, and_, bindparam, delete, exists, false, insert, null, select, true, update
+from sqlalchemy import Select, and_, bindparam, delete, exists, false, null, select, true, update
 from sqlalchemy.dialects import postgresql
 
 from thermocline.adapters.catalog.announcing import announce
@@ -28,7 +28,7 @@ from thermocline.ports.records import Committed, Write
 _LOCK_ATTEMPTS: Final = 10
 
 
-def _lock_clause() -> Select[tuple[object, ...]]:
+def _lock_clause() -> Select[*tuple[Any, ...]]:
     locked = (
         select(*RECORD_COLUMNS, contents.c.deleted_at)
         .where(contents.c.content_id == bindparam("content_id"))

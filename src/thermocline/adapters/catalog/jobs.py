@@ -84,7 +84,8 @@ class JobThreads:
         self._capacity = capacity
         self._patience = patience
         self._late_error = late_error
-        self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Job[Any] | asyncio.Future[None]] = SimpleQueue()
+        """Jobs, and at the end for each thread the future by which it says goodbye."""
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-{index}", daemon=True) for index in range(threads)
         ]
@@ -121,13 +122,13 @@ class JobThreads:
         if self._closed:
             return
         self._closed = True
-        ended = [thread for thread in self._threads if thread.ident is not None]
-        for _ in ended:
-            self._queue.put(None)
-        for thread in ended:
-            # Joining by short polls keeps the loop free: what is queued may still have to answer on it.
-            while thread.is_alive():
-                await asyncio.sleep(0.001)
+        loop = asyncio.get_running_loop()
+        threads = [thread for thread in self._threads if thread.ident is not None]
+        goodbyes = [loop.create_future() for _ in threads]
+        for goodbye in goodbyes:
+            self._queue.put(goodbye)
+        await asyncio.gather(*goodbyes)
+        for thread in threads:
             thread.join()
         self._refuse_the_rest()
 
@@ -140,39 +141,37 @@ class JobThreads:
 
     def _run(self) -> None:
         started = self._starting.pop()
+        server: Server | None = None
         try:
             server = self._open_server()
         except BaseException as exc:  # noqa: BLE001 - whatever it is, `start` raises it
             _post(started.get_loop(), _refuse, started, exc)
-            return
-        _post(started.get_loop(), _accept, started)
-        try:
-            while jobs := self._next_jobs():
+        else:
+            _post(started.get_loop(), _accept, started)
+        goodbye: asyncio.Future[None] | None = None
+        while goodbye is None:
+            jobs, goodbye = self._next_jobs()
+            if jobs and server is not None:
                 server.serve(jobs)
                 _answer(jobs)
-        finally:
+        if server is not None:
             server.close()
+        _post(goodbye.get_loop(), _accept, goodbye)
 
-    def _next_jobs(self) -> list[Job[Any]]:
-        """Wait for jobs; return none when it is time to end."""
+    def _next_jobs(self) -> tuple[list[Job[Any]], asyncio.Future[None] | None]:
+        """Wait for jobs; return them, and the goodbye if these are the last."""
         jobs: list[Job[Any]] = []
-        while not jobs:
-            job = self._queue.get()
-            if job is None:
-                return []
-            if job.take():
-                jobs.append(job)
         while len(jobs) < self._batch:
             try:
-                job = self._queue.get_nowait()
+                # Wait for the first only: the rest are those that came while the last group was at work.
+                job = self._queue.get(block=not jobs)
             except Empty:
                 break
-            if job is None:
-                self._queue.put(None)  # finish this batch first
-                break
+            if isinstance(job, asyncio.Future):
+                return jobs, job
             if job.take():
                 jobs.append(job)
-        return jobs
+        return jobs, None
 
     def _refuse_the_rest(self) -> None:
         """Answer jobs that another loop queued in the moment of closing."""
@@ -181,7 +180,7 @@ class JobThreads:
                 job = self._queue.get_nowait()
             except Empty:
                 return
-            if job is not None and job.take():
+            if isinstance(job, Job) and job.take():
                 job.error = UnavailableError("the catalog is closed")
                 _answer([job])
 

@@ -5,7 +5,7 @@ of object keys. A key that is not one of ours counts as named: what is not under
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
@@ -20,7 +20,7 @@ _content_id: Final = text_cell(_keys, 0)
 _object_key: Final = text_cell(_keys, 1)
 
 
-def unnamed_keys(*columns: ColumnElement[object], work_too: bool) -> Select[tuple[object, ...]]:
+def unnamed_keys(*columns: ColumnElement[object], work_too: bool) -> Select[*tuple[Any, ...]]:
     """Return a query of the listed keys, and `columns` beside, that no record and no intent names.
 
     With `work_too` no outbox row and no quarantine row may name them either.

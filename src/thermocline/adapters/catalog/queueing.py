@@ -1,6 +1,6 @@
 """Adding rows to the outbox inside the commit that promises the work."""
 
-from sqlalchemy import bindparam, false, insert, literal_column, null
+from sqlalchemy import Integer, bindparam, false, insert, literal_column, null
 
 from thermocline.adapters.catalog.schema import outbox
 from thermocline.adapters.catalog.statements import Statement
@@ -9,7 +9,7 @@ from thermocline.domain.content import Record
 from thermocline.domain.units import Timestamp
 from thermocline.domain.work import OutboxKind
 
-_ZERO = literal_column("0")
+_ZERO = literal_column("0", Integer)
 _QUEUE = Statement(
     insert(outbox).values(
         **{name: bindparam(name) for name in ("kind", "subject", "placement", "version", "hard", "due_at")},

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Select, bindparam, delete, false, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
@@ -26,7 +26,7 @@ _BEYOND_ALL: Final = _LAST_CHARACTER * (MAX_CONTENT_ID_BYTES // 4 + 1)
 """Longer than an id can be, of the greatest character: greater than every id."""
 
 
-def _page_of(*conditions: ColumnElement[bool]) -> Select[tuple[object, ...]]:
+def _page_of(*conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     return (
         select(*RECORD_COLUMNS)
         .where(

@@ -27,11 +27,12 @@ async def open_store(call: Invocation) -> "AsyncIterator[StorageOrchestrator]":
 
 def quieten_logs(settings: "Settings") -> None:
     """Log nothing unless [log] level was set: a command tells its errors itself, in one line."""
-    from thermocline.wiring.logs import configure_logs
-    from thermocline.wiring.settings import LogSettings
+    from thermocline.wiring.logs import configure_logs, silence_logs
 
-    asked_for = "level" in settings.log.model_fields_set
-    configure_logs(settings.log if asked_for else LogSettings(level="critical", format=settings.log.format))
+    if "level" in settings.log.model_fields_set:
+        configure_logs(settings.log)
+    else:
+        silence_logs()
 
 
 async def tidy(store: "StorageOrchestrator") -> None:
