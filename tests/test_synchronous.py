@@ -124,9 +124,7 @@ def test_a_body_is_read_in_the_callers_thread_and_in_bounded_pieces(store: SyncS
     assert 0 < min(sizes) <= max(sizes) <= PART
 
 
-def test_what_a_body_raises_is_passed_on(
-    store: SyncStorageOrchestrator, settings: Settings
-) -> None:
+def test_what_a_body_raises_is_passed_on(store: SyncStorageOrchestrator, settings: Settings) -> None:
     def body() -> Iterator[bytes]:
         yield b"x" * (2 * PART)
         raise LookupError("gone")

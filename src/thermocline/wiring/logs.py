@@ -7,8 +7,6 @@ import structlog
 
 from thermocline.wiring.settings import LogSettings
 
-SILENT = logging.CRITICAL + 1
-
 
 def configure_logs(settings: LogSettings) -> None:
     """Send this process's events to standard error in the configured form. Standard output stays for results."""
@@ -31,5 +29,5 @@ def configure_logs(settings: LogSettings) -> None:
 
 def silence_logs() -> None:
     """Let this process log nothing: for short-lived commands, which tell their errors themselves."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(SILENT))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)

@@ -1,10 +1,11 @@
 """A cancelled call leaves open files, memory and names in order, whatever its thread was doing."""
 
 import asyncio
+import gc
 import os
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,18 @@ from thermocline.ports.object_store import ObjectInfo, ObjectStore, Upload
 
 
 class SlowSystem(System):
-    """Holds one kind of call until `go`, and tells when it was `reached`."""
+    """Holds one kind of call until `go`, before or after its effect, and tells when it was `reached`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, after: bool = False) -> None:
         self.reached = threading.Event()
         self.go = threading.Event()
         real = getattr(System, name)
 
         def held(*args: Any, **kwargs: Any) -> Any:
+            result = real(*args, **kwargs) if after else None
             self.reached.set()
             assert self.go.wait(30)
-            return real(*args, **kwargs)
+            return result if after else real(*args, **kwargs)
 
         setattr(self, name, held)
 
@@ -102,12 +104,13 @@ async def complete(upload: Upload) -> None:
     await upload.complete()
 
 
+@pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(("act", "call"), [(write, "writev"), (complete, "fsync"), (complete, "link")])
 def test_an_abort_waits_for_the_call_that_was_cancelled_and_leaves_nothing(
-    tmp_path: Path, act: Callable[[Upload], Awaitable[None]], call: str
+    tmp_path: Path, act: Callable[[Upload], Awaitable[None]], call: str, *, after: bool
 ) -> None:
     async def run() -> None:
-        system = SlowSystem(call)
+        system = SlowSystem(call, after=after)
         system.go.set()
         store = LocalObjectStore(tmp_path, system=system)
         upload = await store.begin_upload("k", {})
@@ -116,7 +119,9 @@ def test_an_abort_waits_for_the_call_that_was_cancelled_and_leaves_nothing(
         system.reached.clear()
         await cancel_inside(system, act(upload))
         aborting = asyncio.ensure_future(upload.abort())
-        await asyncio.sleep(0)
+        # Long enough for an abort that does not wait to look around.
+        await asyncio.wait([aborting], timeout=0.05)
+        assert not aborting.done()
         system.go.set()
         await aborting
         assert await listed(store) == []
@@ -143,6 +148,51 @@ def test_streams_left_in_the_middle_close_their_files(tmp_path: Path) -> None:
             break
         await store.aclose()
         assert open_files() <= before
+
+    asyncio.run(run())
+
+
+def test_nobody_is_told_of_a_block_that_nobody_waited_for(tmp_path: Path) -> None:
+    async def run() -> list[object]:
+        told: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+        store = LocalObjectStore(tmp_path)
+        await store.put("k", bytes(3 * CHUNK_BYTES), {})
+        async with aclosing(store.stream("k", 0, 3 * CHUNK_BYTES)) as stream:
+            await anext(stream)
+            os.truncate(next((tmp_path / ".free").rglob("k~")), CHUNK_BYTES)
+            await anext(stream)  # this block had been read ahead; the next one cannot be
+            await store.head("none")
+            await store.head("none")
+        del stream
+        gc.collect()
+        await asyncio.sleep(0)
+        await store.aclose()
+        return told
+
+    assert asyncio.run(run()) == []
+
+
+def test_an_upload_that_completes_while_it_is_listed_is_listed_once(tmp_path: Path) -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    class Pausing(System):
+        def scandir(self, fd: int) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+            if os.readlink(f"/proc/self/fd/{fd}").endswith("/.free"):  # noqa: PTH115
+                entered.set()
+                assert go.wait(30)
+            return super().scandir(fd)
+
+    async def run() -> None:
+        store = LocalObjectStore(tmp_path, system=Pausing())
+        await store.put("other", b"", {})
+        upload = await store.begin_upload("k", {})
+        listing = asyncio.ensure_future(listed(store))
+        await asyncio.to_thread(entered.wait, 30)
+        await upload.complete()
+        go.set()
+        assert sorted(info.key for info in await listing) == ["k", "other"]
+        await store.aclose()
 
     asyncio.run(run())
 

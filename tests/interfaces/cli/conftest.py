@@ -1,6 +1,9 @@
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.interfaces.cli.commandline import CommandLine
 
@@ -10,6 +13,14 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings file and no variables but those of the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("THERMOCLINE_CONFIG", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Commands set up logging for their process, which here is that of all tests."""
+    yield
+    structlog.reset_defaults()
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

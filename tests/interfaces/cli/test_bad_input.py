@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interfaces.cli.commandline import CommandLine, run_process
+from tests.interfaces.cli.commandline import CommandLine, command, run_process
 
 BAD_IDS = ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "a\nb", "a\x1b[2J", "a\x7f", "a\x85", "é" * 451]
 
@@ -64,10 +64,10 @@ def test_an_id_that_is_not_utf8(tmp_path: Path) -> None:
         (["stat"], "Missing argument"),
         (["stat", "a", "b"], "unexpected extra argument"),
         (["stat", "a", "--nonsense"], "No such option"),
-        (["ls", "--limit", "0"], "0 is not in the range"),
-        (["ls", "--limit", "x"], "not a valid int"),
+        (["ls", "--limit", "0"], "--limit"),
+        (["ls", "--limit", "x"], "valid integer"),
         (["ls", "--tier", "tepid"], "tepid"),
-        (["serve", "--port", "99999"], "99999 is not in the range"),
+        (["serve", "--port", "99999"], "--port"),
         (["put", "source", "a", "--expires-in", "soon"], "not a duration"),
         (["put", "source", "a", "--expires-in", "0s"], "longer than nothing"),
         (["put", "source", "a", "--metadata", "x"], "has no key"),
@@ -99,7 +99,12 @@ def test_wrong_command_lines(cli: CommandLine, arguments: list[str], part: str) 
 
 @pytest.mark.parametrize(
     ("source", "part"),
-    [("gone", "No such file"), (".", "is a folder"), ("gone/deeper", "No such file"), ("x" * 300, "File name too long")],
+    [
+        ("gone", "No such file"),
+        (".", "is a folder"),
+        ("gone/deeper", "No such file"),
+        ("x" * 300, "File name too long"),
+    ],
 )
 def test_sources_that_cannot_be_read(cli: CommandLine, source: str, part: str) -> None:
     outcome = cli.run("put", source, "a")
@@ -124,13 +129,12 @@ def test_targets_that_cannot_be_written(cli: CommandLine, target: str) -> None:
         ("porto = 1", "porto: there is no such setting; 'thermocline config' prints all of them"),
         ("[http", "not valid TOML"),
         ("[limits]\nmemory = 'lots'", "limits.memory"),
-        ("data = 'a\\u0000b'", ""),
     ],
 )
-@pytest.mark.parametrize("arguments", [["ls"], ["doctor"], ["serve", "--port", "0"], ["migrate"], ["config", "--effective"]])
+@pytest.mark.parametrize(
+    "arguments", [["ls"], ["doctor"], ["serve", "--port", "0"], ["migrate"], ["config", "--effective"]]
+)
 def test_wrong_settings(cli: CommandLine, arguments: list[str], text: str, part: str) -> None:
-    if "u0000" in text:
-        pytest.skip("the fixture's --data wins over it")
     Path("thermocline.toml").write_text(text)
     outcome = cli.run(*arguments)
     assert outcome.code == 1
@@ -271,9 +275,7 @@ def test_a_read_only_data_folder(small_disk: Path, capfd: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("where", ["source", "target"])
-def test_a_file_without_the_right(
-    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
+def test_a_file_without_the_right(cli: CommandLine, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     # Root ignores permission bits, so the refusal is injected where the system would refuse.
     cli.put("a", b"x")
     real = os.open
@@ -307,8 +309,7 @@ def test_a_bug_is_one_line_that_says_how_to_report_it(cli: CommandLine, monkeypa
 @pytest.mark.server
 def test_a_traceback_is_shown_on_request(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["python", "-m", "thermocline", "stat", "a", "--data", str(tmp_path)],
-        executable=os.sys.executable,  # type: ignore[attr-defined]
+        command(tmp_path, "stat", "a"),
         env=os.environ | {"THERMOCLINE_TRACEBACK": "1"},
         capture_output=True,
         check=False,

@@ -102,7 +102,9 @@ def test_ranges(cli: CommandLine, wanted: str, expected: bytes) -> None:
     assert target.read_bytes() == expected
 
 
-@pytest.mark.parametrize(("wanted", "code"), [("10-", 1), ("-", 2), ("3-2", 2), ("x", 2), ("1", 2), ("-0", 1), ("١-٢", 2)])
+@pytest.mark.parametrize(
+    ("wanted", "code"), [("10-", 1), ("-", 2), ("3-2", 2), ("x", 2), ("1", 2), ("-0", 1), ("١-٢", 2)]
+)
 def test_ranges_that_cannot_be(cli: CommandLine, wanted: str, code: int) -> None:
     cli.put("a", b"0123456789")
     target = cli.data.parent / "part"
@@ -251,7 +253,10 @@ def test_options_stand_before_or_after_the_command(cli: CommandLine, tmp_path: P
     assert cli.run("--data", other, "--json", "stat", "a").json()["content_id"] == "a"  # the later one wins
     config = tmp_path / "some.toml"
     config.write_text("[http]\nport = 7\n")
-    for arguments in (["--config", str(config), "config", "--effective"], ["config", "--effective", "--config", str(config)]):
+    for arguments in (
+        ["--config", str(config), "config", "--effective"],
+        ["config", "--effective", "--config", str(config)],
+    ):
         assert "\nport = 7\n" in cli.ok(*arguments).out
 
 

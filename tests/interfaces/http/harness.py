@@ -184,7 +184,7 @@ class Client:
 
 
 def _messages(pieces: list[bytes], *, leaves: bool) -> Iterator[dict[str, Any]]:
-    for index, piece in enumerate(pieces):
+    for index, piece in enumerate(pieces if pieces or leaves else [b""]):
         more = leaves or index + 1 < len(pieces)
         yield {"type": "http.request", "body": piece, "more_body": more}
     if leaves:

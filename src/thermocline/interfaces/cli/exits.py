@@ -7,21 +7,23 @@ from enum import IntEnum
 from typing import Any
 
 from thermocline.domain.errors import (
-    CatalogVersionError,
     ContentArchivedError,
-    ContentHeldError,
     ContentNotFoundError,
     ContentTooLargeError,
     DigestMismatchError,
+    IntegrityError,
     IntentLostError,
     InvalidInputError,
     InvalidRangeError,
+    ObjectMissingError,
     OutOfSpaceError,
     PreconditionFailedError,
     StorageError,
     TruncatedBodyError,
     UnavailableError,
+    UnsafePathError,
 )
+from thermocline.interfaces.cli.shapes import moment
 
 
 class ExitCode(IntEnum):
@@ -71,15 +73,20 @@ _CODES: tuple[tuple[type[StorageError], ExitCode], ...] = (
 )
 _HINTS: tuple[tuple[type[StorageError], str], ...] = (
     (ContentNotFoundError, "'thermocline ls' lists what there is"),
-    (ContentHeldError, ""),
     (PreconditionFailedError, "read the content again before changing it"),
     (DigestMismatchError, "send the bytes again, or the digest that belongs to them"),
     (TruncatedBodyError, "try again when the source no longer changes"),
     (OutOfSpaceError, "free some space or make the data folder writable, then try again"),
-    (IntentLostError, ""),
-    (CatalogVersionError, ""),
     (UnavailableError, "try again; 'thermocline doctor' looks for the cause"),
 )
+_NAMES: tuple[tuple[type[StorageError], str], ...] = (
+    (IntegrityError, "content-corrupted"),
+    (ObjectMissingError, "content-corrupted"),
+    (UnsafePathError, "content-corrupted"),
+    (InvalidRangeError, "range-not-satisfiable"),
+    (IntentLostError, "upload-lost"),
+)
+"""Where the service's name is not the class's."""
 _DETAILS = ("content_id", "object_key", "current_etag", "size", "eta", "retry_after")
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _LINE_BREAKS = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")
@@ -104,7 +111,8 @@ def tell(exc: Exception, *, as_json: bool) -> None:
 
 def slug_of(exc: Exception) -> str:
     """Return the error's stable name, as in the service's `urn:thermocline:error:NAME`."""
-    return _WORD.sub("-", type(exc).__name__.removesuffix("Error")).lower()
+    named = next((name for kind, name in _NAMES if isinstance(exc, kind)), None)
+    return named or _WORD.sub("-", type(exc).__name__.removesuffix("Error")).lower()
 
 
 def _hint(exc: Exception) -> str:
@@ -120,7 +128,7 @@ def _extras(exc: Exception, hint: str) -> dict[str, Any]:
     for name in _DETAILS:
         value = getattr(exc, name, None)
         if value is not None:
-            extras[name] = value
+            extras[name] = moment(value) if name == "eta" else value
     return extras
 
 

@@ -10,7 +10,7 @@ from thermocline.interfaces.http.wire.limits import WireLimits
 from thermocline.interfaces.http.wire.server import ServerStartError, bind, run, serve
 
 BODY = b"x" * (1024 * 1024)
-LIMITS = WireLimits(connections=8, header_arrival_seconds=0.5, send_stall_seconds=1)
+LIMITS = WireLimits(connections=8, header_arrival_seconds=2, send_stall_seconds=1)
 
 
 class Reader(HotReads):

@@ -1,0 +1,67 @@
+"""The catalog's contracts, on SQLite files."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from thermocline.adapters.catalog.sql import SqlCatalog
+from thermocline.domain.units import Timestamp
+from thermocline.ports.catalog import Catalog
+from thermocline.testing.catalog import fresh_sqlite_catalog
+from thermocline.testing.contracts.catalog.base import CatalogContract
+from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
+from thermocline.testing.contracts.catalog.change_feed import ChangeFeedContract
+from thermocline.testing.contracts.catalog.elections import ElectionsContract
+from thermocline.testing.contracts.catalog.intents import IntentsContract
+from thermocline.testing.contracts.catalog.outbox import OutboxContract
+from thermocline.testing.contracts.catalog.pages import PagesContract
+from thermocline.testing.contracts.catalog.record_races import RecordRacesContract
+from thermocline.testing.contracts.catalog.records import RecordsContract
+from thermocline.testing.contracts.catalog.steps import OpenCatalog
+from thermocline.testing.contracts.catalog.sweeps import SweepsContract
+from thermocline.testing.contracts.catalog.tokens import TokensContract
+
+
+class OnSqlite(CatalogContract):
+    @pytest.fixture
+    def open_catalog(self, tmp_path: Path) -> OpenCatalog:
+        url = fresh_sqlite_catalog(tmp_path / "catalog.db")
+
+        @asynccontextmanager
+        async def opened(database_clock: Callable[[], Timestamp]) -> AsyncIterator[Catalog]:
+            async with await SqlCatalog.open(url, database_clock=database_clock, unsafe_fast=True) as catalog:
+                yield catalog
+
+        return opened
+
+
+class TestRecords(OnSqlite, RecordsContract): ...
+
+
+class TestRecordRaces(OnSqlite, RecordRacesContract): ...
+
+
+class TestPages(OnSqlite, PagesContract): ...
+
+
+class TestIntents(OnSqlite, IntentsContract): ...
+
+
+class TestOutbox(OnSqlite, OutboxContract): ...
+
+
+class TestSweeps(OnSqlite, SweepsContract): ...
+
+
+class TestTokens(OnSqlite, TokensContract): ...
+
+
+class TestChangeFeed(OnSqlite, ChangeFeedContract): ...
+
+
+class TestElections(OnSqlite, ElectionsContract): ...
+
+
+class TestCatalog(OnSqlite, WholeCatalogContract): ...
