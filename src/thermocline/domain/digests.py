@@ -21,10 +21,14 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class ContentDigest:
-    """Digests of content that arrives in pieces of any size. `whole()` and `chunks()` describe all bytes so far."""
+    """Digests of content that arrives in pieces of any size. `whole()` and `chunks()` describe all bytes so far.
 
-    def __init__(self) -> None:
+    Content that is known to end within its first chunk needs no chunk digests: `single_chunk` saves them.
+    """
+
+    def __init__(self, *, single_chunk: bool = False) -> None:
         self.size = 0
+        self._single_chunk = single_chunk
         self._whole = hashlib.sha256()
         self._chunk = blake3()
         self._chunk_room = int(CHUNK_BYTES)
@@ -34,6 +38,8 @@ class ContentDigest:
         """Add the next bytes."""
         self._whole.update(piece)
         self.size += len(piece)
+        if self._single_chunk:
+            return
         view = memoryview(piece)
         while len(view) >= self._chunk_room:
             self._chunk.update(view[: self._chunk_room])
@@ -53,6 +59,8 @@ class ContentDigest:
         """Return the joined chunk digests, 32 bytes each; empty where the whole digest serves (one chunk or less)."""
         if self.size <= CHUNK_BYTES:
             return b""
+        if self._single_chunk:
+            raise ValueError(f"{self.size} bytes came where one chunk was announced")
         started = self._chunk_room < CHUNK_BYTES
         return bytes(self._finished) + (self._chunk.digest() if started else b"")
 

@@ -9,7 +9,7 @@ import structlog
 
 from thermocline.domain.content import ALWAYS, Condition, ObjectAttributes, StoredHeaders, Visibility
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.digests import Buffer, ContentDigest
+from thermocline.domain.digests import CHUNK_BYTES, Buffer, ContentDigest
 from thermocline.domain.errors import (
     ContentTooLargeError,
     DigestMismatchError,
@@ -117,9 +117,9 @@ class Transfer:
 
     def __init__(self, parts: TransferParts, request: WriteRequest, placement: Placement) -> None:
         self._parts = parts
+        self._digest = ContentDigest()
         self._request = request
         self._placement = placement
-        self._digest = ContentDigest()
         self._now = parts.clock.now()
         token = new_token(self._now, parts.entropy(TOKEN_ENTROPY_BYTES))
         self._key = ObjectKey(parts.placements.installation, placement.name, request.content_id, token)
@@ -129,6 +129,7 @@ class Transfer:
 
     async def put_whole(self, data: Buffer, metadata: Mapping[str, Any]) -> Committed:
         """Store content that fits one request: everything about it is checked before anything is sent."""
+        self._digest = ContentDigest(single_chunk=len(data) <= CHUNK_BYTES)
         await self._hash(data)
         self._check_complete()
         attributes = ObjectAttributes(

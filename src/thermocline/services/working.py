@@ -56,6 +56,8 @@ class Worker:
             await asyncio.wait(self._tasks)
         self._tasks = []
         for job in self.jobs:
+            if job.last_run is None:
+                continue  # never stood for election: a process that only reads must not wait for the catalog's writer
             try:
                 await self.elections.resign(job.name, self.holder)
             except StorageError as exc:

@@ -1,13 +1,13 @@
 """From settings to running services, closed in reverse order whatever happens."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from thermocline.adapters.cache.memory import MemoryCache
 from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.clock import SystemClock
+from thermocline.adapters.entropy import SystemEntropy
 from thermocline.adapters.objects.local import LocalObjectStore
 from thermocline.wiring.services import Adapters, Services, assemble
 from thermocline.wiring.settings import Settings
@@ -58,5 +58,5 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
         stores=stores,
         memory=MemoryCache(clock, capacity=settings.cache.memory),
         clock=clock,
-        entropy=secrets.token_bytes,
+        entropy=SystemEntropy(),
     )

@@ -90,6 +90,7 @@ class JobThreads:
             threading.Thread(target=self._run, name=f"{name}-{index}", daemon=True) for index in range(threads)
         ]
         self._starting: list[asyncio.Future[None]] = []
+        self._refusing = False
         self._closed = False
 
     async def start(self) -> None:
@@ -107,7 +108,7 @@ class JobThreads:
 
     def submit(self, function: Transaction[T]) -> asyncio.Future[T]:
         """Queue a job and return its answer to come. Raises `BusyError`."""
-        if self._closed:
+        if self._refusing:
             raise UnavailableError("the catalog is closed")
         if self._queue.qsize() >= self._capacity:
             raise BusyError(f"{self._capacity} requests already wait for the catalog; try again")
@@ -117,8 +118,13 @@ class JobThreads:
         self._queue.put(job)
         return job.future
 
+    def refuse(self) -> None:
+        """Take no more jobs."""
+        self._refusing = True
+
     async def aclose(self) -> None:
         """Finish what is queued and join the threads. Idempotent."""
+        self.refuse()
         if self._closed:
             return
         self._closed = True

@@ -80,8 +80,9 @@ class SqliteRunner(Runner):
 
     async def aclose(self) -> None:
         """Finish what is queued, then close every connection. Idempotent."""
+        self._writer.refuse()
         await self._readers.aclose()
-        await self._writer.aclose()
+        await self._writer.aclose()  # last, because the last to close folds the write-ahead log into the file
 
 
 def _unknown(message: str) -> CommitUnknownError:

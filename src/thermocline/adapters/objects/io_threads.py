@@ -52,6 +52,24 @@ class _Mailbox:
                 future.set_exception(error)
 
 
+class _Idle:
+    """How many threads wait for work; it only decides when another one is started."""
+
+    __slots__ = ("_lock", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.count -= 1
+
+
 _Work = tuple[_Mailbox, asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
@@ -67,7 +85,7 @@ class IoThreads:
         self._name = name
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._waiting = [0]
+        self._idle = _Idle()
         self._mailbox: _Mailbox | None = None
         self._closed = False
 
@@ -81,7 +99,7 @@ class IoThreads:
             mailbox = self._mailbox = _Mailbox(loop)
         future: asyncio.Future[T] = loop.create_future()
         self._queue.put((mailbox, future, function, args))
-        if len(self._threads) < self._limit and self._queue.qsize() > self._waiting[0]:
+        if len(self._threads) < self._limit and self._queue.qsize() > self._idle.count:
             self._start_one()
         return future
 
@@ -102,7 +120,7 @@ class IoThreads:
     def _start_one(self) -> None:
         thread = threading.Thread(
             target=_serve,
-            args=(self._queue, self._waiting),
+            args=(self._queue, self._idle),
             name=f"{self._name}-{len(self._threads)}",
             daemon=True,
         )
@@ -110,13 +128,11 @@ class IoThreads:
         thread.start()
 
 
-def _serve(queue: SimpleQueue[_Work | None], waiting: list[int]) -> None:
+def _serve(queue: SimpleQueue[_Work | None], idle: _Idle) -> None:
     """Work until told to end. Holds no reference to the pool, so that a forgotten pool can end its threads."""
     while True:
-        # Not exact across threads; it only decides when another thread is started.
-        waiting[0] += 1
-        work = queue.get()
-        waiting[0] -= 1
+        with idle:
+            work = queue.get()
         if work is None:
             return
         mailbox, future, function, args = work

@@ -43,11 +43,13 @@ class Exchange:
         return await self._receive()
 
     async def send(self, message: Message) -> None:
-        """Pass an ASGI message on to the client."""
+        """Pass an ASGI message on to the client; HEAD leaves out what is in the body."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
         elif message["type"] == "http.response.body":
             self.complete = not message.get("more_body", False)
+            if self.is_head:
+                message = {**message, "body": b""}
         await self._send(message)
 
     async def start(self, status: int, fields: Fields) -> None:
@@ -63,9 +65,9 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def answer(self, status: int, fields: Fields, body: bytes = b"") -> None:
-        """Send a whole answer; `fields` describe the body, which HEAD leaves out."""
+        """Send a whole answer; `fields` describe the body."""
         await self.start(status, fields)
-        await self.finish(b"" if self.is_head else body)
+        await self.finish(body)
 
     async def answer_problem(self, problem: Problem) -> None:
         """Send a problem document."""

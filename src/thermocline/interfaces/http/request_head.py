@@ -42,14 +42,14 @@ class RequestHead:
 
     @property
     def token(self) -> str | None:
-        """The bearer token's text; None without one. Another scheme is no token of ours, but not none either."""
+        """The bearer token's text; None without one."""
         return token_in(self.get(b"authorization"))
 
 
 def token_in(authorization: str | None) -> str | None:
-    """Return the bearer token in an `Authorization` header; the whole header if it has another scheme."""
+    """Return the bearer token in an `Authorization` header; for another scheme an empty text, which is no token."""
     if authorization is None:
         return None
     if authorization[: len(_BEARER)].lower() == _BEARER:
         return authorization[len(_BEARER) :].strip()
-    return authorization
+    return ""

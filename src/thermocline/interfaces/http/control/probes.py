@@ -22,13 +22,15 @@ PROBE_TOKEN = "readiness-probe"  # noqa: S105 - the last part of an object key t
 _NOT_READY = 503
 
 
-@router.api_route("/healthz", methods=["GET", "HEAD"], summary="Is the process alive?")
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", summary="Is the process alive?")
 async def liveness(exchange: ExchangeHere) -> JSONResponse:
     """Answer 200 as long as the process serves requests, whatever its dependencies do."""
     return json_answer(exchange, {"status": "ok"})
 
 
-@router.api_route("/readyz", methods=["GET", "HEAD"], summary="Can it do its work? Per dependency")
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", summary="Can it do its work? Per dependency")
 async def readiness(exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
     """Answer 200 if the catalog and every object store answer, else 503; `checks` tells which do."""
     probes = {"catalog": _catalog_answers(services)}

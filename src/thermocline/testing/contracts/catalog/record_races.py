@@ -121,9 +121,7 @@ class RecordRacesContract(CatalogContract):
             results = await asyncio.gather(
                 *(one.put(content_id) for _ in range(3)), *(other.delete(content_id) for _ in range(3))
             )
-            written = {first.record.object_key} | {
-                result.record.object_key for result in results if result is not None
-            }
+            written = {first.record.object_key} | {result.record.object_key for result in results if result is not None}
             record = await one.find(content_id)
             live = set() if record is None else {record.object_key}
             queued = [row.subject for row in await one.take_all(DELETE)]
