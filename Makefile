@@ -42,7 +42,7 @@ check: .venv/.development ## lint, types, architecture, docs
 	@$(BIN)/ruff format --check --quiet . || { echo "run 'make format'" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 format: .venv/.development ## rewrite the sources in the project's format
 	@$(BIN)/ruff format --quiet .

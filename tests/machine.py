@@ -16,6 +16,7 @@ from thermocline.adapters.cache.memory import MemoryCache
 from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.domain.work import OutboxKind
+from thermocline.testing.catalog import INSTALLATION, fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.faults import Faults
 from thermocline.wiring.services import Adapters, assemble
@@ -31,12 +32,15 @@ ROUNDS = 12
 class Machine:
     """What survives a crash."""
 
-    def __init__(self, folder: Path, *, seed: int = 0, settings: Settings = SETTINGS) -> None:
+    def __init__(
+        self, folder: Path, *, seed: int = 0, settings: Settings = SETTINGS, installation: str = INSTALLATION
+    ) -> None:
         self.clock = ManualClock()
         self.objects = MemoryObjectStore(self.clock, part_size=PART_SIZE)
         self.database = folder / "catalog.db"
         self.settings = settings
         self.random = random.Random(seed)
+        fresh_sqlite_catalog(self.database, installation=installation)
 
     @asynccontextmanager
     async def process(self, faults: Faults | None = None) -> AsyncIterator[StorageOrchestrator]:

@@ -191,7 +191,7 @@ def test_two_installations_on_one_store_refuse_to_start(tmp_path: Path) -> None:
     async def scenario() -> None:
         (tmp_path / "first").mkdir()
         (tmp_path / "second").mkdir()
-        first, second = Machine(tmp_path / "first"), Machine(tmp_path / "second")
+        first, second = Machine(tmp_path / "first"), Machine(tmp_path / "second", installation="other-installation")
         second.objects = first.objects
         async with first.process() as store:
             await store.store_content("a", b"mine")
@@ -215,6 +215,7 @@ def test_a_commit_after_condemnation_aborts(tmp_path: Path) -> None:
             faults.start()
             writing = asyncio.create_task(store.store_content("a", b"paused"))
             await gate.reached()
+            await store.services.keeper.close()  # the paused process renews nothing either
             machine.clock.advance(Seconds(121))
             assert await other.services.cleaner.run() == 1
             gate.open()

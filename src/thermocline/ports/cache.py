@@ -39,7 +39,10 @@ class Cache(Protocol):
 
     @abstractmethod
     async def lease(self, key: str, token: str, *, ttl: Seconds) -> bool:
-        """Install a lease over nothing or over a tombstone; whether it was installed. Never over another's lease."""
+        """Install a lease over nothing or over a tombstone; whether it was installed.
+
+        Never over a value or another's lease; the same token renews its own.
+        """
 
     @abstractmethod
     async def fill(self, key: str, token: str, entry: CacheEntry, *, ttl: Seconds) -> bool:
@@ -58,7 +61,10 @@ class Cache(Protocol):
 
     @abstractmethod
     def match(self, pattern: str) -> AsyncIterator[Sequence[str]]:
-        """Yield pages of the keys that match a Redis glob; keys that come or go meanwhile may be missed."""
+        """Yield pages of the keys of values and leases that match a Redis glob.
+
+        Keys that come or go meanwhile may be missed; keys of tombstones may be among them.
+        """
 
     @abstractmethod
     async def clear(self) -> None:

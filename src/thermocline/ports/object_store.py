@@ -16,6 +16,7 @@ class ObjectInfo:
 
     key: str
     size: Bytes
+    """What it takes in the store: at least its bytes; `head` tells how many these are."""
     modified_at: Timestamp
     """By the store's own clock."""
     finished: bool = True
@@ -55,8 +56,8 @@ class ObjectStore(Protocol):
 
     Every method raises `UnavailableError` (retryable) if the store does not answer, `OutOfSpaceError` if it
     cannot take more, `UnsafePathError` if it found something that it did not put there. Keys are `str`
-    without NUL, at most 1024 bytes of UTF-8; keys that differ in case, or are prefixes of one another, are
-    different objects. A call that raised or was cancelled may still take effect later.
+    without NUL, 1 to 1024 bytes of UTF-8 (`ValueError` otherwise); keys that differ in case, or are prefixes of
+    one another, are different objects. A call that raised or was cancelled may still take effect later.
     """
 
     part_size: Bytes
@@ -64,7 +65,10 @@ class ObjectStore(Protocol):
 
     @abstractmethod
     async def put(self, key: str, data: Buffer, attributes: Mapping[str, str]) -> None:
-        """Store `data` whole under a fresh key, with short ASCII attributes. All or nothing."""
+        """Store `data` whole under a fresh key, with short ASCII attributes. All or nothing.
+
+        The same bytes under the same key again succeed, so that a request can be repeated.
+        """
 
     @abstractmethod
     async def begin_upload(self, key: str, attributes: Mapping[str, str]) -> Upload:
@@ -93,7 +97,8 @@ class ObjectStore(Protocol):
     async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
         """Delete objects and unfinished uploads under `keys` (at most 1000); return those that failed and why.
 
-        Idempotent: a key that holds nothing is a success.
+        Idempotent: a key that holds nothing is a success. A deleted unfinished upload never comes into being: its
+        `complete` raises.
         """
 
     @abstractmethod

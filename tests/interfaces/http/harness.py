@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec
+from urllib.parse import unquote
 
 from thermocline.adapters.cache.memory import MemoryCache
 from thermocline.adapters.catalog.sql import SqlCatalog
@@ -115,7 +116,7 @@ class Client:
             "http_version": "1.1",
             "method": method,
             "scheme": "http",
-            "path": path.decode(errors="replace"),
+            "path": unquote(path.decode("latin-1")),
             "raw_path": path,
             "query_string": query,
             "root_path": self.root_path,
@@ -220,7 +221,7 @@ class Running:
         """Create a token."""
         return await self.services.authorizing.create(scopes=[Scope(scope) for scope in scopes], prefix=prefix)
 
-    def keys(self) -> list[str]:
+    def stored(self) -> list[str]:
         """What the object store holds, unfinished uploads too."""
         contents = self.objects._contents
         return [*contents.objects, *contents.uploads]

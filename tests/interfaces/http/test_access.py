@@ -5,40 +5,43 @@ from pathlib import Path
 import pytest
 
 from tests.interfaces.http.harness import Answer, Client, Running, in_loop, running_app
+from thermocline.domain.access import Scope
 from thermocline.domain.units import Seconds
 
-OK, NO_CONTENT, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 204, 401, 403, 404
-
+OK = 200
 CALLERS = ("open", "none", "wrong", "read", "write", "admin", "elsewhere", "both")
 
-# Route → what each caller gets. "mine" is private, "ours" is public; "elsewhere" may read and write other/ only.
-MATRIX: dict[tuple[str, str], dict[str, int]] = {
-    ("GET", "/v1/content/mine"): {"open": OK, "none": 404, "wrong": 404, "read": OK, "write": 404, "admin": 404, "elsewhere": 404, "both": OK},
-    ("HEAD", "/v1/content/mine"): {"open": OK, "none": 404, "wrong": 404, "read": OK, "write": 404, "admin": 404, "elsewhere": 404, "both": OK},
-    ("GET", "/v1/content/ours"): dict.fromkeys(CALLERS, OK),
-    ("HEAD", "/v1/content/ours"): dict.fromkeys(CALLERS, OK),
-    ("GET", "/i/{mine}/mine"): {"open": OK, "none": 404, "wrong": 404, "read": OK, "write": 404, "admin": 404, "elsewhere": 404, "both": OK},
-    ("GET", "/i/{ours}/ours"): dict.fromkeys(CALLERS, OK),
-    ("PUT", "/v1/content/mine"): {"open": OK, "none": 401, "wrong": 401, "read": 403, "write": OK, "admin": 403, "elsewhere": 403, "both": OK},
-    ("PUT", "/v1/content/ours"): {"open": OK, "none": 401, "wrong": 401, "read": 403, "write": OK, "admin": 403, "elsewhere": 403, "both": OK},
-    ("DELETE", "/v1/content/nothing"): {"open": 204, "none": 401, "wrong": 401, "read": 403, "write": 204, "admin": 403, "elsewhere": 403, "both": 204},
-    ("OPTIONS", "/v1/content/mine"): dict.fromkeys(CALLERS, 204),
-    ("GET", "/v1/content"): {"open": OK, "none": 401, "wrong": 401, "read": OK, "write": 403, "admin": 403, "elsewhere": 403, "both": OK},
-    ("GET", "/v1/content?prefix=other/"): {"open": OK, "none": 401, "wrong": 401, "read": OK, "write": 403, "admin": 403, "elsewhere": OK, "both": OK},
-    ("GET", "/v1/content?prefix=oth"): {"open": OK, "none": 401, "wrong": 401, "read": OK, "write": 403, "admin": 403, "elsewhere": 403, "both": OK},
-    ("GET", "/v1/info/ours"): {"open": OK, "none": 401, "wrong": 401, "read": OK, "write": 403, "admin": 403, "elsewhere": 403, "both": OK},
-    ("GET", "/v1/info/nothing"): {"open": 404, "none": 401, "wrong": 401, "read": 404, "write": 403, "admin": 403, "elsewhere": 403, "both": 404},
-    ("PATCH", "/v1/info/mine"): {"open": OK, "none": 401, "wrong": 401, "read": 403, "write": OK, "admin": 403, "elsewhere": 403, "both": OK},
-    ("GET", "/v1/stats/work"): {"open": OK, "none": 401, "wrong": 401, "read": OK, "write": 403, "admin": OK, "elsewhere": 403, "both": OK},
-    ("GET", "/v1/stats/cache"): {"open": OK, "none": 401, "wrong": 401, "read": OK, "write": 403, "admin": OK, "elsewhere": 403, "both": OK},
-    ("GET", "/metrics"): {"open": OK, "none": 401, "wrong": 401, "read": OK, "write": 403, "admin": OK, "elsewhere": 403, "both": OK},
-    ("GET", "/healthz"): dict.fromkeys(CALLERS, OK),
-    ("GET", "/readyz"): dict.fromkeys(CALLERS, OK),
-    ("GET", "/docs"): dict.fromkeys(CALLERS, OK),
-    ("GET", "/openapi.json"): dict.fromkeys(CALLERS, OK),
-    ("GET", "/nowhere"): dict.fromkeys(CALLERS, 404),
-    ("DELETE", "/v1/content/ours"): {"open": 204, "none": 401, "wrong": 401, "read": 403, "write": 204, "admin": 403, "elsewhere": 403, "both": 204},
-}  # fmt: skip
+# What each caller gets, in that order. "mine" is private, "ours" is public; "elsewhere" may read and write other/ only.
+MATRIX = {
+    (method, path): dict(zip(CALLERS, map(int, statuses.split()), strict=True))
+    for method, path, statuses in (
+        ("GET", "/v1/content/mine", "200 404 404 200 404 404 404 200"),
+        ("HEAD", "/v1/content/mine", "200 404 404 200 404 404 404 200"),
+        ("GET", "/v1/content/ours", "200 200 200 200 200 200 200 200"),
+        ("HEAD", "/v1/content/ours", "200 200 200 200 200 200 200 200"),
+        ("GET", "/i/{mine}/mine", "200 404 404 200 404 404 404 200"),
+        ("GET", "/i/{ours}/ours", "200 200 200 200 200 200 200 200"),
+        ("PUT", "/v1/content/mine", "200 401 401 403 200 403 403 200"),
+        ("PUT", "/v1/content/ours", "200 401 401 403 200 403 403 200"),
+        ("DELETE", "/v1/content/nothing", "204 401 401 403 204 403 403 204"),
+        ("OPTIONS", "/v1/content/mine", "204 204 204 204 204 204 204 204"),
+        ("GET", "/v1/content", "200 401 401 200 403 403 403 200"),
+        ("GET", "/v1/content?prefix=other/", "200 401 401 200 403 403 200 200"),
+        ("GET", "/v1/content?prefix=oth", "200 401 401 200 403 403 403 200"),
+        ("GET", "/v1/info/ours", "200 401 401 200 403 403 403 200"),
+        ("GET", "/v1/info/nothing", "404 401 401 404 403 403 403 404"),
+        ("PATCH", "/v1/info/mine", "200 401 401 403 200 403 403 200"),
+        ("GET", "/v1/stats/work", "200 401 401 200 403 200 403 200"),
+        ("GET", "/v1/stats/cache", "200 401 401 200 403 200 403 200"),
+        ("GET", "/metrics", "200 401 401 200 403 200 403 200"),
+        ("GET", "/healthz", "200 200 200 200 200 200 200 200"),
+        ("GET", "/readyz", "200 200 200 200 200 200 200 200"),
+        ("GET", "/docs", "200 200 200 200 200 200 200 200"),
+        ("GET", "/openapi.json", "200 200 200 200 200 200 200 200"),
+        ("GET", "/nowhere", "404 404 404 404 404 404 404 404"),
+        ("DELETE", "/v1/content/ours", "204 401 401 403 204 403 403 204"),
+    )
+}
 
 
 async def callers(run: Running) -> dict[str, Client]:
@@ -67,11 +70,14 @@ async def try_all(client: Client, caller: str, revisions: dict[str, int]) -> Non
         assert answer.status in wanted, (method, path, caller, answer)
         if method == "HEAD" or answer.status < 400:
             continue
-        assert answer.problem in {
-            401: {"unauthorized"},
-            403: {"forbidden"},
-            404: {"content-not-found", "not-found"},
-        }[answer.status]
+        assert (
+            answer.problem
+            in {
+                401: {"unauthorized"},
+                403: {"forbidden"},
+                404: {"content-not-found", "not-found"},
+            }[answer.status]
+        )
         assert (answer.get("www-authenticate") is not None) == (answer.status == 401)
         assert b"secret" not in answer.body
 
@@ -156,7 +162,7 @@ async def test_tokens_end(tmp_path: Path) -> None:
         assert await authorizing.revoke(token.split("_")[1])
         assert (await client.get("/v1/content/a")).status == 404
         assert (await client.put("/v1/content/a", b"y")).status == 401
-        short = run.as_(await authorizing.create(scopes=[*"read write".split()], expires_in=Seconds(60)))  # type: ignore[list-item]
+        short = run.as_(await authorizing.create(scopes=[Scope.READ, Scope.WRITE], expires_in=Seconds(60)))
         assert (await short.get("/v1/content/a")).status == 200
         run.clock.advance(61)
         assert (await short.get("/v1/content/a")).status == 404
@@ -225,10 +231,6 @@ async def test_nothing_of_a_body_is_asked_for_before_the_right_to_send_it_is_cle
         await clients["both"].store("there", b"x")
         asked: list[str] = []
 
-        def pieces() -> object:
-            asked.append("body")
-            yield b"x"
-
         async def ask(name: str, target: str, headers: dict[str, str]) -> int:
             app = run.app
 
@@ -262,7 +264,8 @@ async def test_user_context(tmp_path: Path) -> None:
         async def get(client: Client, context: str) -> Answer:
             return await client.get("/v1/content/a", {"Thermocline-User-Context": context})
 
-        for client in (run.client, run.as_(await run.new_token("read"))):
+        for scopes in ((), ("read",)):
+            client = run.as_(await run.new_token(*scopes)) if scopes else run.client
             assert (await get(client, '{"user_id": "42"}')).status == 200
             for context in bad:
                 answer = await get(client, context)

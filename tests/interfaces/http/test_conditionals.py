@@ -82,7 +82,8 @@ def test_dates_round_trip(seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("if_range", "applies"), [(None, True), (ETAG, True), ("W/" + ETAG, False), ('"x"', False), (THEN, False), ("", False)]
+    ("if_range", "applies"),
+    [(None, True), (ETAG, True), ("W/" + ETAG, False), ('"x"', False), (THEN, False), ("", False)],
 )
 def test_if_range_needs_exactly_the_strong_tag(if_range: str | None, applies: bool) -> None:
     assert range_applies(if_range, ETAG) is applies

@@ -23,11 +23,22 @@ async def test_listing(tmp_path: Path) -> None:
         assert second["next"] is None
         cold = (await run.client.get("/v1/content?tier=cold")).json()["records"]
         assert [record["content_id"] for record in cold] == ["p/03"]
-        assert [record["content_id"] for record in (await run.client.get("/v1/content?prefix=q%2F")).json()["records"]] == [
+        assert [
+            record["content_id"] for record in (await run.client.get("/v1/content?prefix=q%2F")).json()["records"]
+        ] == [
             "q/z",
             "q/é",
         ]
-        for query in ("limit=0", "limit=1001", "limit=x", "limit=-1", "cursor=%21", "cursor=_w", "tier=warmish", "prefix=%00"):
+        for query in (
+            "limit=0",
+            "limit=1001",
+            "limit=x",
+            "limit=-1",
+            "cursor=%21",
+            "cursor=_w",
+            "tier=warmish",
+            "prefix=%00",
+        ):
             answer = await run.client.get(f"/v1/content?{query}")
             assert answer.status == 400, query
             assert answer.problem in {"invalid-input", "invalid-content-id"}
@@ -73,7 +84,9 @@ async def test_changing_a_record(tmp_path: Path) -> None:
         assert (await patch(run, {"hold": False}))[1]["held"] is False
         assert (await patch(run, {"hold": True}, If_Match='"x"'))[0] == 412
         assert (await patch(run, {"visibility": "private"}, If_Match=first["etag"]))[0] == 200
-        assert (await patch(run, {"metadata": {}}, Content_Type="application/merge-patch+json; charset=utf-8"))[0] == 200
+        assert (await patch(run, {"metadata": {}}, Content_Type="application/merge-patch+json; charset=utf-8"))[
+            0
+        ] == 200
         answer = await run.client.ask("PATCH", "/v1/info/none", {}, b'{"hold": true}')
         assert answer.problem == "content-not-found"
 

@@ -1,6 +1,7 @@
 """Damaged bytes never leave; what cannot be finished is cut, never silently short."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from structlog.testing import capture_logs
 
 from tests.interfaces.http.harness import MIB, Client, in_loop, running_app
 from thermocline.adapters.objects.memory import MemoryObjectStore
+from thermocline.domain.digests import Buffer
 from thermocline.domain.errors import UnavailableError
 from thermocline.interfaces.http.exchange import AnswerCutError
 
@@ -67,7 +69,7 @@ async def test_a_missing_object_is_damage_not_absence(tmp_path: Path) -> None:
 class Failing(MemoryObjectStore):
     """Does not answer from its second block on."""
 
-    async def stream(self, key, start, end):  # type: ignore[no-untyped-def,override] # noqa: ANN001, ANN201
+    async def stream(self, key: str, start: int, end: int) -> AsyncGenerator[Buffer]:
         count = 0
         async for block in super().stream(key, start, end):
             if count:
@@ -75,7 +77,7 @@ class Failing(MemoryObjectStore):
             count += 1
             yield block
 
-    async def fetch(self, key: str, start: int, end: int) -> bytes:
+    async def fetch(self, key: str, start: int, end: int) -> bytes:  # noqa: ARG002
         raise UnavailableError("the disk is slow")
 
 
@@ -157,7 +159,9 @@ async def test_writes_past_the_memory_budget_are_told_to_come_back(tmp_path: Pat
 
 
 @in_loop
-async def test_an_unexpected_error_is_a_problem_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unexpected_error_is_a_problem_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running_app(tmp_path) as run:
 
         async def fail(*_: object) -> None:

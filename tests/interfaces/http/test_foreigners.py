@@ -12,7 +12,8 @@ def test_loopback(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "example.com", "localhost.evil.com", "127.0.0.1.nip.io", "0.0.0.0", "::", "10.0.0.1", "2130706433", "[::1]"]
+    "host",
+    ["", "example.com", "localhost.evil.com", "127.0.0.1.nip.io", "0.0.0.0", "::", "10.0.0.1", "2130706433", "[::1]"],  # noqa: S104
 )
 def test_not_loopback(host: str) -> None:
     assert not is_loopback(host)

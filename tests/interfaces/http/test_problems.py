@@ -58,9 +58,7 @@ def test_each_error(error: errors.StorageError) -> None:
 
 
 def test_every_error_of_the_tree_is_tried() -> None:
-    tree = {
-        kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.StorageError)
-    }
+    tree = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.StorageError)}
     assert tree == {type(error) for error in EXPECTED}
 
 

@@ -10,9 +10,7 @@ from thermocline.domain.content import Record
 from thermocline.services.reading import ReadingService
 
 
-def after_first_look(
-    monkeypatch: pytest.MonkeyPatch, then: Callable[[], Awaitable[object]], times: int = 1
-) -> None:
+def after_first_look(monkeypatch: pytest.MonkeyPatch, then: Callable[[], Awaitable[object]], times: int = 1) -> None:
     """Let something happen right after a reader has looked at the record."""
     real = ReadingService.stat
     left = times
@@ -65,9 +63,7 @@ def test_content_that_turns_private_meanwhile_is_not_given_out(
             token = await run.new_token("read", "write")
             owner = run.as_(token)
             await owner.store("a", b"x" * size, Thermocline_Tier="cold", Thermocline_Visibility="public")
-            after_first_look(
-                monkeypatch, lambda: owner.ask("PATCH", "/v1/info/a", {}, b'{"visibility": "private"}')
-            )
+            after_first_look(monkeypatch, lambda: owner.ask("PATCH", "/v1/info/a", {}, b'{"visibility": "private"}'))
             answer = await run.as_(None).get("/v1/content/a")
             assert (answer.status, answer.problem) == (404, "content-not-found")
 

@@ -48,7 +48,7 @@ IGNORED, UNSATISFIABLE = Unselected.IGNORED, Unselected.UNSATISFIABLE
         ("bytes=--1", IGNORED),
         ("bytes=+1-2", IGNORED),
         ("bytes=1 -2", IGNORED),
-        ("bytes=١-٢", IGNORED),
+        ("bytes=\u0661-\u0662", IGNORED),
         ("bytes=0-1;2-3", IGNORED),
     ],
 )
@@ -82,7 +82,9 @@ def test_selected_bytes_are_those_asked_for(pairs: list[tuple[str, str]], size: 
     assert set(got) == wanted
 
 
-@given(numbers, numbers, st.integers(0, 30), st.sampled_from(["bytes={}-{}", "bytes= {}-{}", "bytes={}-{} ", "x={}-{}"]))
+@given(
+    numbers, numbers, st.integers(0, 30), st.sampled_from(["bytes={}-{}", "bytes= {}-{}", "bytes={}-{} ", "x={}-{}"])
+)
 def test_single_ranges_as_werkzeug_has_them(first: str, last: str, size: int, form: str) -> None:
     if not first and last and not 0 < int(last) <= size:
         return  # Werkzeug 3.1: "-0" is malformed, and a suffix of more than there is holds nothing; RFC 9110 disagrees

@@ -53,7 +53,7 @@ class Server(Protocol):
 
     @abstractmethod
     def serve(self, jobs: Sequence[Job[Any]]) -> None:
-        """Set `value` or `error` of each job. Never raises."""
+        """Set `value` or `error` of each job. If it raises, the effect of the jobs is unknown."""
 
     @abstractmethod
     def close(self) -> None:
@@ -158,11 +158,19 @@ class JobThreads:
         while goodbye is None:
             jobs, goodbye = self._next_jobs()
             if jobs and server is not None:
-                server.serve(jobs)
-                _answer(jobs)
+                self._serve(server, jobs)
         if server is not None:
             server.close()
         _post(goodbye.get_loop(), _accept, goodbye)
+
+    def _serve(self, server: Server, jobs: Sequence[Job[Any]]) -> None:
+        try:
+            server.serve(jobs)
+        except BaseException as exc:  # noqa: BLE001 - the thread must outlive it, and nobody may wait for nothing
+            for job in jobs:
+                job.error = self._late_error(f"the catalog failed in the middle: {exc!r}")
+                job.error.__cause__ = exc
+        _answer(jobs)
 
     def _next_jobs(self) -> tuple[list[Job[Any]], asyncio.Future[None] | None]:
         """Wait for jobs; return them, and the goodbye if these are the last."""

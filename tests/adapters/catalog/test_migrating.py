@@ -1,0 +1,226 @@
+"""Making, upgrading and refusing catalogs."""
+
+import asyncio
+import shutil
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from thermocline.adapters.catalog import migrating
+from thermocline.adapters.catalog.migrating import MIGRATIONS, CatalogStatus, status_of, upgrade_file
+from thermocline.adapters.catalog.schema import SCHEMA_VERSION, metadata
+from thermocline.adapters.catalog.sql import SqlCatalog, catalog_status, upgrade_catalog
+from thermocline.adapters.catalog.sqlite_connections import SqliteFile
+from thermocline.domain.errors import CatalogVersionError, ConfigurationError
+from thermocline.domain.keys import is_name
+from thermocline.testing.catalog import fresh_sqlite_catalog
+from thermocline.testing.clock import START
+from thermocline.testing.contracts.running import in_event_loop
+
+NEXT = '''"""The next schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("contents", sa.Column("flavour", sa.Text))
+    op.execute("UPDATE contents SET flavour = 'none'")
+'''
+BROKEN = NEXT + '    op.execute("SELECT nothing FROM nowhere")\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> SqliteFile:
+    return SqliteFile(tmp_path / "catalog.db", unsafe_fast=True)
+
+
+@pytest.fixture
+def next_migrations(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "with %percent" / "migrations"
+    shutil.copytree(MIGRATIONS, folder)
+    (folder / "versions" / "0002_next.py").write_text(NEXT)
+    yield folder
+
+
+def query(path: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as raw:
+        return raw.execute(statement).fetchall()
+
+
+def test_the_newest_migration_is_the_schemas_version() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_VERSION]
+
+
+def test_the_migrations_make_the_schema(file: SqliteFile) -> None:
+    upgrade_file(file, lambda: START)
+    engine = create_engine(f"sqlite:///{file.path}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+    # What the comparison does not look at: partial indexes, rowids, checks.
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as raw:
+        reference = create_engine("sqlite://", creator=lambda: raw)
+        metadata.create_all(reference)
+        made = {name: _normal(sql) for name, sql in raw.execute("SELECT name, sql FROM sqlite_master")}
+    migrated = {name: _normal(sql) for name, sql in query(file.path, "SELECT name, sql FROM sqlite_master")}
+    assert {name: sql for name, sql in migrated.items() if "alembic" not in name} == made
+
+
+def _normal(sql: object) -> list[str]:
+    """Return the parts of a definition: the order of constraints means nothing."""
+    return sorted(part.strip() for part in str(sql).split(",\n")) if "INDEX" not in str(sql) else [str(sql)]
+
+
+def test_a_fresh_catalog_is_made_with_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "catalog.db"
+    url = f"sqlite:///{path}"
+    assert catalog_status(url) == CatalogStatus(None, SCHEMA_VERSION)
+    assert not path.exists()
+    upgraded = upgrade_catalog(url)
+    assert (upgraded.before, upgraded.after, upgraded.backup) == (None, SCHEMA_VERSION, None)
+    assert catalog_status(url).is_current
+    ((installation, floor),) = query(path, "SELECT installation_id, revision_floor FROM installation")
+    assert is_name(str(installation))
+    assert floor == 0
+    assert upgrade_catalog(url).before == SCHEMA_VERSION
+    assert [entry.name for entry in path.parent.iterdir()] == ["catalog.db"]
+
+
+def test_two_installations_have_different_ids(tmp_path: Path) -> None:
+    ids = set()
+    for name in ("a", "b"):
+        upgrade_catalog(f"sqlite:///{tmp_path / name}")
+        ids |= set(query(tmp_path / name, "SELECT installation_id FROM installation"))
+    assert len(ids) == 2
+
+
+def test_an_up_to_date_catalog_opens_without_alembic(file: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = fresh_sqlite_catalog(file.path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "alembic"]:
+        monkeypatch.setitem(sys.modules, name, None)
+
+    async def open_and_close() -> None:
+        async with await SqlCatalog.open(url) as catalog:
+            await catalog.check()
+
+    asyncio.run(open_and_close())
+
+
+def test_processes_that_start_together_make_one_catalog(file: SqliteFile) -> None:
+    barrier, errors = threading.Barrier(4), []
+
+    def start() -> None:
+        barrier.wait()
+        try:
+            upgrade_file(file, lambda: START)
+        except BaseException as exc:  # noqa: BLE001 - told below
+            errors.append(exc)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert query(file.path, "SELECT count(*) FROM installation") == [(1,)]
+    assert status_of(file).is_current
+
+
+def test_an_older_catalog_is_upgraded_after_a_backup(file: SqliteFile, next_migrations: Path) -> None:
+    fresh_sqlite_catalog(file.path)
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
+        raw.execute("INSERT INTO contents (content_id, revision, version, deleted_at, held) VALUES ('a', 1, 1, 1, 0)")
+    before = query(file.path, "SELECT * FROM contents")
+    upgraded = upgrade_file(file, lambda: START, newest="0002", migrations=next_migrations)
+    assert (upgraded.before, upgraded.after) == ("0001", "0002")
+    assert query(file.path, "SELECT flavour FROM contents") == [("none",)]
+    assert upgraded.backup is not None
+    assert query(upgraded.backup, "SELECT * FROM contents") == before
+    assert status_of(SqliteFile(upgraded.backup)).current == "0001"
+
+
+def test_a_migration_that_fails_changes_nothing(file: SqliteFile, next_migrations: Path) -> None:
+    fresh_sqlite_catalog(file.path)
+    before = query(file.path, "SELECT name, sql FROM sqlite_master")
+    (next_migrations / "versions" / "0002_next.py").write_text(BROKEN)
+    with pytest.raises(Exception, match="nowhere"):
+        upgrade_file(file, lambda: START, newest="0002", migrations=next_migrations)
+    assert query(file.path, "SELECT name, sql FROM sqlite_master") == before
+    assert status_of(file).is_current
+
+
+@in_event_loop
+async def test_a_newer_catalog_is_refused_untouched(file: SqliteFile) -> None:
+    url = fresh_sqlite_catalog(file.path)
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '0999'")
+    before = file.path.read_bytes()
+    with pytest.raises(CatalogVersionError, match=r"schema 0999, newer than the 0001 .* newer Thermocline"):
+        await SqlCatalog.open(url)
+    with pytest.raises(CatalogVersionError):
+        upgrade_catalog(url)
+    assert catalog_status(url) == CatalogStatus("0999", SCHEMA_VERSION)
+    assert file.path.read_bytes() == before
+    assert [entry.name for entry in file.path.parent.iterdir()] == ["catalog.db"]
+
+
+@in_event_loop
+async def test_what_is_no_catalog_is_refused_untouched(file: SqliteFile) -> None:
+    url = f"sqlite:///{file.path}"
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
+        raw.execute("CREATE TABLE guests (name TEXT)")
+    for content, message in (
+        (file.path.read_bytes(), "is an SQLite database, but not a catalog"),
+        (b"This is somebody's letter, not a database." * 100, "not an SQLite database"),
+        (fresh_damaged(file.path), "damaged"),
+    ):
+        file.path.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=message):
+            await SqlCatalog.open(url)
+        assert "guests" not in message
+        assert len(file.path.read_bytes()) == len(content)
+
+
+def fresh_damaged(path: Path) -> bytes:
+    """Return a catalog whose pages, except the first bytes, were overwritten."""
+    fresh_sqlite_catalog(path)
+    content = path.read_bytes()
+    return content[:100] + b"\xff" * (len(content) - 100)
+
+
+def test_an_empty_file_becomes_a_catalog(file: SqliteFile) -> None:
+    file.path.touch()
+    upgrade_file(file, lambda: START)
+    assert status_of(file).is_current
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="cannot be made"):
+        upgrade_catalog(f"sqlite:///{tmp_path / 'file' / 'catalog.db'}")
+
+
+def test_a_faster_process_may_have_upgraded_meanwhile(file: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh_sqlite_catalog(file.path)
+    statuses = [CatalogStatus(None, SCHEMA_VERSION)]
+    monkeypatch.setattr(migrating, "status_of", lambda *_args, **_named: statuses.pop())
+    before = query(file.path, "SELECT installation_id FROM installation")
+    assert upgrade_file(file, lambda: START).after == SCHEMA_VERSION
+    assert query(file.path, "SELECT installation_id FROM installation") == before

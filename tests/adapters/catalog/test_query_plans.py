@@ -1,0 +1,108 @@
+"""Every statement of the request path finds its rows by an index; all statements compile for both dialects."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from thermocline.adapters.catalog import (
+    announcing,
+    change_feed,
+    commits,
+    elections,
+    finding,
+    intents,
+    naming,
+    outbox,
+    queueing,
+    records,
+    sql,
+    sweeps,
+    tokens,
+)
+from thermocline.adapters.catalog.statements import Statement
+from thermocline.testing.catalog import fresh_sqlite_catalog
+
+MODULES = (
+    announcing, change_feed, commits, elections, finding, intents, naming, outbox, queueing, records, sql, sweeps, tokens,
+)  # fmt: skip
+STATEMENTS = {
+    f"{module.__name__.rpartition('.')[2]}.{name}": value
+    for module in MODULES
+    for name, value in vars(module).items()
+    if isinstance(value, Statement)
+}
+SCANS_BY_PURPOSE = {
+    "intents.COUNT",  # an operator's question
+    "outbox.STATE",  # an operator's question
+    "tokens.ALL",  # an operator's question
+    "tokens.ANY",  # stops at the first row
+    "sql._INSTALLATION",  # one row
+    "records.RAISE_FLOOR",  # one row
+    "change_feed.TRIM",  # periodic; what it keeps is short
+}
+ALLOWED_SCANS = re.compile(r"SCAN (installation|k?listed_\w+)\b.*|SCAN CONSTANT ROW")
+IN_ORDER = {"records.PAGE", "records.PAGE_OF_TIER", "records.EXPIRED", "sweeps.DUE", "outbox.CLAIM"}
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    path = tmp_path_factory.mktemp("plans") / "catalog.db"
+    fresh_sqlite_catalog(path)
+    with closing(sqlite3.connect(path)) as connection:
+        yield connection
+
+
+def plan_of(raw: sqlite3.Connection, statement: Statement) -> list[str]:
+    text = statement.on("sqlite").text
+    names = set(re.findall(r":(\w+)", text))
+    parameters = dict.fromkeys(names, 1) | {name: "[]" for name in names if name.startswith(("object_", "content_ids"))}
+    return [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {text}", parameters)]
+
+
+@pytest.mark.parametrize("name", sorted(set(STATEMENTS) - SCANS_BY_PURPOSE))
+def test_no_table_is_scanned(raw: sqlite3.Connection, name: str) -> None:
+    plan = plan_of(raw, STATEMENTS[name])
+    scans = [line for line in plan if line.startswith("SCAN") and not ALLOWED_SCANS.fullmatch(line)]
+    assert scans == [], plan
+
+
+@pytest.mark.parametrize("name", sorted(IN_ORDER))
+def test_nothing_is_sorted_that_an_index_has_in_order(raw: sqlite3.Connection, name: str) -> None:
+    plan = plan_of(raw, STATEMENTS[name])
+    assert not [line for line in plan if "TEMP B-TREE" in line], plan
+
+
+@pytest.mark.parametrize("name", ["finding.FIND_ONE", "finding.FIND_MANY", "commits._LOCK", "commits._SWITCH"])
+def test_a_content_is_found_by_its_id(raw: sqlite3.Connection, name: str) -> None:
+    plan = plan_of(raw, STATEMENTS[name])
+    assert [
+        line for line in plan if re.fullmatch(r"SEARCH contents USING INDEX \w+ \(content_id=\?\)( LEFT-JOIN)?", line)
+    ]
+
+
+@pytest.mark.parametrize(("name", "index"), [("PAGE", "ix_contents_live"), ("PAGE_OF_TIER", "ix_contents_tier")])
+def test_pages_begin_where_they_shall(raw: sqlite3.Connection, name: str, index: str) -> None:
+    (line,) = plan_of(raw, STATEMENTS[f"records.{name}"])
+    assert line.startswith(f"SEARCH contents USING INDEX {index} (")
+    assert line.endswith("content_id>? AND content_id<?)")
+
+
+def test_there_are_statements_to_look_at() -> None:
+    assert set(STATEMENTS) >= SCANS_BY_PURPOSE | IN_ORDER
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_every_statement_can_be_written_for_postgresql(name: str) -> None:
+    text = STATEMENTS[name].on("postgresql").text
+    assert "json_each(" not in text
+    assert not re.search(r"(?<!:):\w+_micros", text)
+    assert STATEMENTS[name].on("postgresql").needs_clock is False
+
+
+@pytest.mark.parametrize("name", ["outbox.CLAIM", "intents.CONDEMN"])
+def test_claims_skip_what_others_have_locked(name: str) -> None:
+    assert "FOR UPDATE SKIP LOCKED" in STATEMENTS[name].on("postgresql").text
