@@ -38,7 +38,7 @@ class FaultyConnection:
         if plan.die_at is not None and len(plan.executed) >= plan.die_at:
             raise Died
         plan.executed.append(text)
-        codes = plan.fail.get(text.split()[0])
+        codes = plan.fail.get(text.split(maxsplit=1)[0])
         if codes:
             raise error_of(codes.pop(0))
         return self._raw.execute(text, parameters)

@@ -152,8 +152,9 @@ async def main(url):
         while done < 40:
             record = await steps.existing(ContentId("counter"))
             condition = Condition(if_revision=frozenset({record.revision}))
+            counted = {"count": record.metadata["count"] + 1}
             try:
-                await steps.put(record.content_id, metadata={"count": record.metadata["count"] + 1}, condition=condition)
+                await steps.put(record.content_id, metadata=counted, condition=condition)
             except PreconditionFailedError:
                 continue
             done += 1

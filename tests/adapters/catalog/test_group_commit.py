@@ -1,10 +1,12 @@
 """The runner: groups share a commit and nothing else, waits are bounded, closing is clean."""
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -229,7 +231,7 @@ async def test_too_many_waiting_are_refused(tmp_path: Path) -> None:
         gate = Gate(runner)
         writes = [asyncio.ensure_future(runner.write(add(str(number)))) for number in range(3)]
         with pytest.raises(BusyError):
-            runner.write(add("one too many"))
+            await runner.write(add("one too many"))
         await asyncio.gather(gate.open(), *writes)
         assert await count(runner) == 3
 
@@ -257,12 +259,12 @@ async def test_closing_finishes_what_is_queued_and_leaves_nothing_behind(tmp_pat
         closing = asyncio.ensure_future(runner.aclose())
         await asyncio.sleep(0)
         with pytest.raises(UnavailableError, match="closed"):
-            runner.write(add("too late"))
+            await runner.write(add("too late"))
         gate.release()
         await asyncio.gather(closing, *writes)
         await runner.aclose()
     assert set(threading.enumerate()) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["catalog.db"], "the write-ahead log is folded in"
+    assert os.listdir(tmp_path) == ["catalog.db"], "the write-ahead log is folded in"
     async with running(tmp_path) as runner:
         assert await count(runner) == 100
 
@@ -305,7 +307,7 @@ async def test_answers_to_a_loop_that_is_gone_are_dropped(tmp_path: Path) -> Non
 
         def abandoned() -> None:
             async def submit() -> None:
-                runner.write(add("unheard"))
+                asyncio.ensure_future(runner.write(add("unheard")))  # noqa: RUF006 - nobody shall wait for it
 
             asyncio.run(submit())
 
@@ -327,7 +329,7 @@ async def test_commits_wait_for_the_disk_unless_a_test_says_otherwise(
         for run in (runner.write, runner.read):
             for name, value in pragmas.items():
                 statement = Statement(text(f"PRAGMA {name}"))
-                assert await run(lambda connection, asked=statement: connection.all(asked, {})) == [(value,)]
+                assert await run(partial(Connection.all, statement=statement, parameters={})) == [(value,)]
 
 
 @in_event_loop

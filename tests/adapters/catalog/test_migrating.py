@@ -3,9 +3,9 @@
 import asyncio
 import shutil
 import sqlite3
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from thermocline.adapters.catalog.migrating import MIGRATIONS, CatalogStatus, st
 from thermocline.adapters.catalog.schema import SCHEMA_VERSION, metadata
 from thermocline.adapters.catalog.sql import SqlCatalog, catalog_status, upgrade_catalog
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile
-from thermocline.domain.errors import CatalogVersionError, ConfigurationError
+from thermocline.domain.errors import CatalogVersionError, ConfigurationError, StorageError
 from thermocline.domain.keys import is_name
 from thermocline.testing.catalog import fresh_sqlite_catalog
 from thermocline.testing.clock import START
@@ -40,7 +40,7 @@ def upgrade() -> None:
     op.add_column("contents", sa.Column("flavour", sa.Text))
     op.execute("UPDATE contents SET flavour = 'none'")
 '''
-BROKEN = NEXT + '    op.execute("SELECT nothing FROM nowhere")\n'
+BROKEN = NEXT.replace("SET flavour", "SET colour")
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def file(tmp_path: Path) -> SqliteFile:
 
 
 @pytest.fixture
-def next_migrations(tmp_path: Path) -> Iterator[Path]:
+def next_migrations(tmp_path: Path) -> Path:
     folder = tmp_path / "with %percent" / "migrations"
     shutil.copytree(MIGRATIONS, folder)
     (folder / "versions" / "0002_next.py").write_text(NEXT)
-    yield folder
+    return folder
 
 
 def query(path: Path, statement: str) -> list[tuple[object, ...]]:
@@ -80,7 +80,7 @@ def test_the_migrations_make_the_schema(file: SqliteFile) -> None:
         metadata.create_all(reference)
         made = {name: _normal(sql) for name, sql in raw.execute("SELECT name, sql FROM sqlite_master")}
     migrated = {name: _normal(sql) for name, sql in query(file.path, "SELECT name, sql FROM sqlite_master")}
-    assert {name: sql for name, sql in migrated.items() if "alembic" not in name} == made
+    assert {name: sql for name, sql in migrated.items() if "alembic" not in str(name)} == made
 
 
 def _normal(sql: object) -> list[str]:
@@ -123,7 +123,19 @@ def test_an_up_to_date_catalog_opens_without_alembic(file: SqliteFile, monkeypat
     asyncio.run(open_and_close())
 
 
+STARTER = "import sys; from thermocline.adapters.catalog.sql import upgrade_catalog; upgrade_catalog(sys.argv[1])"
+
+
 def test_processes_that_start_together_make_one_catalog(file: SqliteFile) -> None:
+    starters = [subprocess.Popen([sys.executable, "-c", STARTER, f"sqlite:///{file.path}"]) for _ in range(3)]
+    for starter in starters:
+        with starter:
+            assert starter.wait() == 0
+    assert query(file.path, "SELECT count(*) FROM installation") == [(1,)]
+    assert status_of(file).is_current
+
+
+def test_threads_that_start_together_make_one_catalog(file: SqliteFile) -> None:
     barrier, errors = threading.Barrier(4), []
 
     def start() -> None:
@@ -160,7 +172,7 @@ def test_a_migration_that_fails_changes_nothing(file: SqliteFile, next_migration
     fresh_sqlite_catalog(file.path)
     before = query(file.path, "SELECT name, sql FROM sqlite_master")
     (next_migrations / "versions" / "0002_next.py").write_text(BROKEN)
-    with pytest.raises(Exception, match="nowhere"):
+    with pytest.raises(StorageError, match="colour"):
         upgrade_file(file, lambda: START, newest="0002", migrations=next_migrations)
     assert query(file.path, "SELECT name, sql FROM sqlite_master") == before
     assert status_of(file).is_current

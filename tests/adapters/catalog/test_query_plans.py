@@ -4,7 +4,6 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -27,7 +26,8 @@ from thermocline.adapters.catalog.statements import Statement
 from thermocline.testing.catalog import fresh_sqlite_catalog
 
 MODULES = (
-    announcing, change_feed, commits, elections, finding, intents, naming, outbox, queueing, records, sql, sweeps, tokens,
+    announcing, change_feed, commits, elections, finding, intents, naming,
+    outbox, queueing, records, sql, sweeps, tokens,
 )  # fmt: skip
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
@@ -35,6 +35,8 @@ STATEMENTS = {
     for name, value in vars(module).items()
     if isinstance(value, Statement)
 }
+# One row; a list that came as a parameter; the rows that a limited subquery has found.
+ALLOWED_SCANS = re.compile(r"SCAN (installation|listed_\w+|news)\b.*|SCAN CONSTANT ROW")
 SCANS_BY_PURPOSE = {
     "intents.COUNT",  # an operator's question
     "outbox.STATE",  # an operator's question
@@ -44,7 +46,6 @@ SCANS_BY_PURPOSE = {
     "records.RAISE_FLOOR",  # one row
     "change_feed.TRIM",  # periodic; what it keeps is short
 }
-ALLOWED_SCANS = re.compile(r"SCAN (installation|k?listed_\w+)\b.*|SCAN CONSTANT ROW")
 IN_ORDER = {"records.PAGE", "records.PAGE_OF_TIER", "records.EXPIRED", "sweeps.DUE", "outbox.CLAIM"}
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from thermocline.domain.units import Timestamp
 from thermocline.interfaces.cli.exits import CommandError, ExitCode, UsageError, code_of, slug_of, tell
 from thermocline.interfaces.http.error_table import problem_of
 
-ARGUMENTS = {
+ARGUMENTS: dict[str, dict[str, Any]] = {
     "InvalidRangeError": {"size": 1},
     "ContentArchivedError": {"eta": Timestamp(1)},
     "PreconditionFailedError": {"current_etag": None},

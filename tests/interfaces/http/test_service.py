@@ -25,13 +25,15 @@ def settings(folder: Path, **http: object) -> Settings:
 
 async def while_serving(chosen: Settings, visit: Callable[[str], Awaitable[None]]) -> None:
     """Serve, visit, and stop as an operator does."""
-    started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    service = asyncio.create_task(serve_store(chosen, on_started=started.set_result))
-    await asyncio.wait([service, started], return_when=asyncio.FIRST_COMPLETED)
+    urls: asyncio.Queue[str] = asyncio.Queue()
+    service = asyncio.create_task(serve_store(chosen, on_started=urls.put_nowait))
+    url = asyncio.create_task(urls.get())
+    await asyncio.wait([service, url], return_when=asyncio.FIRST_COMPLETED)
     if service.done():
+        url.cancel()
         await service
     try:
-        await visit(await started)
+        await visit(await url)
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
         assert await service is signal.SIGTERM
@@ -116,6 +118,6 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_limits_reach_the_wire() -> None:
-    limits = wire_limits(LimitsSettings(header_time=1.5, stall_time=2.5, keep_alive=3.5, max_connections=7))  # type: ignore[arg-type]
+    limits = wire_limits(LimitsSettings(header_time=1.5, stall_time=2.5, keep_alive=3.5, max_connections=7))
     assert (limits.header_arrival_seconds, limits.keep_alive_idle_seconds, limits.connections) == (1.5, 3.5, 7)
     assert limits.body_stall_seconds == limits.send_stall_seconds == 2.5

@@ -8,11 +8,12 @@
 
 import secrets
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, cast
 
 from thermocline.adapters.catalog.schema import SCHEMA_VERSION
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile, connect
@@ -20,11 +21,10 @@ from thermocline.adapters.catalog.sqlite_errors import translated_at_opening
 from thermocline.domain.errors import CatalogVersionError, ConfigurationError
 from thermocline.domain.units import Timestamp
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection as EngineConnection
-
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _INSTALLATION_BYTES: Final = 8
+# Alembic's `op` and `context` are the process's: two threads would run their statements on each other's connection.
+_one_migration_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def upgrade_file(
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         backup = None if status.current is None else _back_up(file, status.current, database_clock())
-        with closing(connect(file)) as raw:
+        with _one_migration_at_a_time, closing(connect(file)) as raw:
             _migrate(raw, file.path, database_clock, newest=newest, migrations=migrations)
     except sqlite3.Error as exc:
         raise translated_at_opening(exc, str(file.path)) from exc
@@ -121,23 +121,12 @@ def _back_up(file: SqliteFile, version: str, now: Timestamp) -> Path:
 def _migrate(
     raw: sqlite3.Connection, path: Path, database_clock: Callable[[], Timestamp], *, newest: str, migrations: Path
 ) -> None:
-    from alembic import command
-    from alembic.config import Config
-    from sqlalchemy import create_engine
-    from sqlalchemy.pool import StaticPool
-
     raw.execute("BEGIN EXCLUSIVE")
     try:
         status = CatalogStatus(_version_in(raw, path), newest)
         _refuse_newer(status, path)
         if not status.is_current:
-            # The pool hands out our connection and closes nothing: the transaction around it stays ours.
-            engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
-            with engine.connect() as connection:
-                config = Config()
-                config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-                config.attributes["connection"] = _within_transaction(connection)
-                command.upgrade(config, newest)
+            _run_migrations(raw, path, newest=newest, migrations=migrations)
             _choose_installation(raw, database_clock())
         raw.execute("COMMIT")
     finally:
@@ -145,9 +134,51 @@ def _migrate(
             raw.execute("ROLLBACK")
 
 
-def _within_transaction(connection: "EngineConnection") -> "EngineConnection":
-    """Keep SQLAlchemy from ending the transaction that surrounds it."""
-    return connection.execution_options(isolation_level="AUTOCOMMIT")
+def _run_migrations(raw: sqlite3.Connection, path: Path, *, newest: str, migrations: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.pool import StaticPool
+
+    # Typed as what it stands for: SQLAlchemy asks no more of it than it has.
+    participant = cast("sqlite3.Connection", _Participant(raw))
+    engine = create_engine("sqlite://", creator=lambda: participant, poolclass=StaticPool)
+    config = Config()
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    try:
+        with engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, newest)
+    except DBAPIError as exc:
+        if isinstance(exc.orig, sqlite3.Error):
+            raise translated_at_opening(exc.orig, str(path)) from exc
+        raise
+    finally:
+        engine.dispose()
+
+
+class _Participant:
+    """A connection that takes part in the transaction around it and cannot end it, whatever SQLAlchemy asks.
+
+    A real one would be committed by as little as setting its isolation level.
+    """
+
+    isolation_level = None
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self.cursor = raw.cursor
+        self.execute = raw.execute
+        self.create_function = raw.create_function
+
+    def commit(self) -> None:
+        """Leave the transaction open."""
+
+    def rollback(self) -> None:
+        """Leave the transaction open."""
+
+    def close(self) -> None:
+        """Leave the connection open."""
 
 
 def _choose_installation(raw: sqlite3.Connection, now: Timestamp) -> None:

@@ -41,6 +41,7 @@ class CommandError(Exception):
     """A command cannot do what was asked; the message says why, and `hint` what to do."""
 
     code = ExitCode.FAILED
+    slug = "failed"
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -51,12 +52,14 @@ class UsageError(CommandError):
     """The command line itself is wrong; nothing was changed."""
 
     code = ExitCode.USAGE
+    slug = "usage"
 
 
 class InterruptedCommandError(CommandError):
     """Somebody pressed Ctrl-C, or the system asked the process to end."""
 
     code = ExitCode.INTERRUPTED
+    slug = "interrupted"
 
     def __init__(self, message: str = "interrupted") -> None:
         super().__init__(message)
@@ -111,6 +114,8 @@ def tell(exc: Exception, *, as_json: bool) -> None:
 
 def slug_of(exc: Exception) -> str:
     """Return the error's stable name, as in the service's `urn:thermocline:error:NAME`."""
+    if isinstance(exc, CommandError):
+        return exc.slug
     named = next((name for kind, name in _NAMES if isinstance(exc, kind)), None)
     return named or _WORD.sub("-", type(exc).__name__.removesuffix("Error")).lower()
 

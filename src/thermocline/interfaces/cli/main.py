@@ -56,7 +56,10 @@ def _invoke(arguments: list[str]) -> int:
         raise UsageError(exc.format_message().rstrip("."), "'thermocline --help' shows how") from exc
     except typer.Abort as exc:
         raise InterruptedCommandError from exc
-    return int(result) if isinstance(result, int) else ExitCode.DONE
+    code = int(result) if isinstance(result, int) else ExitCode.DONE
+    if code == ExitCode.INTERRUPTED:  # typer's answer to a Ctrl-C that came before the command's own work
+        raise InterruptedCommandError
+    return code
 
 
 def _unexpected(exc: Exception) -> Exception:

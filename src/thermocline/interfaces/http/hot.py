@@ -23,10 +23,12 @@ from thermocline.ports.cache import CacheEntry
 from thermocline.services.authorizing import OWNER
 from thermocline.services.tracking import ReadKind
 
-MAX_TARGETS: Final = 65_536
-"""Request targets remembered; when full, all are forgotten."""
-MAX_BLOCKS: Final = 65_536
-"""Header blocks kept; when full, all are rendered again. They hold no payloads."""
+MAX_TARGETS: Final = 32_768
+"""Request targets remembered; when full, all are forgotten. With those below: at most some 20 MiB."""
+MAX_TARGET_BYTES: Final = 256
+"""Longer targets are parsed each time."""
+MAX_BLOCKS: Final = 8192
+"""Header blocks kept; when full, all are rendered again. They hold no payloads: mostly 1 KiB, at most 5 KiB each."""
 
 _PREFIX: Final = b"/v1/content/"
 _OK: Final = ("content", 200)
@@ -104,16 +106,17 @@ class HotContentReads(HotReads):
         return head + (b"age: %d\r\n" % age if age > 0 else b"age: 0\r\n"), body
 
     def _learn(self, target: bytes) -> str | None:
-        """Return the content that `target` names, if it is a plain path of one; remember either way."""
+        """Return the content that `target` names, if it is a plain path of one; remember either."""
         content_id: str | None = None
         if target.startswith(_PREFIX) and b"?" not in target and b"#" not in target:
             try:
                 content_id = parse_content_id(decode_path(target)[len(_PREFIX) :])
             except InvalidInputError:
                 content_id = None
-        if len(self._targets) >= MAX_TARGETS:
-            self._targets.clear()
-        self._targets[target] = content_id
+        if len(target) <= MAX_TARGET_BYTES:
+            if len(self._targets) >= MAX_TARGETS:
+                self._targets.clear()
+            self._targets[target] = content_id
         return content_id
 
     def _render(self, content_id: str, entry: CacheEntry) -> _Block:

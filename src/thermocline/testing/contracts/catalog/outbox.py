@@ -118,8 +118,8 @@ class OutboxContract(CatalogContract):
             await _deletions(steps, 2)
             (row, _) = await steps.take(INVALIDATE)
             await steps.catalog.outbox.repeat([row], due_at=Timestamp(1000))
-            states = {state.kind: state for state in await steps.catalog.outbox.state()}
-            assert (states[INVALIDATE].waiting, states[INVALIDATE].oldest_at) == (2, 1000)
+            by_kind = {state.kind: state for state in await steps.catalog.outbox.state()}
+            assert (by_kind[INVALIDATE].waiting, by_kind[INVALIDATE].oldest_at) == (2, 1000)
 
     async def test_a_key_is_named_by_its_record_and_by_its_intent(self, open_catalog: OpenCatalog) -> None:
         async with one_process(open_catalog) as steps:

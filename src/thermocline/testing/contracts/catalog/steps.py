@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import itertools
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
@@ -39,8 +40,8 @@ def some_id(name: str = "a") -> ContentId:
 
 def new_key(content_id: ContentId, *, placement: str = PLACEMENT) -> str:
     """Return an object key that was never used."""
-    entropy = next(_numbers).to_bytes(TOKEN_ENTROPY_BYTES)
-    return str(ObjectKey(INSTALLATION, placement, content_id, new_token(Timestamp(0), entropy)))
+    token = new_token(Timestamp(0), secrets.token_bytes(TOKEN_ENTROPY_BYTES))
+    return str(ObjectKey(INSTALLATION, placement, content_id, token))
 
 
 class Steps:
