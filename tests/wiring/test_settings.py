@@ -162,6 +162,8 @@ def test_what_is_no_duration_is_refused(written: str) -> None:
         ("[limits]\nobject_grace = '1h'", "object_grace must exceed"),
         ("[tiers.tepid]\nplacement='standard'\naccess_frequency='7d'\ncache_ttl='1h'", "tepid"),
         ("not toml at all", "not valid TOML"),
+        ('data = "a\\u0000b"', "data: must not have NUL"),
+        ('[catalog]\nurl = "sqlite:///a\\u0000b"', r"catalog\.url: must not have NUL"),
     ],
 )
 def test_settings_that_contradict_one_another_are_refused(text: str, message: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.keys import is_name
@@ -28,6 +28,14 @@ Duration = Annotated[Seconds, BeforeValidator(parse_duration)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_text(cls, value: Any) -> Any:
+        # No path, address or name may have one; the system would refuse it much later, and less clearly.
+        if isinstance(value, str | Path) and "\0" in str(value):
+            raise ValueError("must not have NUL characters")
+        return value
 
 
 class CatalogSettings(_Section):

@@ -1,7 +1,6 @@
 """The runner: groups share a commit and nothing else, waits are bounded, closing is clean."""
 
 import asyncio
-import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -68,6 +67,10 @@ def add_then_fail(name: str) -> Callable[[Connection], None]:
 async def count(runner: SqliteRunner) -> int:
     rows = await runner.read(lambda connection: connection.all(COUNT, {}))
     return int(rows[0][0])
+
+
+def files_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 class Gate:
@@ -264,7 +267,7 @@ async def test_closing_finishes_what_is_queued_and_leaves_nothing_behind(tmp_pat
         await asyncio.gather(closing, *writes)
         await runner.aclose()
     assert set(threading.enumerate()) == before
-    assert os.listdir(tmp_path) == ["catalog.db"], "the write-ahead log is folded in"
+    assert files_in(tmp_path) == ["catalog.db"], "the write-ahead log is folded in"
     async with running(tmp_path) as runner:
         assert await count(runner) == 100
 
@@ -307,7 +310,7 @@ async def test_answers_to_a_loop_that_is_gone_are_dropped(tmp_path: Path) -> Non
 
         def abandoned() -> None:
             async def submit() -> None:
-                asyncio.ensure_future(runner.write(add("unheard")))  # noqa: RUF006 - nobody shall wait for it
+                _ = asyncio.ensure_future(runner.write(add("unheard")))
 
             asyncio.run(submit())
 

@@ -202,7 +202,16 @@ async def test_while_open_only_this_machine_may_call(tmp_path: Path) -> None:
 
         for host in ("localhost", "LOCALHOST:9", "127.0.0.1", "127.1.2.3:80", "[::1]:8080", "files.internal:80", None):
             assert await status(host=host) == 200, host
-        for host in ("evil.com", "evil.com:8080", "localhost.evil.com", "10.0.0.1", "[::]", "", "127.0.0.1.nip.io"):
+        for host in (
+            "evil.com",
+            "evil.com:8080",
+            "localhost.evil.com",
+            "10.0.0.1",
+            "[::]",
+            "",
+            "127.0.0.1.nip.io",
+            "x" * 400,
+        ):
             assert await status(host=host) == 403, host
         for origin in ("https://evil.com", "null", "http://evil.com:8080", "http://localhost.evil.com", "*", ""):
             assert await status(Origin=origin) == 403, origin

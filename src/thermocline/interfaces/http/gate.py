@@ -9,6 +9,7 @@ from thermocline.services.authorizing import OWNER, AuthorizingService
 from thermocline.wiring.settings import HttpSettings
 
 _MAX_HOSTS = 1024
+_MAX_HOST_LENGTH = 300  # longer than any name with its port
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 NO_TOKEN = Problem(
@@ -49,6 +50,8 @@ class Gate:
             return True
         judged = self._judged.get(host)
         if judged is None:
+            if len(host) > _MAX_HOST_LENGTH:
+                return False
             if len(self._judged) >= _MAX_HOSTS:
                 self._judged.clear()
             judged = self._judged[host] = self._is_own_name(host_name(host))
