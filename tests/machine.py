@@ -9,10 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from thermocline.adapters.catalog.sql import SqlCatalog
-
 from thermocline import StorageOrchestrator
 from thermocline.adapters.cache.memory import MemoryCache
+from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.domain.work import OutboxKind

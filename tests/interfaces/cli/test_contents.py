@@ -1,13 +1,18 @@
 """`put`, `get`, `stat`, `ls`, `rm`: what they do, print and answer."""
 
+import contextlib
 import hashlib
 import json
 import os
+import sqlite3
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.interfaces.cli.commandline import CommandLine
+from thermocline.wiring.settings import Settings
 
 PART = 4 * 2**20
 RECORD_KEYS = {
@@ -265,3 +270,31 @@ def test_content_written_by_one_command_is_seen_by_the_next_at_once(cli: Command
         cli.put("a", str(turn).encode())
         assert cli.get("a") == str(turn).encode()
     assert json.loads(cli.ok("stat", "a", "--json").out)["size"] == 1
+
+
+@pytest.fixture
+def busy_catalog(cli: CommandLine) -> Iterator[None]:
+    """Another process is in the middle of a write that does not end."""
+    cli.put("a", b"x")
+    with contextlib.closing(sqlite3.connect(cli.data / "catalog.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@pytest.mark.usefixtures("busy_catalog")
+@pytest.mark.parametrize("arguments", [["stat", "a"], ["get", "a"], ["ls"], ["fsck"], ["token", "list"], ["doctor"]])
+def test_reading_does_not_wait_for_writers(cli: CommandLine, arguments: list[str]) -> None:
+    began = time.monotonic()
+    cli.ok(*arguments)
+    assert time.monotonic() - began < Settings().catalog.busy_timeout / 2
+
+
+@pytest.mark.usefixtures("busy_catalog")
+def test_writing_waits_a_bounded_time(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THERMOCLINE_CATALOG__BUSY_TIMEOUT", "100ms")
+    for arguments in (["put", "source", "b"], ["rm", "a"], ["token", "create"]):
+        refused = cli.run(*arguments, "--json")
+        assert refused.code == 1
+        assert (refused.error()["exit_code"], refused.error()["retryable"]) == (1, True)
+    assert cli.get("a") == b"x"
+    assert len(cli.objects()) == 1  # refused before a byte was sent

@@ -6,7 +6,9 @@ import gc
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from email.utils import formatdate
 from functools import partial
 from types import FrameType
 from typing import Any, TypeVar, cast
@@ -116,15 +118,33 @@ class _Server(Server):
     def __init__(self, config: Config, on_started: Callable[[], None] | None) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._next_second: asyncio.TimerHandle | None = None
         self.stopped_by: signal.Signals | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._date_answers()
         # What exists by now lives as long as the server: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         if self._on_started is not None and not self.should_exit:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self._next_second is not None:
+            self._next_second.cancel()
+
+    def _date_answers(self) -> None:
+        """Set the date of answers at the start of every second.
+
+        uvicorn alone does it up to a second late, and a content must not seem newer than the answer that brings it
+        (RFC 9110 §8.8.2.1).
+        """
+        now = time.time()
+        date = (b"date", formatdate(now, usegmt=True).encode())
+        self.server_state.default_headers = [date, *self.config.encoded_headers]
+        self._next_second = asyncio.get_running_loop().call_later(1 - now % 1, self._date_answers)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
