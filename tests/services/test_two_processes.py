@@ -65,7 +65,7 @@ def test_a_silent_feed_empties_memory(tmp_path: Path) -> None:
 
                 raise UnavailableError("down")
 
-            here.services.adapters.catalog.changes.since = silent  # type: ignore[method-assign]
+            here.services.adapters.catalog.changes.since = silent  # type: ignore[method-assign, assignment]
             faults.dead = False
             await here.services.listener.poll()
             assert here.services.reading.hit("a") is not None, "for a bounded time it is served"
