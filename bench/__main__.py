@@ -4,13 +4,12 @@ The exit code is 0 if every benchmark could run, 1 otherwise.
 """
 
 import argparse
-import shutil
 import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import report
+from bench import report, scratch
 from bench.figures import Table
 from bench.plan import Plan
 from bench.progress import Progress
@@ -28,19 +27,17 @@ def main() -> int:
     failures: dict[str, str] = {}
     for name in dict.fromkeys(options.benchmarks or SUITE):
         progress.begin(name)
-        scratch = results / "scratch"
         plan = Plan(
             rounds=options.rounds or (2 if options.quick else 7),
             seconds=2 if options.quick else 5,
             quick=options.quick,
-            scratch=scratch,
+            scratch=results / "scratch",
             kept=results / "kept",
             tell=progress.tell,
         )
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
         try:
-            table = SUITE[name](plan)
+            with scratch.emptied(plan.scratch):
+                table = SUITE[name](plan)
         except Exception as exc:  # noqa: BLE001 - the other benchmarks still run, and this one is reported
             progress.clear()
             traceback.print_exc()
@@ -49,8 +46,6 @@ def main() -> int:
             progress.clear()
             tables.append(table)
             print(report.as_text(table), flush=True)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     for name, failure in failures.items():
         print(f"{name}: COULD NOT RUN: {failure}")
     _write(results, began, tables, failures, options)

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import servers
+from bench import scratch, servers
 from bench.durable_put import turns
 from bench.durable_put.turns import BODY_BYTES, CONNECTIONS, Turn
 from bench.figures import Limit, Row, Spread, Table
@@ -19,6 +19,8 @@ _GOAL = Limit(1.0)
 
 
 def run(plan: Plan) -> Table:
+    if not plan.quick:
+        scratch.wait_until_forgotten(plan.scratch, plan.tell)
     bodies = plan.scratch / "bodies"
     bodies.write_bytes(os.urandom(_BODIES * BODY_BYTES))
     rows: list[Row] = []

@@ -92,7 +92,7 @@ class StorageOrchestrator:
 
         Raises `ContentNotFoundError`, `IntegrityError`, `ContentTooLargeError` (then use `open_content`).
         """
-        entry = self.services.reading.hit(content_id)
+        entry = self.services.reading.hit(content_id) if type(content_id) is str else None
         if entry is None:
             entry = await self.services.reading.retrieve(parse_content_id(content_id))
         return entry.payload

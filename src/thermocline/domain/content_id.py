@@ -38,6 +38,8 @@ def parse_prefix(raw: str | bytes) -> str:
 
 
 def _decode(raw: str | bytes) -> str:
+    if not isinstance(raw, str | bytes):
+        raise InvalidContentIdError(f"a content id must be text, not {type(raw).__name__}")
     try:
         text = raw.decode() if isinstance(raw, bytes) else raw
         length = len(text.encode())

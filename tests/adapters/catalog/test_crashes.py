@@ -11,9 +11,15 @@ import pytest
 
 from tests.adapters.catalog.faulty_connection import faults
 from thermocline.adapters.catalog.sql import SqlCatalog
-from thermocline.domain.content import Changes, Visibility
+from thermocline.domain.content import Changes, Condition, Visibility
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.errors import CommitUnknownError, UnavailableError
+from thermocline.domain.errors import (
+    CommitUnknownError,
+    ContentHeldError,
+    IntentLostError,
+    PreconditionFailedError,
+    UnavailableError,
+)
 from thermocline.domain.units import Seconds
 from thermocline.domain.work import OutboxKind
 from thermocline.ports.records import Committed
@@ -77,6 +83,37 @@ async def test_death_between_two_statements_leaves_the_old_state_or_the_new(
     assert len(invalidations) == len(page.changes) == int(happened)
     assert (not live) == (happened and what == "overwrite")
     await close(steps)
+
+
+@in_event_loop
+async def test_a_refused_commit_has_nothing_to_undo(tmp_path: Path) -> None:
+    path, clock = tmp_path / "catalog.db", ManualClock()
+    fresh_sqlite_catalog(path)
+    with faults() as plan:
+        steps = await opened(path, clock)
+        await steps.put(THING)
+        held = ContentId("held")
+        await steps.put(held)
+        await steps.change(held, Changes(held=True))
+        given_up = steps.write_of(THING)
+        await steps.declare(given_up.object_key)
+        await steps.catalog.intents.withdraw(given_up.object_key, lease=LEASE)
+        plan.executed.clear()
+        never = Condition(if_revision=frozenset())
+        for refused, error in (
+            (steps.commit(steps.write_of(THING)), IntentLostError),
+            (steps.commit(given_up), IntentLostError),
+            (steps.commit(steps.write_of(THING, condition=never)), PreconditionFailedError),
+            (steps.commit(steps.write_of(held)), ContentHeldError),
+            (steps.delete(held), ContentHeldError),
+            (steps.delete(THING, condition=never), PreconditionFailedError),
+            (steps.change(THING, Changes(), condition=never), PreconditionFailedError),
+        ):
+            with pytest.raises(error):
+                await refused
+        # A refusal that changed something would spoil the group that it is committed with.
+        assert [text.split(maxsplit=1)[0] for text in plan.executed] == ["BEGIN", "SELECT", "COMMIT"] * 7
+        await close(steps)
 
 
 WRITER = """

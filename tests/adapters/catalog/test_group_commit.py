@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -184,6 +184,22 @@ async def test_a_failed_commit_is_told_to_its_whole_group_and_to_no_other(
 
 
 @in_event_loop
+async def test_who_was_refused_hears_why_even_if_the_commit_of_the_others_fails(tmp_path: Path) -> None:
+    def refuse(_connection: Connection) -> None:
+        raise LookupError
+
+    with faults() as plan:
+        async with running(tmp_path) as runner:
+            gate = Gate(runner)
+            writes = [asyncio.ensure_future(runner.write(function)) for function in (add("a"), refuse, add("b"))]
+            plan.fail["COMMIT"] = [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR]
+            gate.release()
+            results = await asyncio.gather(gate.done, *writes, return_exceptions=True)
+            kinds = [type(result) for result in results]
+            assert kinds == [UnavailableError, CommitUnknownError, LookupError, CommitUnknownError]
+
+
+@in_event_loop
 async def test_a_failed_rollback_does_not_stop_the_writer(tmp_path: Path) -> None:
     with faults() as plan:
         async with running(tmp_path) as runner:
@@ -307,10 +323,11 @@ def test_several_event_loops_may_share_one_runner(tmp_path: Path) -> None:
 async def test_answers_to_a_loop_that_is_gone_are_dropped(tmp_path: Path) -> None:
     async with running(tmp_path) as runner:
         gate = Gate(runner)
+        unheard: list[Awaitable[int]] = []
 
         def abandoned() -> None:
             async def submit() -> None:
-                _ = asyncio.ensure_future(runner.write(add("unheard")))
+                unheard.append(runner.write(add("unheard")))
 
             asyncio.run(submit())
 

@@ -178,6 +178,20 @@ def test_a_migration_that_fails_changes_nothing(file: SqliteFile, next_migration
     assert status_of(file).is_current
 
 
+def test_death_before_the_installation_is_chosen_leaves_no_tables(
+    file: SqliteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(migrating, "_choose_installation", die)
+    with pytest.raises(KeyboardInterrupt):
+        upgrade_file(file, lambda: START)
+    assert query(file.path, "SELECT name FROM sqlite_master") == []
+    monkeypatch.undo()
+    assert upgrade_file(file, lambda: START).before is None
+
+
 @in_event_loop
 async def test_a_newer_catalog_is_refused_untouched(file: SqliteFile) -> None:
     url = fresh_sqlite_catalog(file.path)

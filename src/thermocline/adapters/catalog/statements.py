@@ -1,7 +1,8 @@
 """Statements written once in SQLAlchemy Core, compiled once per dialect, then run by the driver itself.
 
-SQLAlchemy's own `execute` costs 40 to 70 us of CPU a statement, the driver 3 to 8 (2 cores, November 2026). What is
-given up is conversion of types, so the schema uses only types that drivers pass unchanged.
+SQLAlchemy's own `execute` adds about 16 us of CPU to each statement: the two transactions of a write then cost the
+writer thread 131 us instead of 53 (groups of up to 16, SQLAlchemy 2.1, 2 cores, November 2026). What is given up is
+conversion of types, so the schema uses only types that drivers pass unchanged.
 """
 
 from collections.abc import Mapping

@@ -52,7 +52,9 @@ class IntentsContract(CatalogContract):
             assert first.lease_token != second.lease_token
             # The first claim is lost: it can settle nothing any more.
             await steps.catalog.intents.settle([first], again_in=None)
+            await steps.catalog.intents.settle([first], again_in=Seconds(0), deleted_once=True)
             assert await steps.catalog.intents.count() == 1
+            assert await steps.catalog.intents.condemn_expired(lease=LEASE, limit=10) == []
             await steps.catalog.intents.settle([second], again_in=None)
             assert await steps.catalog.intents.count() == 0
 
