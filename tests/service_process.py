@@ -21,13 +21,17 @@ _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 class ServiceProcess:
     """`thermocline serve` on a folder. `kill` is SIGKILL, `stop` is SIGTERM and waits for the drain."""
 
-    def __init__(self, data: Path, *, environment: dict[str, str] | None = None, port: int = 0) -> None:
+    def __init__(
+        self, data: Path, *, environment: dict[str, str] | None = None, port: int = 0, open_files: int | None = None
+    ) -> None:
         self.data = data
         self.log_path = data.parent / f"{data.name}.service.log"
         data.parent.mkdir(parents=True, exist_ok=True)
         self._log: IO[bytes] = self.log_path.open("ab")
+        # Many systems start processes with a soft limit far below the hard one.
+        limited = [] if open_files is None else ["prlimit", f"--nofile={open_files}:"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "thermocline", "serve", "--port", str(port), "--data", str(data)],
+            [*limited, sys.executable, "-m", "thermocline", "serve", "--port", str(port), "--data", str(data)],
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=os.environ | (environment or {}),
@@ -81,9 +85,11 @@ class ServiceProcess:
 
 
 @contextmanager
-def running_service(data: Path, *, environment: dict[str, str] | None = None) -> Iterator[ServiceProcess]:
+def running_service(
+    data: Path, *, environment: dict[str, str] | None = None, open_files: int | None = None
+) -> Iterator[ServiceProcess]:
     """Run a service for the length of the block; it must still be alive at the end and stop cleanly."""
-    service = ServiceProcess(data, environment=environment)
+    service = ServiceProcess(data, environment=environment, open_files=open_files)
     try:
         yield service
     except BaseException:

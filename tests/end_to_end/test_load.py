@@ -39,7 +39,11 @@ def peak_memory(pid: int) -> int:
 
 def test_idle_and_slow_clients_block_nobody(tmp_path: Path) -> None:
     """1,000 idle connections, 50 clients that dribble a body, 50 that never read: others are answered at once."""
-    with running_service(tmp_path / "data") as service, ExitStack() as stack, client(service, connections=4) as http_:
+    with (
+        running_service(tmp_path / "data", open_files=1024) as service,
+        ExitStack() as stack,
+        client(service, connections=4) as http_,
+    ):
         assert http_.put("/v1/content/small", content=b"s" * 1000).status_code == 201
         assert http_.put("/v1/content/large", content=os.urandom(8 * MIB)).status_code == 201
         for number in range(1100):

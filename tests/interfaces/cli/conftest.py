@@ -12,7 +12,9 @@ from tests.interfaces.cli.commandline import CommandLine
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings file and no variables but those of the test."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("THERMOCLINE_CONFIG", raising=False)
+    # Unbuffered output would hide what is lost when nobody flushes.
+    for name in ("THERMOCLINE_CONFIG", "PYTHONUNBUFFERED"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.interfaces.cli.commandline import CommandLine
+from thermocline.interfaces.cli import sinks
 from thermocline.wiring.settings import Settings
 
 PART = 4 * 2**20
@@ -137,6 +138,21 @@ def test_get_never_replaces_a_file_unasked(cli: CommandLine) -> None:
     assert set(shown) == {"content_id", "path", "size", "etag"}
     assert target.read_text() == "new"
     assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_get_never_replaces_a_file_that_came_meanwhile(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.put("a", b"new")
+    target = cli.data.parent / "file"
+    real = sinks._write_all
+
+    def late(descriptor: int, piece: bytes) -> None:
+        target.write_text("somebody else's")
+        real(descriptor, piece)
+
+    monkeypatch.setattr(sinks, "_write_all", late)
+    assert cli.run("get", "a", "-o", str(target)).code == 1
+    assert target.read_text() == "somebody else's"
+    assert not list(cli.data.parent.glob(".thermocline-*"))
 
 
 def test_get_replaces_what_a_link_names_and_keeps_the_link(cli: CommandLine) -> None:

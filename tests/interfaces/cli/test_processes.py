@@ -303,6 +303,23 @@ def test_there_is_no_progress_in_a_pipe(data: Path) -> None:
         assert process.stderr.read() == b""
 
 
+def test_there_is_no_progress_if_only_the_errors_go_to_a_terminal(data: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command(data, "put", "-", "a"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=theirs
+    )
+    os.close(theirs)
+    assert process.stdin is not None
+    process.stdin.write(b"x" * 1000)
+    process.stdin.flush()
+    _until((data / "objects" / ".installation").exists, "the store is open")
+    time.sleep(0.8)
+    output, _ = process.communicate(b"x" * 1000, timeout=PATIENCE_SECONDS)
+    assert output.startswith(b"a: 2000 bytes")
+    assert _shown(process, ours) == b""
+    os.close(ours)
+
+
 def test_a_terminal_is_not_garbled(data: Path) -> None:
     assert run_process(data, "put", "-", "text", stdin="schön\tund gut\n".encode()).returncode == 0
     assert run_process(data, "put", "-", "binary", stdin=b"\x00\x1b[2J\xff").returncode == 0

@@ -31,7 +31,6 @@ def _run(arguments: list[str]) -> int:
         code = _invoke(arguments)
         close_output()
     except BrokenPipeError:
-        _forget_output()
         return ExitCode.FAILED
     except (StorageError, CommandError) as exc:
         _show_traceback_if_asked()
@@ -41,6 +40,8 @@ def _run(arguments: list[str]) -> int:
         _show_traceback_if_asked()
         tell(_unexpected(exc), as_json=as_json)
         return ExitCode.FAILED
+    finally:
+        _let_go_of_output()
     return code
 
 
@@ -81,8 +82,16 @@ def _show_traceback_if_asked() -> None:
         traceback.print_exc()
 
 
-def _forget_output() -> None:
-    """Let the interpreter's own flush at exit go nowhere: whoever read the output has left."""
+def _let_go_of_output() -> None:
+    """Keep the interpreter's own flush at exit from failing, and telling so, when ours has failed already."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        _send_output_nowhere()
+
+
+def _send_output_nowhere() -> None:
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -1,5 +1,6 @@
 """Running the whole service: the store, its background work, and the server, until a signal asks it to stop."""
 
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,9 @@ from thermocline.interfaces.http.wire.shared import Shared
 from thermocline.orchestrator import StorageOrchestrator
 from thermocline.wiring.settings import LimitsSettings, Settings
 
+FILES_BESIDE_CONNECTIONS = 512
+"""For the catalog, objects being read and written, and the process itself."""
+
 # A browser tells by it that another site's page asks: only the slow way judges that.
 _SLOW_HEADER = b"sec-fetch-site"
 
@@ -32,6 +36,7 @@ async def serve_store(
     not to be had, or is not a loopback one while no access token exists.
     """
     http = settings.http
+    _allow_connections(settings.limits.max_connections)
     try:
         listener = bind(http.host, http.port, share_port=share_port)
     except OSError as exc:
@@ -79,6 +84,16 @@ def wire_limits(limits: LimitsSettings) -> WireLimits:
         send_stall_seconds=limits.stall_time,
         connections=limits.max_connections,
     )
+
+
+def _allow_connections(connections: int) -> None:
+    """Let this process open a file for each connection, as far as it is allowed to: many systems begin at 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + FILES_BESIDE_CONNECTIONS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _already_open(store: StorageOrchestrator) -> OpenStore:
