@@ -62,6 +62,8 @@ def test_idle_and_slow_clients_block_nobody(tmp_path: Path) -> None:
                 assert http_.put(f"/v1/content/more{number}", content=b"m").status_code == 201
         # Not a measurement: blocked requests would wait for the slow clients' limits, half a minute.
         assert time.monotonic() - before < 20
+        with client(service) as newcomer:
+            assert newcomer.get("/v1/content/small").status_code == 200
         assert http_.get("/readyz").status_code == 200
 
 
