@@ -39,7 +39,7 @@ async def _stat(call: Invocation, content_id: str) -> None:
         if value is None:
             continue
         # JSON escapes what users put into metadata, so that it cannot drive the terminal.
-        text = json.dumps(value) if isinstance(value, dict) else str(value).lower() if value is True else str(value)
+        text = json.dumps(value) if isinstance(value, dict | bool) else str(value)
         write_line(f"{name.replace('_', ' '):<{width}}  {text}")
 
 
