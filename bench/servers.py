@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +49,11 @@ class Server:
 
 
 @contextmanager
-def thermocline(
-    data: Path, *, interpreter_options: Sequence[str] = (), program: Sequence[str] = ("-m", "thermocline")
-) -> Generator[Server, None, None]:
+def thermocline(data: Path) -> Generator[Server, None, None]:
     """Serve the folder with default settings. Raises `RuntimeError` if the service does not start."""
     data.parent.mkdir(parents=True, exist_ok=True)
     log_path = data.parent / f"{data.name}.log"
-    command = [sys.executable, *interpreter_options, *program, "serve", "--port", "0", "--data", str(data)]
+    command = [sys.executable, "-m", "thermocline", "serve", "--port", "0", "--data", str(data)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("THERMOCLINE_")}
     with log_path.open("ab") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment)

@@ -1,6 +1,9 @@
 """What every test gets: seeds that are printed, sockets only where a test says so."""
 
 import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -30,3 +33,20 @@ def pytest_runtest_teardown() -> None:
 def soak() -> bool:
     """Whether tests run at full counts."""
     return SOAK
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB, mounted for the test. Takes root; CI has it, so there a missing right fails."""
+    disk = tmp_path / "small-disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=400", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+        give_up(f"mounting a file system takes root: {mounted.stderr.decode().strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thermocline.domain.units import Seconds, Timestamp, elapsed, later, parse_duration, parse_size
+from thermocline.domain.units import Seconds, Timestamp, elapsed, format_moment, later, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,10 @@ def test_refused_durations(text: str | float) -> None:
 def test_later_and_elapsed_are_inverse(moment: int, micros: int) -> None:
     delay = Seconds(micros / 1_000_000)
     assert elapsed(Timestamp(moment), later(Timestamp(moment), delay)) == pytest.approx(delay, abs=1e-6)
+
+
+def test_moments_as_text() -> None:
+    assert format_moment(None) is None
+    assert format_moment(Timestamp(0)) == "1970-01-01T00:00:00.000000Z"
+    assert format_moment(Timestamp(1_795_489_894_751_784)) == "2026-11-24T03:11:34.751784Z"
+    assert format_moment(Timestamp(10**18)) == "9999-12-31T23:59:59.999999Z"

@@ -11,10 +11,14 @@ from typing import Any
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import InvalidInputError, InvalidMetadataError
 from thermocline.domain.tiers import StorageTier
-from thermocline.domain.units import Bytes, Timestamp
+from thermocline.domain.units import Bytes, Timestamp, format_moment
 
 MAX_METADATA_BYTES = Bytes(16 * 1024)
+MAX_METADATA_DEPTH = 64
+"""Whoever can write metadata can have it rendered: no depth may overflow somebody's stack."""
 MAX_HEADER_BYTES = Bytes(1024)
+LAST_MOMENT = Timestamp(253_402_300_799_000_000)
+"""9999-12-31T23:59:59Z: no calendar and no HTTP date goes on after it."""
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 _CONTENT_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\s*;[\x20-\x7e]*)?")
@@ -93,6 +97,30 @@ class Record:
         """Whether the content has not expired at `now`."""
         return self.expires_at is None or now < self.expires_at
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-ready values: what HTTP and the command line show."""
+        return {
+            "content_id": self.content_id,
+            "revision": self.revision,
+            "version": self.version,
+            "etag": self.etag,
+            "size": self.size,
+            "sha256": self.digest.hex(),
+            "content_type": self.headers.content_type,
+            "cache_control": self.headers.cache_control,
+            "content_disposition": self.headers.content_disposition,
+            "metadata": dict(self.metadata),
+            "tier": self.tier.value,
+            "tier_since": format_moment(self.tier_since),
+            "placement": self.placement,
+            "object_key": self.object_key,
+            "visibility": self.visibility.value,
+            "created_at": format_moment(self.created_at),
+            "modified_at": format_moment(self.modified_at),
+            "expires_at": format_moment(self.expires_at),
+            "held": self.held,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -139,6 +167,12 @@ def revision_of(etag: str) -> int | None:
     return None
 
 
+def check_end(expires_at: Timestamp | None, now: Timestamp) -> None:
+    """Return if content may be told to end then. Raises `InvalidInputError` for the past and beyond the year 9999."""
+    if expires_at is not None and not now < expires_at <= LAST_MOMENT:
+        raise InvalidInputError("content must expire in the future and before the year 10000; to end it now, delete it")
+
+
 def freeze_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Return a read-only copy. Raises `InvalidMetadataError` unless it is JSON of at most 16 KiB with text keys."""
     if not metadata:
@@ -146,13 +180,29 @@ def freeze_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
         size = len(text.encode())
+    except RecursionError as exc:
+        raise _too_deep() from exc
     except (TypeError, ValueError) as exc:
         raise InvalidMetadataError(f"metadata must be JSON: {exc}") from exc
     if any(not isinstance(key, str) for key in metadata):
         raise InvalidMetadataError("metadata keys must be text")
     if size > MAX_METADATA_BYTES:
         raise InvalidMetadataError(f"metadata must have at most {MAX_METADATA_BYTES} bytes as JSON, not {size}")
-    return MappingProxyType(json.loads(text))
+    frozen = json.loads(text)
+    if not _is_shallow(frozen, MAX_METADATA_DEPTH):
+        raise _too_deep()
+    return MappingProxyType(frozen)
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(member, levels - 1) for member in inner)
+
+
+def _too_deep() -> InvalidMetadataError:
+    return InvalidMetadataError(f"metadata must be nested at most {MAX_METADATA_DEPTH} levels deep")
 
 
 _NO_METADATA: Mapping[str, Any] = MappingProxyType({})
@@ -201,7 +251,11 @@ class Changes:
 
 def merge_metadata(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return `current` with the JSON merge patch applied. Raises `InvalidMetadataError` as `freeze_metadata` does."""
-    return freeze_metadata(_merge(current, patch))
+    try:
+        merged = _merge(current, patch)
+    except RecursionError as exc:
+        raise _too_deep() from exc
+    return freeze_metadata(merged)
 
 
 def _merge(current: Any, patch: Any) -> Any:

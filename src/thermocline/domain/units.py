@@ -1,6 +1,7 @@
 """Units as types, and their written forms (`256MiB`, `24h`)."""
 
 import re
+from datetime import UTC, datetime
 from typing import NewType
 
 Bytes = NewType("Bytes", int)
@@ -62,3 +63,15 @@ def later(moment: Timestamp, delay: Seconds) -> Timestamp:
 def elapsed(start: Timestamp, end: Timestamp) -> Seconds:
     """Return the time from `start` to `end`; negative when `end` comes first."""
     return Seconds((end - start) / MICROS_PER_SECOND)
+
+
+def format_moment(moment: Timestamp | None) -> str | None:
+    """Return a moment by RFC 3339, in UTC, to the microsecond; None stays None."""
+    if moment is None:
+        return None
+    seconds, micros = divmod(moment, MICROS_PER_SECOND)
+    try:
+        whole = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return "9999-12-31T23:59:59.999999Z"  # beyond the calendar: never, for all who ask
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"

@@ -35,7 +35,7 @@ class MemoryBudget:
     async def take(self, wanted: int) -> int:
         """Take `wanted` bytes, waiting if need be; return how many to give back. Raises `BusyError`."""
         size = min(wanted, self.capacity)
-        if not self._waiting and self.in_use + size <= self.capacity:
+        if not size or (not self._waiting and self.in_use + size <= self.capacity):
             self.in_use += size
             return size
         if len(self._waiting) >= self._max_waiters:

@@ -51,6 +51,7 @@ class AuthorizingService:
         self._entropy = entropy
         self._is_open: bool | None = None
         self._remembered: dict[str, tuple[Caller, float]] = {}
+        self._refreshed = 0
 
     async def create(self, *, scopes: Iterable[Scope], prefix: str = "", expires_in: Seconds | None = None) -> str:
         """Create a token and return its text, which is stored nowhere. Raises `InvalidInputError`."""
@@ -86,8 +87,14 @@ class AuthorizingService:
 
     async def refresh(self) -> None:
         """Forget what is remembered: tokens have changed."""
+        self._refreshed += 1
         self._remembered.clear()
-        self._is_open = not await self._tokens.any()
+        if self._is_open is False:
+            return  # for good: a token was created once
+        if await self._tokens.any():
+            self._is_open = False
+        elif self._is_open is None:  # another refresh may have found a token meanwhile
+            self._is_open = True
 
     async def is_open(self) -> bool:
         """Whether no token was ever created."""
@@ -122,8 +129,11 @@ class AuthorizingService:
         caller = self.known(token_text)
         if caller is not None:
             return caller
+        refreshed = self._refreshed
         caller = await self._look_up(token_text)
-        if caller is not ANYBODY:  # unknown texts are not remembered: nobody may fill memory with guesses
+        # Unknown texts are not remembered: nobody may fill memory with guesses. Nor is what was read before a change
+        # of tokens that was heard meanwhile.
+        if caller is not ANYBODY and refreshed == self._refreshed:
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered[token_text] = (caller, self._clock.monotonic() + REMEMBERED_SECONDS)

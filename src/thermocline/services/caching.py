@@ -90,13 +90,18 @@ class ContentCache:
         except StorageError as exc:
             self._note_failure("cache_release_failed", exc)
 
-    async def invalidate(self, content_id: ContentId, version: int) -> None:
-        """Remove what is cached of this version or older, and every fill under way. Never raises `StorageError`."""
+    async def invalidate(self, content_id: ContentId, version: int) -> bool:
+        """Remove what is cached of this version or older, and every fill under way; whether the cache answered.
+
+        Never raises `StorageError`.
+        """
         self.flights.pop(content_id, None)
         try:
             await self._memory.tombstone({_key(content_id): version}, ttl=TOMBSTONE_SECONDS)
         except StorageError as exc:
             self._note_failure("cache_invalidation_failed", exc)
+            return False
+        return True
 
     async def clear(self) -> None:
         """Forget everything: changes may have been missed."""

@@ -48,26 +48,37 @@ class ChangeListener:
         try:
             if self._position is None:
                 self._position = await self._feed.position()
+                await self._cache.clear()  # what was committed before this position was not heard
             page = await self._feed.since(self._position, limit=BATCH)
         except StorageError as exc:
-            if self._clock.monotonic() - self._heard_at > self._max_silence:
-                log.warning("change_feed_silent", error=str(exc))
-                await self._cache.clear()
+            await self._forget_if_silent(exc)
             return
         self._heard_at = self._clock.monotonic()
         if page.gap:
             await self._cache.clear()
-            await self._on_other_change()
         for change in page.changes:
-            if change.content_id is None:
-                await self._on_other_change()
-            else:
+            if change.content_id is not None:
                 # What is cached of this very version is right: only older values go.
                 await self._cache.invalidate(change.content_id, change.version - 1)
+        if page.gap or any(change.content_id is None for change in page.changes):
+            try:
+                await self._on_other_change()
+            except StorageError as exc:
+                log.warning("change_not_taken_in", error=type(exc).__name__, message=str(exc))
+                return  # the position stays: it is heard again at the next look
         self._position = page.position
 
     async def run(self) -> None:
-        """Poll until cancelled."""
+        """Poll until cancelled, whatever goes wrong: a process that stopped listening would grow stale unnoticed."""
         while True:
-            await self.poll()
+            try:
+                await self.poll()
+            except Exception as exc:
+                log.exception("change_listening_failed")
+                await self._forget_if_silent(exc)
             await self._clock.sleep(POLL_SECONDS)
+
+    async def _forget_if_silent(self, exc: Exception) -> None:
+        if self._clock.monotonic() - self._heard_at > self._max_silence:
+            log.warning("change_feed_silent", error=str(exc))
+            await self._cache.clear()

@@ -1,6 +1,6 @@
 """Changing what is known of a content without touching its bytes. Commit point: the catalog transaction."""
 
-from thermocline.domain.content import ALWAYS, Changes, Condition, Record
+from thermocline.domain.content import ALWAYS, Changes, Condition, Record, check_end
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import ContentNotFoundError
 from thermocline.domain.units import later
@@ -22,9 +22,10 @@ class ChangingService:
         """Apply the changes, all or none, and return the record as committed; caches no longer show the old state.
 
         Raises `ContentNotFoundError`, `ContentHeldError` (expiry of held content), `PreconditionFailedError`,
-        `InvalidMetadataError`.
+        `InvalidMetadataError`, `InvalidInputError` (an end in the past).
         """
         now = self._clock.now()
+        check_end(changes.expires_at, now)
         committed = await self._records.commit_changes(
             content_id, changes, condition=condition, now=now, evict_at=later(now, EVICT_DELAY)
         )

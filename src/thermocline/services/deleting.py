@@ -47,12 +47,18 @@ class DeletingService:
         return committed.record.is_alive(now)
 
     async def erase(self, content_id: ContentId) -> bool:
-        """Delete the content and its bytes without grace: running reads of it end. Raises `ContentHeldError`."""
+        """Delete the content and its bytes without grace: running reads of it end.
+
+        Raises `ContentHeldError`, and `UnavailableError` also if only the bytes could not be deleted yet: then they
+        are as soon as possible.
+        """
         now = self._clock.now()
         committed = await self._records.commit_delete(
             content_id, condition=ALWAYS, now=now, delete_at=now, evict_at=later(now, EVICT_DELAY)
         )
         if committed is not None:
             await self._cache.invalidate(content_id, committed.record.version)
+            # Itself, not by delivering: much else may be due before it, and another process may hold its row.
+            await self._outbox.delete_now(committed.record.object_key, committed.record.placement)
         await self._outbox.deliver(OutboxKind.DELETE_OBJECT)
         return committed is not None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import structlog
 
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.errors import StorageError
+from thermocline.domain.errors import StorageError, UnavailableError
 from thermocline.domain.units import Seconds, later
 from thermocline.domain.work import OutboxKind, OutboxRow
 from thermocline.ports.clock import Clock
@@ -55,6 +55,15 @@ class OutboxService:
                 await self._invalidate(rows)
         return len(rows)
 
+    async def delete_now(self, object_key: str, placement: str) -> None:
+        """Delete an object whose deletion is queued, unless something names it. Raises `UnavailableError`.
+
+        The row stays and finds nothing left to do.
+        """
+        for key in await self._outbox.unnamed([object_key]):
+            for failure in (await self._placements.named(placement).store.delete([key])).values():
+                raise failure
+
     async def _delete_objects(self, rows: Sequence[OutboxRow]) -> None:
         unnamed = set(await self._outbox.unnamed([row.subject for row in rows]))
         by_placement: defaultdict[str, list[OutboxRow]] = defaultdict(list)
@@ -81,15 +90,19 @@ class OutboxService:
         self.delivered += len(done)
 
     async def _invalidate(self, rows: Sequence[OutboxRow]) -> None:
+        done: list[OutboxRow] = []
         for row in rows:
-            await self._cache.invalidate(ContentId(row.subject), row.version or 0)
-        first = [row for row in rows if not row.second_pass]
+            if await self._cache.invalidate(ContentId(row.subject), row.version or 0):
+                done.append(row)
+            else:
+                await self._retry(row, UnavailableError("the cache did not answer"))
+        first = [row for row in done if not row.second_pass]
         if first:
             await self._outbox.repeat(first, due_at=later(self._clock.now(), self._second_pass))
-        second = [row for row in rows if row.second_pass]
+        second = [row for row in done if row.second_pass]
         if second:
             await self._outbox.complete(second)
-        self.delivered += len(rows)
+        self.delivered += len(done)
 
     async def _retry(self, row: OutboxRow, failure: StorageError) -> None:
         self.failed += 1

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from thermocline.domain.errors import IntentLostError, StorageError
+from thermocline.domain.errors import IntentLostError
 from thermocline.domain.units import Seconds
 from thermocline.ports.clock import Clock
 from thermocline.ports.intents import Intents
@@ -87,5 +87,5 @@ class IntentKeeper:
             await self._clock.sleep(Seconds(self._lease / 3))
             try:
                 await self.renew()
-            except StorageError as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever it was, later uploads need renewal too
                 log.warning("intent_renewal_failed", error=type(exc).__name__, message=str(exc))

@@ -103,6 +103,8 @@ class ReadingService:
             flight.add_done_callback(lambda done: self._land(content_id, done))
         # Shielded: one impatient reader must not cancel the read that others wait for.
         entry = await asyncio.shield(flight)
+        if entry.expires_at is not None and self._clock.now() >= entry.expires_at:
+            raise ContentNotFoundError(content_id)  # it ended while the read was under way
         self._tracker.note(content_id, kind)
         return entry
 

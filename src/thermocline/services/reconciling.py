@@ -48,14 +48,23 @@ class IntentCleaner:
         self.cleaned = 0
 
     async def run(self) -> int:
-        """Take up one batch of expired or condemned intents; return how many."""
+        """Take up one batch of expired or condemned intents; return how many.
+
+        A store that fails keeps its intents waiting, not those of the others. Raises its error in the end.
+        """
         lease = Seconds(self._longest_request * 2)
         claimed = await self._intents.condemn_expired(lease=lease, limit=CLEANER_BATCH)
         by_placement: dict[str, list[CondemnedIntent]] = {}
         for intent in claimed:
             by_placement.setdefault(intent.placement, []).append(intent)
+        failure: StorageError | None = None
         for name, intents in by_placement.items():
-            await self._delete(self._placements.named(name).store, intents)
+            try:
+                await self._delete(self._placements.named(name).store, intents)
+            except StorageError as exc:
+                failure = exc
+        if failure is not None:
+            raise failure
         return len(claimed)
 
     async def _delete(self, store: ObjectStore, intents: Sequence[CondemnedIntent]) -> None:
@@ -108,23 +117,44 @@ class OrphanSweep:
         self._entropy = entropy
 
     async def run(self, *, confirmed: bool = False) -> Sequence[SweepReport]:
-        """Sweep every placement; `confirmed` lifts the limit on the share. Raises what a listing raises."""
-        reports = [await self._sweep(placement, confirmed=confirmed) for placement in self._placements.all()]
+        """Sweep every placement; `confirmed` lifts the limit on the share.
+
+        Raises what a listing raises, after the other placements were swept.
+        """
+        reports: list[SweepReport] = []
+        failure: StorageError | None = None
+        for placement in self._placements.all():
+            try:
+                reports.append(await self._sweep(placement, confirmed=confirmed))
+            except StorageError as exc:
+                failure = exc
         await self.empty_quarantine()
+        if failure is not None:
+            raise failure
         return reports
 
     async def empty_quarantine(self) -> int:
-        """Delete what has been in quarantine long enough and is still named by nothing; return how many."""
+        """Delete what has been in quarantine long enough and is still named by nothing; return how many.
+
+        Raises the error of a store that fails, after the others had their turn.
+        """
         deleted = 0
         while due := await self._sweeps.due(now=self._clock.now(), limit=SWEEP_BATCH):
             unnamed = set(await self._outbox.unnamed([row.object_key for row in due]))
             settled = [row.object_key for row in due if row.object_key not in unnamed]
-            for name in {row.placement for row in due}:
+            failure: StorageError | None = None
+            for name in sorted({row.placement for row in due}):
                 keys = [row.object_key for row in due if row.placement == name and row.object_key in unnamed]
-                failures = await self._placements.named(name).store.delete(keys) if keys else {}
+                try:
+                    failures = await self._placements.named(name).store.delete(keys) if keys else {}
+                except StorageError as exc:
+                    failure = exc
+                    continue
                 settled += [key for key in keys if key not in failures]
                 deleted += len(keys) - len(failures)
             await self._sweeps.release(settled)
+            if failure is not None:
+                raise failure
             if not settled:
                 break
         return deleted

@@ -1,7 +1,7 @@
 """Transferring a body to a fresh key and committing it: steps 1 to 3 of writing (`services.writing`)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from thermocline.domain.digests import CHUNK_BYTES, Buffer, ContentDigest
 from thermocline.domain.errors import (
     ContentTooLargeError,
     DigestMismatchError,
+    InvalidInputError,
     OutOfSpaceError,
     StorageError,
     TruncatedBodyError,
@@ -247,10 +248,35 @@ class Transfer:
             log.warning("write_cleanup_left_to_cleaner", error=type(failure).__name__, message=str(failure))
 
 
-async def pieces_of(body: Body) -> AsyncIterator[Buffer]:
-    """Yield the body as pieces of any size."""
-    if isinstance(body, bytes | bytearray | memoryview):
+async def pieces_of(body: Body, *, at_most: int | None) -> AsyncGenerator[bytes]:
+    """Yield the body as pieces of any size that nobody changes any more: a producer may use its buffers again.
+
+    Raises `InvalidInputError` for what is not bytes, `TruncatedBodyError` as soon as more than `at_most` have come.
+    """
+    came = 0
+    async for piece in _raw_pieces(body):
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise InvalidInputError(f"a body consists of bytes, not of {type(piece).__name__}; nothing was stored")
+        frozen = piece if isinstance(piece, bytes) else bytes(piece)
+        came += len(frozen)
+        if at_most is not None and came > at_most:
+            raise TruncatedBodyError(f"{at_most} bytes were announced, more came; nothing was stored")
+        yield frozen
+
+
+async def _raw_pieces(body: object) -> AsyncGenerator[object]:
+    if isinstance(body, bytes):
         yield body
-        return
-    async for piece in body:
-        yield piece
+    elif isinstance(body, bytearray | memoryview):
+        # In blocks: what can change must be copied, but not all of it at once.
+        view = memoryview(body)
+        flat = view if (view.ndim, view.format) == (1, "B") else memoryview(view.tobytes())
+        for start in range(0, len(flat), CHUNK_BYTES):
+            yield flat[start : start + CHUNK_BYTES]
+    elif isinstance(body, AsyncIterable):
+        async for piece in body:
+            yield piece
+    else:
+        raise InvalidInputError(
+            f"a body is bytes or an asynchronous iterator of bytes, not {type(body).__name__}; nothing was stored"
+        )

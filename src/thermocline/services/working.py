@@ -73,10 +73,10 @@ class Worker:
                 done += step
                 if not step:
                     break
-        except StorageError as exc:
+        except Exception as exc:
             job.failures += 1
             job.last_error = f"{type(exc).__name__}: {exc}"
-            log.warning("job_failed", job=job.name, error=job.last_error)
+            log.warning("job_failed", job=job.name, error=job.last_error, exc_info=not isinstance(exc, StorageError))
         else:
             job.last_error = None
         job.runs += 1

@@ -13,7 +13,11 @@ Definite failures (bad input, a client that left, a condition) clean up at once;
 cancellation) leave the intent to the cleaner, because a request may still be on its way.
 """
 
-from thermocline.domain.content import Receipt, freeze_metadata
+from contextlib import aclosing
+
+from thermocline.domain.content import Receipt, check_end, freeze_metadata
+from thermocline.domain.digests import DIGEST_BYTES
+from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes
 from thermocline.ports.records import Committed
@@ -45,13 +49,16 @@ class WritingService:
         except that after `CommitUnknownError` it may have been.
         """
         metadata = freeze_metadata(request.metadata)
-        self._transfers.check_size(request.expected_size or 0)
+        self._check(request)
         placement = self._transfers.placements.of_tier(request.tier)
         part_size = placement.store.part_size
         # Up to three parts are in memory: one arriving, one being hashed and sent, one spare for regrouping.
         wanted = part_size * 3 if request.expected_size is None else min(request.expected_size, part_size * 3)
-        async with self._memory.grant(0 if isinstance(body, bytes | bytearray | memoryview) else wanted):
-            gathering = Gathering(pieces_of(body), part_size)
+        async with (
+            self._memory.grant(0 if isinstance(body, bytes) else wanted),
+            aclosing(pieces_of(body, at_most=request.expected_size)) as pieces,
+        ):
+            gathering = Gathering(pieces, part_size)
             first = await gathering.next_part()
             transfer = Transfer(self._transfers, request, placement)
             is_whole = gathering.ended
@@ -64,6 +71,15 @@ class WritingService:
             self._background.spawn(self._prefill(committed, bytes(first)))
         return _receipt(committed)
 
+    def _check(self, request: WriteRequest) -> None:
+        if request.expected_size is not None:
+            if request.expected_size < 0:
+                raise InvalidInputError(f"a size cannot be negative: {request.expected_size}")
+            self._transfers.check_size(request.expected_size)
+        if request.expected_sha256 is not None and len(request.expected_sha256) != DIGEST_BYTES:
+            raise InvalidInputError("sha256 must be the digest's 32 bytes; make them of text with bytes.fromhex")
+        check_end(request.expires_at, self._transfers.clock.now())
+
     async def _prefill(self, committed: Committed, payload: bytes) -> None:
         """Fill the cache like any reader: lease first, then re-read the record."""
         if committed.record.tier is not StorageTier.HOT:
@@ -72,7 +88,11 @@ class WritingService:
         token = await self._cache.begin_fill(content_id)
         if token is None:
             return
-        record = await self._transfers.records.find(content_id)
+        try:
+            record = await self._transfers.records.find(content_id)
+        except BaseException:
+            await self._cache.give_up_fill(content_id, token)
+            raise
         if record is not None and record.object_key == committed.record.object_key:
             await self._cache.fill(token, record, payload)
         else:

@@ -1,7 +1,6 @@
 """Diagnosis: every configured part is tried for real, and what is wrong comes with what to do about it."""
 
 import asyncio
-import ipaddress
 import os
 import resource
 import secrets
@@ -18,6 +17,7 @@ from thermocline.adapters.catalog.migrating import status_of
 from thermocline.adapters.catalog.sqlite_connections import SYNCHRONOUS_FULL, SqliteFile, connect
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import StorageError
+from thermocline.domain.hosts import is_loopback
 from thermocline.domain.keys import TOKEN_ENTROPY_BYTES, ObjectKey, new_token
 from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, elapsed
 from thermocline.services.placements import Placement
@@ -208,7 +208,7 @@ async def _examine_access(settings: Settings, services: Services) -> Examination
     try:
         if await services.authorizing.is_open():
             detail = f"no token exists; the service listens on {host}"
-            if _is_loopback(host):
+            if is_loopback(host):
                 return Examination("access", Health.OK, f"{detail}, open to whoever is on this machine")
             return Examination(
                 "access",
@@ -224,13 +224,6 @@ async def _examine_access(settings: Settings, services: Services) -> Examination
         remedy = "run 'thermocline token create --scope read,write'"
         return Examination("access", Health.WARN, "every token is expired or revoked: nobody gets in", remedy)
     return Examination("access", Health.OK, f"{valid} valid tokens; only public content is readable without one")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _sync_folder(folder: Path) -> None:

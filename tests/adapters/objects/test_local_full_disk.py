@@ -1,9 +1,7 @@
 """A disk that is really full, and one that is really read-only: a small file system mounted for the test."""
 
 import asyncio
-import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,25 +9,7 @@ import pytest
 from thermocline.adapters.objects.local import LocalObjectStore
 from thermocline.domain.errors import OutOfSpaceError
 
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system takes root"),
-]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=200", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount here: {mounted.stderr.decode().strip()}")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+pytestmark = pytest.mark.server
 
 
 async def is_full(store: LocalObjectStore, key: str, body: bytes) -> bool:

@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -209,22 +208,6 @@ def test_a_data_folder_that_is_a_file(cli: CommandLine, arguments: list[str]) ->
 def test_a_data_folder_below_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     (tmp_path / "file").write_text("")
     _refused(CommandLine(tmp_path / "file" / "data", capfd), arguments)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB; needs the right to mount."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.fail(f"this test needs to mount a tmpfs: {mounted.stderr.decode()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.server

@@ -8,8 +8,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.interfaces.http.harness import MIB, Running, in_loop, running_app
 from thermocline.domain.errors import UnavailableError
-from thermocline.domain.units import Timestamp
-from thermocline.interfaces.http.control.record_json import moment_json
 
 
 @in_loop
@@ -195,12 +193,6 @@ async def test_health(tmp_path: Path) -> None:
             assert (await run.client.get("/readyz")).json()["checks"]["catalog"] == "unavailable"
             assert (await run.client.get("/metrics")).status == 200, "without the outbox's"
             assert (await run.client.get("/v1/stats/work")).problem == "unavailable"
-
-
-def test_moments() -> None:
-    assert moment_json(None) is None
-    assert moment_json(Timestamp(0)) == "1970-01-01T00:00:00.000000Z"
-    assert moment_json(Timestamp(10**18)) == "9999-12-31T23:59:59.999999Z"
 
 
 @in_loop

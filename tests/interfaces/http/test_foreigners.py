@@ -2,8 +2,9 @@
 
 import pytest
 
+from thermocline.domain.hosts import is_loopback
 from thermocline.interfaces.http.cors import CorsRules
-from thermocline.interfaces.http.foreigners import host_name, is_local_peer, is_loopback, origin_name
+from thermocline.interfaces.http.foreigners import host_name, is_local_peer, origin_name
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])

@@ -57,7 +57,8 @@ def status_of(file: SqliteFile, *, newest: str = SCHEMA_VERSION) -> CatalogStatu
     if not file.path.exists() or file.path.stat().st_size == 0:
         return CatalogStatus(None, newest)
     try:
-        with closing(connect(file)) as raw:
+        # A plain connection: whatever this file is, looking must not change it.
+        with closing(sqlite3.connect(file.path, timeout=file.busy_timeout, isolation_level=None)) as raw:
             return CatalogStatus(_version_in(raw, file.path), newest)
     except sqlite3.Error as exc:
         raise translated_at_opening(exc, str(file.path)) from exc

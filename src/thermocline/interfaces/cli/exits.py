@@ -23,7 +23,7 @@ from thermocline.domain.errors import (
     UnavailableError,
     UnsafePathError,
 )
-from thermocline.interfaces.cli.shapes import moment
+from thermocline.domain.units import format_moment
 
 
 class ExitCode(IntEnum):
@@ -133,7 +133,7 @@ def _extras(exc: Exception, hint: str) -> dict[str, Any]:
     for name in _DETAILS:
         value = getattr(exc, name, None)
         if value is not None:
-            extras[name] = moment(value) if name == "eta" else value
+            extras[name] = format_moment(value) if name == "eta" else value
     return extras
 
 

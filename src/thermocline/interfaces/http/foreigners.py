@@ -5,25 +5,16 @@ browser on this machine reaches it too, and runs pages of strangers: those betra
 they call the service (`Host`) or by where they come from (`Origin`, `Sec-Fetch-Site`).
 """
 
-import ipaddress
 from urllib.parse import urlsplit
 
-_LOOPBACK_NAMES = frozenset({"localhost"})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine to itself: `localhost` or a loopback address."""
-    if host in _LOOPBACK_NAMES:
-        return True
-    address = _address(host)
-    return address is not None and address.is_loopback
+from thermocline.domain.hosts import parse_address
 
 
 def is_local_peer(peer: str | None) -> bool:
     """Whether a connection from `peer` comes from this machine; what is no address at all (a socket file) does."""
     if peer is None:
         return True
-    address = _address(peer)
+    address = parse_address(peer)
     return address is None or address.is_loopback
 
 
@@ -42,13 +33,3 @@ def origin_name(origin: str) -> str | None:
     except ValueError:
         return None
     return parts.hostname if parts.scheme in {"http", "https"} else None
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address

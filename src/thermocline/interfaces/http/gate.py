@@ -1,9 +1,10 @@
 """Who may come in, and what for: tokens where there are some, this machine alone where there are none."""
 
 from thermocline.domain.access import Scope
+from thermocline.domain.hosts import is_loopback
 from thermocline.interfaces.http.cors import CorsRules
 from thermocline.interfaces.http.exchange import Exchange
-from thermocline.interfaces.http.foreigners import host_name, is_local_peer, is_loopback, origin_name
+from thermocline.interfaces.http.foreigners import host_name, is_local_peer, origin_name
 from thermocline.interfaces.http.problems import Problem, ProblemError
 from thermocline.services.authorizing import OWNER, AuthorizingService
 from thermocline.wiring.settings import HttpSettings

@@ -9,8 +9,8 @@ from typing import cast
 from uvicorn._types import ASGI3Application
 
 from thermocline.domain.errors import ConfigurationError
+from thermocline.domain.hosts import is_loopback
 from thermocline.interfaces.http.app import ServiceRoutes, ThermoclineApp
-from thermocline.interfaces.http.foreigners import is_loopback
 from thermocline.interfaces.http.holding import OpenStore
 from thermocline.interfaces.http.hot import HotContentReads
 from thermocline.interfaces.http.wire.limits import WireLimits

@@ -6,11 +6,12 @@ import typer
 
 from thermocline.domain.content import Record
 from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import format_moment
 from thermocline.interfaces.cli.opening import open_store
 from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocation, JsonOption, invocation
 from thermocline.interfaces.cli.output import flush_output, write_json, write_line
 from thermocline.interfaces.cli.running import run
-from thermocline.interfaces.cli.shapes import moment, record_as_json, size_text
+from thermocline.interfaces.cli.shapes import size_text
 
 PAGE = 1000
 
@@ -28,7 +29,7 @@ def stat(
 
 async def _stat(call: Invocation, content_id: str) -> None:
     async with open_store(call) as store:
-        shown = record_as_json(await store.stat(content_id))
+        shown = (await store.stat(content_id)).as_dict()
     if call.as_json:
         write_json(shown)
         return
@@ -66,7 +67,7 @@ async def _ls(call: Invocation, prefix: str, tier: StorageTier | None, limit: in
             page = await store.list_page(prefix, tier=tier, limit=size, cursor=cursor)
             for record in page.records:
                 if call.as_json:
-                    write_json(record_as_json(record))
+                    write_json(record.as_dict())
                 else:
                     write_line(_long(record) if long else record.content_id)
             flush_output()
@@ -77,7 +78,7 @@ async def _ls(call: Invocation, prefix: str, tier: StorageTier | None, limit: in
 
 
 def _long(record: Record) -> str:
-    modified = (moment(record.modified_at) or "")[:19] + "Z"
+    modified = (format_moment(record.modified_at) or "")[:19] + "Z"
     held = "h" if record.held else "-"
     shown = f"{size_text(record.size):>10}  {record.tier:<7}  {record.visibility:<7}  {held}  {modified}"
     return f"{shown}  {record.content_id}"

@@ -10,7 +10,6 @@ from thermocline.domain.tiers import parse_tier
 from thermocline.interfaces.http.control.calls import ExchangeHere, ServicesHere, json_answer
 from thermocline.interfaces.http.control.changes import read_changes
 from thermocline.interfaces.http.control.json_body import read_json_object
-from thermocline.interfaces.http.control.record_json import record_json
 from thermocline.interfaces.http.gate import require
 
 router = APIRouter(tags=["records"])
@@ -34,16 +33,14 @@ async def list_records(
     page = await services.listing.page(
         prefix=prefix, tier=parse_tier(tier) if tier else None, limit=limit, cursor=cursor or None
     )
-    return json_answer(
-        exchange, {"records": [record_json(record) for record in page.records], "next": page.next_cursor}
-    )
+    return json_answer(exchange, {"records": [record.as_dict() for record in page.records], "next": page.next_cursor})
 
 
 @router.get("/v1/info/{content_id:path}", summary="Return the record of a content")
 async def read_record(exchange: ExchangeHere, services: ServicesHere, content_id: str) -> JSONResponse:
     """Return what is known of the content. Needs `read` on it."""
     require(exchange, Scope.READ, content_id)
-    return json_answer(exchange, record_json(await services.reading.stat(parse_content_id(content_id))))
+    return json_answer(exchange, (await services.reading.stat(parse_content_id(content_id))).as_dict())
 
 
 @router.patch("/v1/info/{content_id:path}", summary="Change metadata, visibility, expiry or hold")
@@ -57,4 +54,4 @@ async def change_record(exchange: ExchangeHere, services: ServicesHere, content_
     condition = parse_condition(exchange.head.get(b"if-match"), exchange.head.get(b"if-none-match"))
     changes = read_changes(await read_json_object(exchange), now=services.adapters.clock.now())
     record = await services.changing.change(parse_content_id(content_id), changes, condition=condition)
-    return json_answer(exchange, record_json(record))
+    return json_answer(exchange, record.as_dict())

@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from thermocline.domain.units import format_moment
 from thermocline.interfaces.http.cache_state import cache_state
 from thermocline.interfaces.http.control.calls import ExchangeHere, ServicesHere, json_answer
-from thermocline.interfaces.http.control.record_json import moment_json
 from thermocline.interfaces.http.gate import require_overview
 from thermocline.services.working import Job
 from thermocline.wiring.services import Services
@@ -46,8 +46,8 @@ def _job_json(job: Job) -> dict[str, Any]:
         "runs": job.runs,
         "done": job.done,
         "failures": job.failures,
-        "last_run": moment_json(job.last_run),
-        "next_run": moment_json(job.next_run),
+        "last_run": format_moment(job.last_run),
+        "next_run": format_moment(job.next_run),
         "last_error": job.last_error,
     }
 
@@ -57,7 +57,7 @@ async def _outbox_json(services: Services) -> dict[str, Any]:
         state.kind.value: {
             "waiting": state.waiting,
             "dead": state.dead,
-            "oldest_due_at": moment_json(state.oldest_at),
+            "oldest_due_at": format_moment(state.oldest_at),
         }
         for state in await services.adapters.catalog.outbox.state()
     }
