@@ -53,15 +53,19 @@ class Row:
     compared_unit: str = "x"
     details: Mapping[str, float] = field(default_factory=dict)
     """Further figures by what they are, unit included: CPU, latency, idle time."""
+    is_doubtful: bool = False
+    """Whether something else kept the machine so busy that the comparison favours one side."""
 
     @property
     def verdict(self) -> str:
         """The median decides; the spread beside it tells how much to make of that."""
         if self.goal is not None and self.goal.is_met(self.compared.median):
-            return "goal"
-        if self.bar is None:
-            return ""
-        return "met" if self.bar.is_met(self.compared.median) else "MISSED"
+            found = "goal"
+        elif self.bar is None:
+            found = ""
+        else:
+            found = "met" if self.bar.is_met(self.compared.median) else "MISSED"
+        return f"{found} (busy machine)" if self.is_doubtful else found
 
 
 @dataclass(frozen=True)

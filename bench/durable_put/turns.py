@@ -63,6 +63,7 @@ def service(server: Server, bodies: Path, *, prefix: str, ids: int, seconds: int
 def system_calls(folder: Path, bodies: Path, *, sync_folder: bool, seconds: int) -> Turn:
     """Write files and rows one after the other, in a process of its own."""
     command = [sys.executable, "-m", "bench.durable_put.system_calls", str(folder), str(bodies), str(BODY_BYTES)]
+    machine = processes.MachineTime.now()
     found = json.loads(
         subprocess.run(
             [*command, str(seconds), *(["--sync-folder"] if sync_folder else [])],
@@ -70,4 +71,10 @@ def system_calls(folder: Path, bodies: Path, *, sync_folder: bool, seconds: int)
             stdout=subprocess.PIPE,
         ).stdout
     )
-    return Turn(found["operations"] / found["seconds"], found["cpu_seconds"] / found["operations"] * 1e6)
+    machine = processes.MachineTime.now() - machine
+    return Turn(
+        per_second=found["operations"] / found["seconds"],
+        server_cpu_us=found["cpu_seconds"] / found["operations"] * 1e6,
+        idle_percent=100 * (machine.idle + machine.waiting_for_disk) / machine.total,
+        others_percent=100 * max(machine.busy - found["cpu_seconds"], 0) / machine.total,
+    )

@@ -220,3 +220,13 @@ def test_no_value_breaks_loading_in_any_other_way(flags: dict[str, Any]) -> None
         Settings.load(flags=flags)
     except ConfigurationError:
         return
+
+
+def test_tables_are_completed_by_their_defaults() -> None:
+    flags = {"cache": {"types": {"content": {"ttl": "5m"}}}, "tiers": {"hot": {"cache_ttl": "2h"}}}
+    settings = Settings.load(flags=flags)
+    assert settings.cache.types["content"].ttl == Seconds(300)
+    assert settings.cache.types["content"].max_size == 50 * 2**20
+    assert settings.tier(StorageTier.HOT).cache_ttl == Seconds(7200)
+    assert settings.tier(StorageTier.HOT).placement == "standard"
+    assert settings.tier(StorageTier.COLD).cache_ttl == Seconds(0)

@@ -73,7 +73,12 @@ class CacheSettings(_Section):
     types: dict[str, CacheTypeSettings] = Field(
         default_factory=lambda: {"content": CacheTypeSettings(ttl=Seconds(3600.0), max_size=Bytes(50 * 2**20))}
     )
-    """Types of cached values and their limits."""
+    """Types of cached values and their limits. What is not said of a known type stays as it is."""
+
+    @field_validator("types", mode="before")
+    @classmethod
+    def _complete_types(cls, types: Any) -> Any:
+        return _completed(types, {"content": {"ttl": "1h", "max_size": "50MiB"}})
 
 
 class LocalObjectsSettings(_Section):
@@ -216,6 +221,11 @@ class Settings(_Section):
     limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()
 
+    @field_validator("tiers", mode="before")
+    @classmethod
+    def _complete_tiers(cls, tiers: Any) -> Any:
+        return _completed(tiers, {tier.value: rules.model_dump() for tier, rules in DEFAULT_TIERS.items()})
+
     @model_validator(mode="after")
     def _check(self) -> "Settings":
         for name in self.placements:
@@ -290,6 +300,18 @@ DEFAULT_TIERS = {
     StorageTier.ARCHIVE: TierSettings(placement="standard", access_frequency=Seconds(365 * _DAY), cache_ttl=Seconds(0)),
 }
 """The seed's thresholds; embedded, every tier lies in the same folder."""
+
+
+def _completed(given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Return named tables completed by their defaults; what is no table is left for the model to refuse."""
+    if not isinstance(given, Mapping):
+        return given
+    named = {str(name): table for name, table in given.items()}
+    completed = {
+        name: {**defaults.get(name, {}), **table} if isinstance(table, Mapping) else table
+        for name, table in named.items()
+    }
+    return {**defaults, **completed}
 
 
 def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
