@@ -5,7 +5,7 @@ from bench.hot_get import compare
 from bench.hot_get.peers import ROSTER, SIZES
 from bench.plan import Plan
 
-_BAR = Limit(0.8)
+_BARS = {1024: Limit(0.7), 64 * 1024: Limit(0.6), 1024 * 1024: Limit(0.8)}
 _GOAL = Limit(1.0)
 _PEER = "nginx"
 
@@ -31,7 +31,7 @@ def run(plan: Plan) -> Table:
                 peer=_point(best.requests_per_second),
                 ours=_point(row.requests_per_second),
                 compared=Spread(row.ratio, row.ratio_low, row.ratio_high),
-                bar=_BAR,
+                bar=_BARS[size],
                 goal=_GOAL,
                 details={
                     "CPU us/request: peer": best.cpu_microseconds_per_request,

@@ -4,7 +4,7 @@
 side by side mean something: peers take turns within every round.
 """
 
-from bench.hot_get.peers import Peer, nginx, stub
+from bench.hot_get.peers import Peer, nginx, service
 from bench.hot_get.turns import Comparison, compare
 
-__all__ = ["Comparison", "Peer", "compare", "nginx", "stub"]
+__all__ = ["Comparison", "Peer", "compare", "nginx", "service"]

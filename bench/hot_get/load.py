@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONNECTIONS = 32
-TOKEN = "tc_bench_0123456789abcdef0123456789abcdef"  # noqa: S105 - of a server that lives as long as the benchmark
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -27,11 +26,11 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return ticks / _TICKS_PER_SECOND
 
 
-def run(url: str, pids: Sequence[int], seconds: int) -> Load:
+def run(url: str, pids: Sequence[int], seconds: int, *, token: str) -> Load:
     """Return what wrk reaches with one thread. Raises `RuntimeError` on any error or status but 2xx."""
     before = cpu_seconds(pids)
     report = subprocess.run(
-        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", f"Authorization: Bearer {TOKEN}", url],
+        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", f"Authorization: Bearer {token}", url],
         check=True,
         capture_output=True,
         text=True,

@@ -27,6 +27,8 @@ class Peer:
 
     base_url: str
     pids: tuple[int, ...]
+    token: str = "of any kind"  # noqa: S105 - nginx ignores it
+    """What clients send for authorization."""
 
 
 @contextmanager
@@ -54,26 +56,42 @@ def nginx(*, tcp_nopush: bool) -> Generator[Peer, None, None]:
 
 
 @contextmanager
-def stub(*, remember: bool) -> Generator[Peer, None, None]:
-    """The wire alone, over a reader that does the work of the real one on a dict."""
-    port = _free_port()
-    command = [sys.executable, "-m", "bench.hot_get.stub_server", str(port), *(["--remember"] if remember else [])]
-    with _running(command, port) as process:
-        yield Peer(f"http://127.0.0.1:{port}/v1/content/", _tree(process.pid))
+def service(*, remember: bool) -> Generator[Peer, None, None]:
+    """The whole service on a fresh folder: a token exists and is checked, reads are tracked, all headers are sent."""
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name) / "data"
+        thermocline = [sys.executable, "-m", "thermocline"]
+        made = subprocess.run(
+            [*thermocline, "token", "create", "--scope", "read", "--data", str(data)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for size in SIZES:
+            body = Path(name) / str(size)
+            body.write_bytes(secrets.token_bytes(size))
+            subprocess.run([*thermocline, "put", str(body), str(size), "--data", str(data)], check=True)
+        port = _free_port()
+        command = [*thermocline, "serve", "--port", str(port), "--data", str(data)]
+        environment = os.environ | {"THERMOCLINE_HTTP__MEMORISE_REQUESTS": str(remember).lower()}
+        with _running(command, port, environment) as process:
+            yield Peer(f"http://127.0.0.1:{port}/v1/content/", _tree(process.pid), made.stdout.strip())
 
 
 # The first is the yardstick's first variant; to measure another server, put its context manager here.
 ROSTER: Mapping[str, Callable[[], AbstractContextManager[Peer]]] = {
     "nginx, tcp_nopush on": partial(nginx, tcp_nopush=True),
     "nginx, tcp_nopush off": partial(nginx, tcp_nopush=False),
-    "thermocline": partial(stub, remember=False),
-    "thermocline, remembering": partial(stub, remember=True),
+    "thermocline": partial(service, remember=False),
+    "thermocline, remembering": partial(service, remember=True),
 }
 
 
 @contextmanager
-def _running(command: list[str], port: int) -> Generator[subprocess.Popen[bytes], None, None]:
-    process = subprocess.Popen(command)
+def _running(
+    command: list[str], port: int, environment: Mapping[str, str] | None = None
+) -> Generator[subprocess.Popen[bytes], None, None]:
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
         _await_port(process, port)
         yield process

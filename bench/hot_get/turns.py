@@ -38,9 +38,12 @@ def compare(
         peers = {name: stack.enter_context(start()) for name, start in roster.items()}
         for size in sizes:
             for peer in peers.values():
-                load.run(f"{peer.base_url}{size}", peer.pids, _WARM_UP_SECONDS)
+                load.run(f"{peer.base_url}{size}", peer.pids, _WARM_UP_SECONDS, token=peer.token)
             turns = [
-                {name: load.run(f"{peer.base_url}{size}", peer.pids, seconds) for name, peer in peers.items()}
+                {
+                    name: load.run(f"{peer.base_url}{size}", peer.pids, seconds, token=peer.token)
+                    for name, peer in peers.items()
+                }
                 for _ in range(rounds)
             ]
             yardsticks = [

@@ -3,6 +3,7 @@
 import hashlib
 import random
 
+import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,3 +54,18 @@ def test_covering_chunks_tile_the_range(start: int, end: int) -> None:
         assert 0 <= skip < stop <= CHUNK_BYTES
         position = index * CHUNK_BYTES + stop
     assert position == max(start, end) if start < end else position == start
+
+
+def test_the_first_chunk_of_a_content_without_chunk_digests_is_the_whole() -> None:
+    whole = hashlib.sha256(b"x").digest()
+    assert chunk_is_intact(b"x", index=0, whole=whole, chunks=b"")
+    assert not chunk_is_intact(b"x", index=1, whole=whole, chunks=b"")
+
+
+def test_more_than_one_chunk_where_one_was_announced_is_a_mistake() -> None:
+    digest = ContentDigest(single_chunk=True)
+    digest.update(bytes(CHUNK_BYTES))
+    assert digest.chunks() == b""
+    digest.update(b"x")
+    with pytest.raises(ValueError, match="one chunk"):
+        digest.chunks()

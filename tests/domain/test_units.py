@@ -15,7 +15,7 @@ def test_sizes(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "-1", -1, "1 XB", "1e3", "nan", True])
+@pytest.mark.parametrize("text", ["", "MiB", "-1", -1, "1 XB", "1e3", "nan", "9" * 400, True])
 def test_refused_sizes(text: str | int) -> None:
     with pytest.raises(ValueError, match="size"):
         parse_size(text)
@@ -28,7 +28,7 @@ def test_durations(text: str | float, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "-1s", -1, float("inf"), float("nan"), "1y", True])
+@pytest.mark.parametrize("text", ["", "h", "-1s", -1, float("inf"), float("nan"), "1y", "9" * 400, True])
 def test_refused_durations(text: str | float) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(text)
@@ -38,6 +38,11 @@ def test_refused_durations(text: str | float) -> None:
 def test_later_and_elapsed_are_inverse(moment: int, micros: int) -> None:
     delay = Seconds(micros / 1_000_000)
     assert elapsed(Timestamp(moment), later(Timestamp(moment), delay)) == pytest.approx(delay, abs=1e-6)
+
+
+def test_elapsed_is_negative_backwards() -> None:
+    assert elapsed(Timestamp(0), Timestamp(1_500_000)) == 1.5
+    assert elapsed(Timestamp(1_500_000), Timestamp(0)) == -1.5
 
 
 def test_moments_as_text() -> None:

@@ -103,3 +103,90 @@ def test_a_waiter_cancelled_in_the_moment_of_its_grant_gives_it_back() -> None:
         assert memory.in_use == 0
 
     asyncio.run(scenario())
+
+
+def test_who_needs_nothing_waits_for_nobody() -> None:
+    """Content that is in memory already is written even while others wait for room."""
+
+    async def scenario() -> None:
+        memory = budget(max_wait=0.0, max_waiters=0)
+        await memory.take(100)
+        assert await memory.take(0) == 0
+        async with memory.grant(0):
+            assert memory.in_use == 100
+        with pytest.raises(BusyError):
+            await memory.take(1)
+        patient = budget()
+        taken = await patient.take(100)
+        waiting = asyncio.create_task(patient.take(50))
+        await asyncio.sleep(0)
+        assert await patient.take(0) == 0
+        patient.give_back(taken)
+        assert await waiting == 50
+
+    asyncio.run(scenario())
+
+
+def test_one_larger_than_the_budget_gets_all_of_it_alone() -> None:
+    async def scenario() -> None:
+        memory = budget()
+        async with memory.grant(10**9):
+            assert memory.in_use == CAPACITY
+        assert memory.in_use == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_block_that_fails_gives_its_grant_back() -> None:
+    async def scenario() -> None:
+        memory = budget()
+        for failure in (ZeroDivisionError, asyncio.CancelledError, GeneratorExit):
+            with pytest.raises(failure):
+                async with memory.grant(60):
+                    raise failure
+            assert memory.in_use == 0
+
+    asyncio.run(scenario())
+
+
+def test_whoever_gives_up_waiting_lets_the_next_one_in() -> None:
+    """The first in the queue is too large for what is free; the second would fit and must not wait on."""
+
+    async def scenario(*, cancelled: bool) -> None:
+        memory = budget(max_wait=60.0 if cancelled else 0.01)
+        await memory.take(60)
+        large = asyncio.create_task(memory.take(80))
+        await asyncio.sleep(0)
+        small = [asyncio.create_task(memory.take(20)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert not memory.take_now(10), "nobody overtakes"
+        if cancelled:
+            large.cancel()
+        outcomes = await asyncio.gather(large, *small, return_exceptions=True)
+        if cancelled:
+            assert isinstance(outcomes[0], asyncio.CancelledError)
+            assert outcomes[1:] == [20, 20]
+            assert memory.in_use == 100
+        else:
+            assert isinstance(outcomes[0], BusyError)
+        assert not memory._waiting
+
+    for cancelled in (True, False):
+        asyncio.run(scenario(cancelled=cancelled))
+
+
+def test_one_return_lets_everybody_in_who_fits() -> None:
+    async def scenario() -> None:
+        memory = budget()
+        taken = await memory.take(100)
+        waiting = [asyncio.create_task(memory.take(30)) for _ in range(4)]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        memory.give_back(taken)
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [outcome for outcome in outcomes if not isinstance(outcome, BaseException)] == [30, 30, 30]
+        assert memory.in_use == 90
+        assert memory.take_now(10)
+        assert not memory.take_now(1)
+
+    asyncio.run(scenario())

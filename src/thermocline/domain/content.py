@@ -162,7 +162,7 @@ def revision_of(etag: str) -> int | None:
             revision = int(etag[1:-1], 16)
         except ValueError:
             return None
-        if etag_of(revision) == etag:
+        if revision >= 0 and etag_of(revision) == etag:
             return revision
     return None
 

@@ -16,6 +16,8 @@ from thermocline.services.caching import ContentCache
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = Seconds(0.05)
+PAUSE_SECONDS = Seconds(1.0)
+"""After a failure that nobody foresaw: logged whole, but not twenty times a second."""
 BATCH = 1000
 
 
@@ -71,12 +73,14 @@ class ChangeListener:
     async def run(self) -> None:
         """Poll until cancelled, whatever goes wrong: a process that stopped listening would grow stale unnoticed."""
         while True:
+            pause = POLL_SECONDS
             try:
                 await self.poll()
             except Exception as exc:
                 log.exception("change_listening_failed")
                 await self._forget_if_silent(exc)
-            await self._clock.sleep(POLL_SECONDS)
+                pause = PAUSE_SECONDS
+            await self._clock.sleep(pause)
 
     async def _forget_if_silent(self, exc: Exception) -> None:
         if self._clock.monotonic() - self._heard_at > self._max_silence:

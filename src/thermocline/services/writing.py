@@ -19,27 +19,23 @@ from thermocline.domain.content import Receipt, check_end, freeze_metadata
 from thermocline.domain.digests import DIGEST_BYTES
 from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.tiers import StorageTier
-from thermocline.domain.units import Bytes
 from thermocline.ports.records import Committed
 from thermocline.services.admission import MemoryBudget
-from thermocline.services.background import Background
 from thermocline.services.caching import ContentCache
+from thermocline.services.prefilling import Prefiller
 from thermocline.services.transferring import Body, Gathering, Transfer, TransferParts, WriteRequest, pieces_of
-
-PREFILL_MAX_BYTES = Bytes(1024 * 1024)
-"""Larger bodies are not kept in memory past the write for a fill; the first reader fills."""
 
 
 class WritingService:
     """Writes of contents: once acknowledged, durable and whole; otherwise without effect."""
 
     def __init__(
-        self, transfers: TransferParts, cache: ContentCache, memory: MemoryBudget, background: Background
+        self, transfers: TransferParts, cache: ContentCache, memory: MemoryBudget, prefiller: Prefiller
     ) -> None:
         self._transfers = transfers
         self._cache = cache
         self._memory = memory
-        self._background = background
+        self._prefiller = prefiller
 
     async def store(self, request: WriteRequest, body: Body) -> Receipt:
         """Store `body` as the content; the receipt is the acknowledgement.
@@ -67,8 +63,8 @@ class WritingService:
             else:
                 committed = await transfer.upload(first, gathering, metadata)
         await self._cache.invalidate(request.content_id, committed.record.version)
-        if is_whole and len(first) <= PREFILL_MAX_BYTES and self._cache.is_cacheable(committed.record):
-            self._background.spawn(self._prefill(committed, bytes(first)))
+        if is_whole and request.tier is StorageTier.HOT and self._cache.is_cacheable(committed.record):
+            self._prefiller.offer(committed, bytes(first))
         return _receipt(committed)
 
     def _check(self, request: WriteRequest) -> None:
@@ -79,24 +75,6 @@ class WritingService:
         if request.expected_sha256 is not None and len(request.expected_sha256) != DIGEST_BYTES:
             raise InvalidInputError("sha256 must be the digest's 32 bytes; make them of text with bytes.fromhex")
         check_end(request.expires_at, self._transfers.clock.now())
-
-    async def _prefill(self, committed: Committed, payload: bytes) -> None:
-        """Fill the cache like any reader: lease first, then re-read the record."""
-        if committed.record.tier is not StorageTier.HOT:
-            return
-        content_id = committed.record.content_id
-        token = await self._cache.begin_fill(content_id)
-        if token is None:
-            return
-        try:
-            record = await self._transfers.records.find(content_id)
-        except BaseException:
-            await self._cache.give_up_fill(content_id, token)
-            raise
-        if record is not None and record.object_key == committed.record.object_key:
-            await self._cache.fill(token, record, payload)
-        else:
-            await self._cache.give_up_fill(content_id, token)
 
 
 def _receipt(committed: Committed) -> Receipt:

@@ -23,6 +23,7 @@ from thermocline.services.expiring import ExpiryService
 from thermocline.services.intent_keeping import IntentKeeper
 from thermocline.services.listing import ListingService
 from thermocline.services.placements import Placement, Placements
+from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
 from thermocline.services.tracking import AccessTracker
@@ -132,7 +133,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         settings=settings,
         adapters=adapters,
         placements=placements,
-        writing=WritingService(transfers, cache, memory, background),
+        writing=WritingService(transfers, cache, memory, Prefiller(catalog.records, cache, background)),
         reading=reading,
         deleting=DeletingService(catalog.records, cache, outbox, clock, grace=grace),
         changing=ChangingService(catalog.records, cache, clock),

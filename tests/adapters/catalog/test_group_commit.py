@@ -33,7 +33,7 @@ from thermocline.testing.contracts.running import in_event_loop
 ADD = Statement(insert(leases).values(name=bindparam("name"), holder="", lease_until=0))
 COUNT = Statement(select(func.count()).select_from(leases))
 MISTAKE = Statement(text("SELECT nothing FROM nowhere"))
-NOBODY = Seconds(0)
+SHORT = Seconds(1.0)
 
 
 @asynccontextmanager
@@ -78,14 +78,21 @@ class Gate:
 
     def __init__(self, runner: SqliteRunner) -> None:
         self._open = threading.Event()
-        begun = threading.Event()
+        self._begun = threading.Event()
 
         def wait(_connection: Connection) -> None:
-            begun.set()
+            self._begun.set()
             assert self._open.wait(30)
 
         self.done = asyncio.ensure_future(runner.write(wait))
-        assert begun.wait(30)
+
+    @classmethod
+    async def closed(cls, runner: SqliteRunner) -> "Gate":
+        """Return once the writer waits at the gate."""
+        gate = cls(runner)
+        while not gate._begun.is_set():  # noqa: ASYNC110 - it is set in another thread
+            await asyncio.sleep(0)
+        return gate
 
     async def open(self) -> None:
         self._open.set()
@@ -99,7 +106,7 @@ class Gate:
 async def test_what_waits_shares_one_commit(tmp_path: Path) -> None:
     with faults() as plan:
         async with running(tmp_path) as runner:
-            gate = Gate(runner)
+            gate = await Gate.closed(runner)
             plan.executed.clear()
             writes = [asyncio.ensure_future(runner.write(add(str(number)))) for number in range(20)]
             await asyncio.gather(gate.open(), *writes)
@@ -113,7 +120,7 @@ async def test_what_waits_shares_one_commit(tmp_path: Path) -> None:
 async def test_a_failure_is_its_callers_alone(tmp_path: Path) -> None:
     with faults() as plan:
         async with running(tmp_path) as runner:
-            gate = Gate(runner)
+            gate = await Gate.closed(runner)
             plan.executed.clear()
             runs = []
 
@@ -135,7 +142,7 @@ async def test_a_failure_is_its_callers_alone(tmp_path: Path) -> None:
 async def test_a_refusal_before_any_change_spoils_no_group(tmp_path: Path) -> None:
     with faults() as plan:
         async with running(tmp_path) as runner:
-            gate = Gate(runner)
+            gate = await Gate.closed(runner)
             plan.executed.clear()
 
             def refuse(_connection: Connection) -> None:
@@ -167,7 +174,7 @@ async def test_a_failed_commit_is_told_to_its_whole_group_and_to_no_other(
 ) -> None:
     with faults() as plan:
         async with running(tmp_path) as runner:
-            gate = Gate(runner)
+            gate = await Gate.closed(runner)
             await gate.open()
             plan.fail[where] = [code]
             writes = [asyncio.ensure_future(runner.write(add(str(number)))) for number in range(5)]
@@ -190,7 +197,7 @@ async def test_who_was_refused_hears_why_even_if_the_commit_of_the_others_fails(
 
     with faults() as plan:
         async with running(tmp_path) as runner:
-            gate = Gate(runner)
+            gate = await Gate.closed(runner)
             writes = [asyncio.ensure_future(runner.write(function)) for function in (add("a"), refuse, add("b"))]
             plan.fail["COMMIT"] = [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR]
             gate.release()
@@ -246,8 +253,8 @@ async def test_a_mistake_in_a_statement_is_an_error_of_ours(tmp_path: Path) -> N
 
 @in_event_loop
 async def test_too_many_waiting_are_refused(tmp_path: Path) -> None:
-    async with running(tmp_path, capacity=3) as runner:
-        gate = Gate(runner)
+    async with running(tmp_path, capacity=4) as runner:
+        gate = await Gate.closed(runner)
         writes = [asyncio.ensure_future(runner.write(add(str(number)))) for number in range(3)]
         with pytest.raises(BusyError):
             await runner.write(add("one too many"))
@@ -257,8 +264,8 @@ async def test_too_many_waiting_are_refused(tmp_path: Path) -> None:
 
 @in_event_loop
 async def test_nobody_waits_for_ever(tmp_path: Path) -> None:
-    async with running(tmp_path, patience=NOBODY) as runner:
-        gate = Gate(runner)
+    async with running(tmp_path, patience=SHORT) as runner:
+        gate = await Gate.closed(runner)
         late = asyncio.ensure_future(runner.write(add("never begun")))
         with pytest.raises(BusyError):
             await late
@@ -273,7 +280,7 @@ async def test_nobody_waits_for_ever(tmp_path: Path) -> None:
 async def test_closing_finishes_what_is_queued_and_leaves_nothing_behind(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     async with running(tmp_path) as runner:
-        gate = Gate(runner)
+        gate = await Gate.closed(runner)
         writes = [asyncio.ensure_future(runner.write(add(str(number)))) for number in range(100)]
         closing = asyncio.ensure_future(runner.aclose())
         await asyncio.sleep(0)
@@ -322,7 +329,7 @@ def test_several_event_loops_may_share_one_runner(tmp_path: Path) -> None:
 @in_event_loop
 async def test_answers_to_a_loop_that_is_gone_are_dropped(tmp_path: Path) -> None:
     async with running(tmp_path) as runner:
-        gate = Gate(runner)
+        gate = await Gate.closed(runner)
         unheard: list[Awaitable[int]] = []
 
         def abandoned() -> None:

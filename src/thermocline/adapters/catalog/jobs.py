@@ -1,11 +1,17 @@
-"""Threads that serve jobs from a bounded queue, waking each event loop once for many answers."""
+"""Threads that serve jobs from a bounded queue.
+
+Crossing between an event loop and a thread is what a small transaction costs most, so it is done once for many: jobs
+of one turn of a loop are queued together, and their answers wake the loop together.
+"""
 
 import asyncio
 import threading
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from thermocline.adapters.catalog.transactions import Transaction
 from thermocline.domain.errors import BusyError, StorageError, UnavailableError
@@ -17,13 +23,15 @@ T = TypeVar("T")
 class Job(Generic[T]):
     """One transaction that somebody waits for, its answer, and the loop that the answer goes to."""
 
-    __slots__ = ("_ticket", "error", "function", "future", "loop", "timer", "value")
+    __slots__ = ("_ticket", "error", "function", "future", "is_settled", "latest", "loop", "value")
 
-    def __init__(self, function: Transaction[T], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, function: Transaction[T], loop: asyncio.AbstractEventLoop, latest: float) -> None:
         self.function = function
         self.loop = loop
+        self.latest = latest
+        """The loop's time at which the job is given up."""
         self.future: asyncio.Future[T] = loop.create_future()
-        self.timer: asyncio.TimerHandle | None = None
+        self.is_settled = False
         self.value: T | None = None
         self.error: BaseException | None = None
         self._ticket = [None]
@@ -38,8 +46,7 @@ class Job(Generic[T]):
 
     def settle(self) -> None:
         """Answer whoever waits, if anybody still does. Called on the job's loop."""
-        if self.timer is not None:
-            self.timer.cancel()
+        self.is_settled = True
         if self.future.done():
             return
         if self.error is None:
@@ -60,11 +67,42 @@ class Server(Protocol):
         """Release what the server holds."""
 
 
-class JobThreads:
-    """Serves jobs in order of arrival, each thread up to `batch` at once; closing finishes what is queued.
+class _Counter:
+    """Where one event loop hands in its jobs; touched in that loop's thread only."""
 
-    Raises `BusyError` when `capacity` jobs wait, or when one was not begun within `patience`; a job begun but not
-    answered within `patience` is answered with `late_error`, and its effect is unknown.
+    def __init__(self, loop: asyncio.AbstractEventLoop, hand_in: Callable[[list[Job[Any]]], None]) -> None:
+        self.loop = loop
+        self.unsettled: deque[Job[Any]] = deque()
+        """Jobs in order of arrival; settled ones leave when they come to the front."""
+        self._hand_in = hand_in
+        self._of_this_turn: list[Job[Any]] = []
+        self.timer: asyncio.TimerHandle | None = None
+
+    def add(self, job: Job[Any]) -> None:
+        """Take a job, to be handed in with all others of this turn of the loop."""
+        if not self._of_this_turn:
+            self.loop.call_soon(self.flush)
+        self._of_this_turn.append(job)
+        self.unsettled.append(job)
+
+    def flush(self) -> None:
+        """Hand in what was taken since the last time."""
+        jobs, self._of_this_turn = self._of_this_turn, []
+        if jobs:
+            self._hand_in(jobs)
+
+    def forget_settled(self) -> None:
+        """Let settled jobs go, as far as they are at the front."""
+        unsettled = self.unsettled
+        while unsettled and unsettled[0].is_settled:
+            unsettled.popleft()
+
+
+class JobThreads:
+    """Serves jobs in order of arrival, each thread about `batch` at once; closing finishes what is queued.
+
+    Raises `BusyError` when `capacity` jobs of one event loop are unanswered, or when one was not begun within
+    `patience`; a job begun but not answered within `patience` is answered with `late_error`, and its effect is unknown.
     """
 
     def __init__(
@@ -84,8 +122,9 @@ class JobThreads:
         self._capacity = capacity
         self._patience = patience
         self._late_error = late_error
-        self._queue: SimpleQueue[Job[Any] | asyncio.Future[None]] = SimpleQueue()
+        self._queue: SimpleQueue[list[Job[Any]] | asyncio.Future[None]] = SimpleQueue()
         """Jobs, and at the end for each thread the future by which it says goodbye."""
+        self._counters: WeakKeyDictionary[asyncio.AbstractEventLoop, _Counter] = WeakKeyDictionary()
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-{index}", daemon=True) for index in range(threads)
         ]
@@ -110,13 +149,27 @@ class JobThreads:
         """Queue a job and return its answer to come. Raises `BusyError`."""
         if self._refusing:
             raise UnavailableError("the catalog is closed")
-        if self._queue.qsize() >= self._capacity:
-            raise BusyError(f"{self._capacity} requests already wait for the catalog; try again")
         loop = asyncio.get_running_loop()
-        job = Job(function, loop)
-        job.timer = loop.call_later(self._patience, self._give_up, job)
-        self._queue.put(job)
+        counter = self._counters.get(loop)
+        if counter is None:
+            counter = self._counters[loop] = _Counter(loop, self._hand_in)
+        counter.forget_settled()
+        if len(counter.unsettled) >= self._capacity:
+            raise BusyError(f"{self._capacity} requests already wait for the catalog; try again")
+        job = Job(function, loop, loop.time() + self._patience)
+        counter.add(job)
+        if counter.timer is None:
+            counter.timer = loop.call_at(job.latest, self._give_up_late_ones, counter)
         return job.future
+
+    def _hand_in(self, jobs: list[Job[Any]]) -> None:
+        if self._closed:
+            self._refuse_closed(jobs)
+        elif self._batch > 1:
+            self._queue.put(jobs)
+        else:  # several threads share them
+            for job in jobs:
+                self._queue.put([job])
 
     def refuse(self) -> None:
         """Take no more jobs."""
@@ -127,8 +180,11 @@ class JobThreads:
         self.refuse()
         if self._closed:
             return
-        self._closed = True
         loop = asyncio.get_running_loop()
+        counter = self._counters.get(loop)
+        if counter is not None:
+            counter.flush()
+        self._closed = True
         threads = [thread for thread in self._threads if thread.ident is not None]
         goodbyes = [loop.create_future() for _ in threads]
         for goodbye in goodbyes:
@@ -137,6 +193,19 @@ class JobThreads:
         for thread in threads:
             thread.join()
         self._refuse_the_rest()
+
+    def _give_up_late_ones(self, counter: _Counter) -> None:
+        """Give up what is overdue, and look again when the next job would be."""
+        now = counter.loop.time()
+        for job in list(counter.unsettled):
+            if job.latest > now:
+                break
+            if not job.is_settled:
+                self._give_up(job)
+        counter.forget_settled()
+        counter.timer = None
+        if counter.unsettled:
+            counter.timer = counter.loop.call_at(counter.unsettled[0].latest, self._give_up_late_ones, counter)
 
     def _give_up(self, job: Job[Any]) -> None:
         if job.take():
@@ -178,25 +247,30 @@ class JobThreads:
         while len(jobs) < self._batch:
             try:
                 # Wait for the first only: the rest are those that came while the last group was at work.
-                job = self._queue.get(block=not jobs)
+                queued = self._queue.get(block=not jobs)
             except Empty:
                 break
-            if isinstance(job, asyncio.Future):
-                return jobs, job
-            if job.take():
-                jobs.append(job)
+            if isinstance(queued, asyncio.Future):
+                return jobs, queued
+            jobs += [job for job in queued if job.take()]
         return jobs, None
 
     def _refuse_the_rest(self) -> None:
         """Answer jobs that another loop queued in the moment of closing."""
         while True:
             try:
-                job = self._queue.get_nowait()
+                queued = self._queue.get_nowait()
             except Empty:
                 return
-            if isinstance(job, Job) and job.take():
-                job.error = UnavailableError("the catalog is closed")
-                _answer([job])
+            if isinstance(queued, list):
+                self._refuse_closed(queued)
+
+    def _refuse_closed(self, jobs: Sequence[Job[Any]]) -> None:
+        refused = [job for job in jobs if job.take()]
+        for job in refused:
+            job.error = UnavailableError("the catalog is closed")
+        if refused:
+            _answer(refused)
 
 
 def _answer(jobs: Sequence[Job[Any]]) -> None:

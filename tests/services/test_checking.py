@@ -1,0 +1,96 @@
+"""`fsck` finds each kind of damage, and takes nothing for damage that only changed meanwhile."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.machine import Machine
+from thermocline import StorageOrchestrator
+from thermocline.domain.content_id import ContentId
+from thermocline.domain.keys import ObjectKey, new_token
+from thermocline.domain.units import Seconds
+from thermocline.domain.work import OutboxKind
+from thermocline.services.checking import CheckProgress, Damage
+from thermocline.testing.faults import Faults
+
+
+async def findings(store: StorageOrchestrator, *, read_bytes: bool = True) -> set[tuple[Damage, str | None]]:
+    return {(finding.damage, finding.content_id) async for finding in store.check(read_bytes=read_bytes)}
+
+
+def replace(machine: Machine, key: str, data: bytes) -> None:
+    held = machine.objects._contents.objects[key]
+    machine.objects._contents.objects[key] = type(held)(data, held.modified_at, held.attributes)
+
+
+def test_every_kind_of_damage_is_found(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            keys = {}
+            for number in range(19):
+                keys[number] = (await store.store_content(f"c{number:02}", b"x" * 100)).object_key
+            keys[19] = (await store.store_content("empty", b"")).object_key
+            assert await findings(store) == set()
+            replace(machine, keys[3], b"x" * 99 + b"y")
+            replace(machine, keys[4], b"x" * 99)
+            await machine.objects.delete([keys[18], keys[19]])
+            token = new_token(machine.clock.now(), b"0" * 10)
+            orphan = ObjectKey(store.services.placements.installation, "standard", ContentId("orphan"), token)
+            await machine.objects.put(str(orphan), b"x", {})
+            await machine.objects.put("foreign", b"x", {})
+            outbox = store.services.adapters.catalog.outbox
+            await store.delete_content("c00")
+            machine.clock.advance(Seconds(10**6))
+            (row,) = await outbox.claim(OutboxKind.DELETE_OBJECT, now=machine.clock.now(), lease=Seconds(60), limit=9)
+            await outbox.fail(row, reason="as planned", due_at=None)
+            always = {
+                (Damage.MISSING, "c18"),
+                (Damage.MISSING, "empty"),
+                (Damage.ORPHAN, "orphan"),
+                (Damage.DEAD_LETTER, None),
+                (Damage.DAMAGED, "c04"),
+            }
+            assert await findings(store) == always | {(Damage.DAMAGED, "c03")}
+            assert await findings(store, read_bytes=False) == always, "looking alone sees sizes"
+            assert store.services.reading.damaged == 0, "a check is no read"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("change", ["overwritten", "deleted"])
+def test_what_changed_meanwhile_is_no_finding(tmp_path: Path, change: str) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            old = await store.store_content("a", b"old")
+            gate = faults.gate("objects.stream.next#1")
+            faults.start()
+            checking = asyncio.create_task(findings(store))
+            await gate.reached()
+            if change == "overwritten":
+                await store.store_content("a", b"new")
+                await machine.objects.delete([old.object_key])
+            else:
+                await store.erase_content("a")
+            gate.open()
+            assert await checking == set()
+
+    asyncio.run(scenario())
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            for number in range(10):
+                await store.store_content(f"c{number}", b"x" * 100)
+            seen: list[CheckProgress] = []
+            async for _ in store.services.checking.check(progress=seen.append):
+                pytest.fail("nothing is wrong")
+            last = seen[-1]
+            assert (last.contents, last.read_bytes, last.objects, last.findings) == (10, 1000, 10, 0)
+
+    asyncio.run(scenario())

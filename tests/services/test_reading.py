@@ -1,0 +1,525 @@
+"""Reading: verified to the last byte, joined where it can be, undisturbed by changes, and never past an end."""
+
+import asyncio
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.machine import Machine
+from thermocline import Settings, StorageOrchestrator
+from thermocline.adapters.objects.memory import MemoryObjectStore
+from thermocline.domain.content_id import ContentId
+from thermocline.domain.digests import CHUNK_BYTES
+from thermocline.domain.errors import (
+    BusyError,
+    ContentNotFoundError,
+    ContentTooLargeError,
+    IntegrityError,
+    InvalidRangeError,
+    UnavailableError,
+)
+from thermocline.domain.units import Seconds
+from thermocline.services.reading import resolve_range
+from thermocline.services.tracking import ReadKind
+from thermocline.testing.faults import FaultMode, Faults
+
+A = ContentId("a")
+
+
+def settings(**limits: Any) -> Settings:
+    return Settings.model_validate({"limits": limits})
+
+
+def large_parts(tmp_path: Path, **limits: Any) -> Machine:
+    """Return a machine whose store takes parts of the usual size, for bodies of several chunks."""
+    machine = Machine(tmp_path, settings=settings(**limits))
+    machine.objects = MemoryObjectStore(machine.clock)
+    return machine
+
+
+async def uncached(store: StorageOrchestrator) -> None:
+    await store.services.background.drain()
+    await store.services.cache.clear()
+
+
+def damage(machine: Machine, key: str, data: bytes) -> None:
+    held = machine.objects._contents.objects[key]
+    machine.objects._contents.objects[key] = type(held)(data, held.modified_at, held.attributes)
+
+
+async def streamed(store: StorageOrchestrator, start: int = 0, end: int | None = None) -> bytes:
+    async with store.open_content("a", start=start, end=end) as content:
+        return b"".join([bytes(piece) async for piece in content])
+
+
+# --- verification --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["flipped", "short", "empty"])
+def test_damaged_bytes_are_never_given_out(tmp_path: Path, kind: str) -> None:
+    """Also from a cache, where nothing of them may arrive; each refusal is counted."""
+
+    async def scenario() -> None:
+        machine = large_parts(tmp_path)
+        async with machine.process() as store:
+            receipt = await store.store_content("a", b"x" * 1000)
+            await uncached(store)
+            bad = {"flipped": b"x" * 999 + b"y", "short": b"x" * 999, "empty": b""}[kind]
+            damage(machine, receipt.object_key, bad)
+            for count in (1, 2):
+                with pytest.raises(IntegrityError):
+                    await store.retrieve_content("a")
+                assert store.services.reading.damaged == count
+                assert store.services.reading.hit("a") is None
+            with pytest.raises(IntegrityError):
+                await streamed(store, 5, 10)
+            assert store.services.reading.damaged == 3
+            damage(machine, receipt.object_key, b"x" * 1000)
+            assert await store.retrieve_content("a") == b"x" * 1000
+            assert store.services.reading.hit("a") is not None, "no lease was left behind"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("position", [0, 2 * CHUNK_BYTES - 1, 2 * CHUNK_BYTES, 3 * CHUNK_BYTES - 1])
+def test_a_stream_ends_before_the_damaged_chunk(tmp_path: Path, position: int) -> None:
+    async def scenario() -> None:
+        machine = large_parts(tmp_path)
+        body = bytes(range(256)) * (3 * CHUNK_BYTES // 256)
+        async with machine.process() as store:
+            receipt = await store.store_content("a", body)
+            damaged = bytearray(body)
+            damaged[position] ^= 1
+            damage(machine, receipt.object_key, bytes(damaged))
+            received = b""
+            try:
+                async with store.open_content("a") as content:
+                    async for piece in content:
+                        received += piece
+            except IntegrityError:
+                pass
+            else:
+                pytest.fail("the damage went unnoticed")
+            assert received == body[: position // CHUNK_BYTES * CHUNK_BYTES]
+            assert store.services.reading.damaged == 1
+            intact = 1 if position < CHUNK_BYTES else 0
+            start = intact * CHUNK_BYTES + 7
+            assert await streamed(store, start, start + 100) == body[start : start + 100], "that chunk is whole"
+            assert store.services.memory.in_use == 0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("size", [CHUNK_BYTES, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 10])
+def test_a_stream_of_an_object_cut_short_ends_in_an_integrity_error(tmp_path: Path, size: int) -> None:
+    async def scenario() -> None:
+        machine = large_parts(tmp_path)
+        async with machine.process() as store:
+            receipt = await store.store_content("a", b"x" * (2 * CHUNK_BYTES + 20))
+            damage(machine, receipt.object_key, b"x" * size)
+            with pytest.raises(IntegrityError):
+                await streamed(store)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0, 1), (CHUNK_BYTES - 1, CHUNK_BYTES + 1), (CHUNK_BYTES, 2 * CHUNK_BYTES), (5, -5), (-1, None), (3, 10**12)],
+)
+def test_ranges_across_chunks(tmp_path: Path, start: int, end: int | None) -> None:
+    async def scenario() -> None:
+        machine = large_parts(tmp_path)
+        body = bytes(range(256)) * (2 * CHUNK_BYTES // 256) + b"tail"
+        async with machine.process() as store:
+            await store.store_content("a", body)
+            assert await streamed(store, start, end) == body[start:end]
+
+    asyncio.run(scenario())
+
+
+def test_bounds_are_those_of_slices() -> None:
+    for size in range(5):
+        for start in range(-7, 8):
+            for end in [None, *range(-7, 8)]:
+                expected = range(size)[start:end]
+                try:
+                    found = resolve_range(size, start, end)
+                except InvalidRangeError:
+                    assert not expected
+                else:
+                    # The whole of an empty content is a legal range, too.
+                    assert found == ((expected.start, expected.stop) if expected else (0, 0))
+                    assert expected or size == 0
+
+
+# --- objects that are gone -----------------------------------------------------------------------------------------
+
+
+def test_a_missing_object_is_damage_and_never_not_found(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            receipt = await store.store_content("a", b"x")
+            await uncached(store)
+            await machine.objects.delete([receipt.object_key])
+            with pytest.raises(IntegrityError, match="missing"):
+                await store.retrieve_content("a")
+            with pytest.raises(IntegrityError, match="missing"):
+                await streamed(store)
+            assert store.services.reading.damaged == 2
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_read_that_raced_an_overwrite_reads_the_new_object(tmp_path: Path, *, buffered: bool) -> None:
+    """It read the old record and comes to the store when the old object is gone."""
+
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            old = await store.store_content("a", b"old")
+            await uncached(store)
+            gate = faults.gate("objects.fetch#1" if buffered else "objects.stream.next#1")
+            faults.start()
+            reading = asyncio.create_task(store.retrieve_content("a") if buffered else streamed(store))
+            await gate.reached()
+            await store.store_content("a", b"new")
+            await machine.objects.delete([old.object_key])
+            gate.open()
+            assert await reading == b"new"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_read_that_raced_an_erasure_finds_nothing(tmp_path: Path, *, buffered: bool) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            await store.store_content("a", b"old")
+            await uncached(store)
+            gate = faults.gate("objects.fetch#1" if buffered else "objects.stream.next#1")
+            faults.start()
+            reading = asyncio.create_task(store.retrieve_content("a") if buffered else streamed(store))
+            await gate.reached()
+            await store.erase_content("a")
+            gate.open()
+            with pytest.raises(ContentNotFoundError):
+                await reading
+            assert store.services.memory.in_use == 0
+
+    asyncio.run(scenario())
+
+
+# --- joining -------------------------------------------------------------------------------------------------------
+
+
+def test_misses_for_one_content_are_one_read_also_when_the_first_reader_leaves(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            await store.store_content("a", b"x")
+            await uncached(store)
+            gate = faults.gate("objects.fetch#1")
+            faults.start()
+            readers = [asyncio.create_task(store.retrieve_content("a")) for _ in range(5)]
+            await gate.reached()
+            readers[0].cancel()
+            await asyncio.sleep(0)
+            gate.open()
+            assert await asyncio.gather(*readers[1:]) == [b"x"] * 4
+            assert readers[0].cancelled()
+            assert faults.points.count("objects.fetch#1") == 1
+            assert "objects.fetch#2" not in faults.points
+            assert not store.services.cache.flights
+            assert store.services.tracker.totals[ReadKind.MEMORY] == 4
+            assert store.services.reading.hit("a") is not None
+
+    asyncio.run(scenario())
+
+
+def test_a_failed_read_fails_its_readers_and_nobody_after_them(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults({"objects.fetch#1": FaultMode.LOST})
+        async with machine.process(faults) as store:
+            await store.store_content("a", b"x")
+            await uncached(store)
+            faults.start()
+            answers = await asyncio.gather(*(store.retrieve_content("a") for _ in range(3)), return_exceptions=True)
+            assert [type(answer) for answer in answers] == [UnavailableError] * 3
+            assert await store.retrieve_content("a") == b"x"
+            assert store.services.reading.hit("a") is not None, "the failed read gave its lease back"
+            assert store.services.memory.in_use == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_read_that_fails_after_its_readers_left_is_not_reported_as_unseen(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults({"objects.fetch#1": FaultMode.LOST})
+        complaints: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+        async with machine.process(faults) as store:
+            await store.store_content("a", b"x")
+            await uncached(store)
+            gate = faults.gate("objects.fetch#1")
+            faults.start()
+            reader = asyncio.create_task(store.retrieve_content("a"))
+            await gate.reached()
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            del reader
+            gate.open()
+            await asyncio.wait(store.services.cache.flights.values())
+        gc.collect()
+        await asyncio.sleep(0)
+        assert complaints == []
+
+    asyncio.run(scenario())
+
+
+def test_whoever_reads_after_a_change_never_joins_a_read_from_before_it(tmp_path: Path) -> None:
+    """The old flight lands later and must not take the new one out."""
+
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            await store.store_content("a", b"old")
+            await uncached(store)
+            first, second = faults.gate("objects.fetch#1", after=True), faults.gate("objects.fetch#2", after=True)
+            faults.start()
+            before = asyncio.create_task(store.retrieve_content("a"))
+            await first.reached()
+            await store.store_content("a", b"new", initial_tier="warm")
+            after = asyncio.create_task(store.retrieve_content("a"))
+            await second.reached()
+            first.open()
+            assert await before == b"old"
+            joined = asyncio.create_task(store.retrieve_content("a"))
+            await asyncio.sleep(0)
+            second.open()
+            assert await after == await joined == b"new"
+            assert "objects.fetch#3" not in faults.points
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("change", ["metadata", "delete", "clear"])
+def test_no_read_from_before_a_change_is_joined_or_cached(tmp_path: Path, change: str) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            await store.store_content("a", b"old", visibility="public")
+            await uncached(store)
+            gate = faults.gate("objects.fetch#1", after=True)
+            faults.start()
+            before = asyncio.create_task(store.retrieve_content("a"))
+            await gate.reached()
+            if change == "metadata":
+                await store.update_metadata("a", visibility="private")
+            elif change == "delete":
+                await store.delete_content("a")
+            else:
+                await store.services.cache.clear()
+            assert not store.services.cache.flights
+            gate.open()
+            assert await before == b"old"
+            assert store.services.reading.hit("a") is None
+            if change == "delete":
+                with pytest.raises(ContentNotFoundError):
+                    await store.retrieve_content("a")
+            else:
+                visibility = (await store.services.reading.retrieve(A)).visibility
+                assert visibility == ("private" if change == "metadata" else "public")
+
+    asyncio.run(scenario())
+
+
+def test_the_lease_is_taken_before_the_record_is_read(tmp_path: Path) -> None:
+    """The reader pauses between its two first steps; what it then reads is older than the change it missed."""
+
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store, machine.process() as other:
+            await store.store_content("a", b"old")
+            await uncached(store)
+            gate = faults.gate("catalog.records.find#1", after=True)
+            faults.start()
+            reading = asyncio.create_task(store.retrieve_content("a"))
+            await gate.reached()
+            await other.store_content("a", b"new")
+            await store.services.listener.poll()
+            gate.open()
+            assert await reading == b"old"
+            assert await store.retrieve_content("a") == b"new"
+
+    asyncio.run(scenario())
+
+
+# --- ends ----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_readable_from_its_last_moment_on(tmp_path: Path) -> None:
+    """From memory, from the store, as a range, by joining a read that began in time."""
+
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            await store.store_content("a", b"x", expires_in=60.0)
+            assert await store.retrieve_content("a") == b"x"
+            machine.clock.jump(59.999999)
+            assert store.services.cache.peek("a") is not None
+            assert await store.retrieve_content("a") == b"x"
+            await uncached(store)
+            gate = faults.gate("objects.fetch#1")
+            faults.start()
+            in_time = asyncio.create_task(store.retrieve_content("a"))
+            await gate.reached()
+            machine.clock.jump(0.000001)
+            too_late = asyncio.create_task(store.retrieve_content("a"))
+            await asyncio.sleep(0)
+            gate.open()
+            for reader in (in_time, too_late):
+                with pytest.raises(ContentNotFoundError):
+                    await reader
+            assert store.services.cache.peek("a") is None
+            with pytest.raises(ContentNotFoundError):
+                await store.stat("a")
+            with pytest.raises(ContentNotFoundError):
+                await streamed(store)
+
+    asyncio.run(scenario())
+
+
+def test_an_entry_in_memory_ends_with_its_content_wherever_the_clock_jumps(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            await store.store_content("a", b"x", expires_in=60.0)
+            await store.retrieve_content("a")
+            machine.clock.jump(-3600.0)
+            assert await store.retrieve_content("a") == b"x"
+            machine.clock.jump(3600.0 + 60.0)
+            with pytest.raises(ContentNotFoundError):
+                await store.retrieve_content("a")
+
+    asyncio.run(scenario())
+
+
+# --- bounds --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_too_large_to_buffer_is_streamed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path, settings=settings(max_buffered=100))
+        async with machine.process() as store:
+            await store.store_content("a", b"x" * 101, initial_tier="cold")
+            with pytest.raises(ContentTooLargeError, match="open_content"):
+                await store.retrieve_content("a")
+            assert await streamed(store) == b"x" * 101
+
+    asyncio.run(scenario())
+
+
+def test_reads_in_flight_fit_the_budget(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = large_parts(tmp_path, memory=10 * 2**20, max_wait=0)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            memory = store.services.memory
+            await store.store_content("a", b"x" * (3 * CHUNK_BYTES))
+            await store.store_content("b", b"x" * 1000)
+            await uncached(store)
+            async with store.open_content("a") as content:
+                assert memory.in_use == 2 * CHUNK_BYTES
+                with pytest.raises(BusyError):
+                    async with store.open_content("a"):
+                        pass
+                async for _ in content:
+                    break
+            assert memory.in_use == 0, "left early"
+            gate = faults.gate("objects.fetch#1")
+            faults.start()
+            reading = asyncio.create_task(store.retrieve_content("b"))
+            await gate.reached()
+            assert memory.in_use == 1000
+            gate.open()
+            await reading
+            assert memory.in_use == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_left_early_or_cancelled_lets_go_of_everything(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = large_parts(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            await store.store_content("a", b"x" * (3 * CHUNK_BYTES))
+            tasks = asyncio.all_tasks()
+
+            async def fail_in_the_middle() -> None:
+                async with store.open_content("a") as content:
+                    async for _ in content:
+                        raise ZeroDivisionError
+
+            with pytest.raises(ZeroDivisionError):
+                await fail_in_the_middle()
+            async with store.open_content("a"):
+                pass
+            faults.start()
+            gate = faults.gate("objects.stream.next#2")
+            reading = asyncio.create_task(streamed(store))
+            await gate.reached()
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            assert asyncio.all_tasks() == tasks
+            assert store.services.memory.in_use == 0
+
+    asyncio.run(scenario())
+
+
+def test_each_way_of_reading_is_counted(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            await store.store_content("a", b"x")
+            await uncached(store)
+            await store.retrieve_content("a")
+            await store.retrieve_content("a")
+            await streamed(store)
+            assert store.services.tracker.drain() == {"a": [1, 2]}
+            assert store.services.tracker.drain() == {}
+            assert store.services.tracker.totals == [1, 2]
+
+    asyncio.run(scenario())
+
+
+def test_time_between_reads_does_not_matter_to_memory_beyond_its_lifetime(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            await store.store_content("a", b"x", initial_tier="warm")
+            await store.retrieve_content("a")
+            ttl = store.services.placements.rules((await store.stat("a")).tier).cache_ttl
+            machine.clock.advance(Seconds(ttl - 1))
+            assert store.services.reading.hit("a") is not None
+            machine.clock.advance(Seconds(1))
+            assert store.services.reading.hit("a") is None
+
+    asyncio.run(scenario())
