@@ -55,7 +55,7 @@ test: .venv/.development tools ## everything, on real servers and real clients (
 	@$(BIN)/pytest -n 2 --durations 15
 
 soak: .venv/.development tools ## the same tests at full counts (hours)
-	@THERMOCLINE_SOAK=1 $(BIN)/pytest --durations 15 --timeout 0
+	@THERMOCLINE_SOAK=1 $(BIN)/pytest -n 2 --durations 15 --timeout 0
 
 bench: .venv/.development tools ## ratios against peers, text and JSON (bench/results)
 	@$(BIN)/python -m bench

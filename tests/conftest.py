@@ -12,7 +12,7 @@ from pytest_socket import disable_socket, enable_socket
 SOAK = os.environ.get("THERMOCLINE_SOAK") == "1"
 
 hypothesis.settings.register_profile("fast", deadline=None, print_blob=True, max_examples=60)
-hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=5000)
+hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=1000)
 hypothesis.settings.load_profile("soak" if SOAK else "fast")
 
 

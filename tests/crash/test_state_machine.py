@@ -2,23 +2,28 @@
 
 Each rule may carry a fault: the n-th port call from now fails in one of the modes. After a fault the outcome may be
 unclear, never in between: the content is as before the operation or as after it. Whatever was acknowledged stays.
-At the end of each history a fault-free process recovers: nothing is missing, nothing is left over.
+Requests to the store that were on their way when their process died or gave up land at any later time, also after
+everything was cleaned up. At the end of each history a fault-free process recovers: nothing is missing, nothing is
+left over.
+
+`pytest --hypothesis-show-statistics` tells how often the histories came through the states that matter.
 """
 
 import asyncio
 import contextlib
+import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.machine import Machine, settle
-from thermocline import StorageOrchestrator
+from thermocline import Receipt, StorageOrchestrator
 from thermocline.domain.errors import (
     ContentHeldError,
     ContentNotFoundError,
@@ -34,8 +39,14 @@ BODIES = st.one_of(
     st.sampled_from([b"", b"x", b"y" * 64, b"z" * 65, b"w" * 200]), st.binary(max_size=300), st.just(b"same" * 20)
 )
 LATER = st.sampled_from([None, None, None, 30.0, 4000.0])
-FAULTS = st.one_of(st.none(), st.none(), st.tuples(st.integers(1, 14), st.sampled_from(list(FaultMode))))
+FAULTS = st.one_of(
+    # Few operations make many calls: a call that is never made is no fault.
+    st.tuples(st.sampled_from([1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 13]), st.sampled_from(list(FaultMode))),
+    st.none(),
+)
 Fault = tuple[int, FaultMode] | None
+TIERS = st.sampled_from(["hot", "hot", "warm", "cold"])
+LATE = {FaultMode.DIED_LATE, FaultMode.CANCELLED_LATE}
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,8 @@ class History(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.machine = Machine(Path(self.folder.name), seed=seed)
         self.model: dict[str, Known] = {}
+        self.revisions: dict[str, int] = {}
+        self.on_their_way: list[Faults] = []
         self.faults = Faults()
         self.open_process()
 
@@ -80,7 +93,16 @@ class History(RuleBasedStateMachine):
     async def end_process(self) -> None:
         with contextlib.suppress(ProcessDied):
             await self.process.__aexit__(None, None, None)
-        await self.faults.land()  # what was still on its way arrives after the process has ended
+
+    async def land_in_time(self, fired: list[tuple[str, FaultMode]]) -> None:
+        """Let a commit that was on its way arrive now; a request to the store may take as long as it likes."""
+        for point, mode in fired:
+            if mode in LATE and point.startswith("objects."):
+                event(f"on its way: {point.partition('#')[0]}")
+                if self.faults not in self.on_their_way:
+                    self.on_their_way.append(self.faults)
+            elif mode in LATE:
+                await self.faults.land()
 
     # --- running one operation ---------------------------------------------------------------------------------------
 
@@ -107,6 +129,9 @@ class History(RuleBasedStateMachine):
             return True, result
 
         sure, result = self.runner.run(guarded())
+        for _, mode in self.faults.fired:
+            event(f"struck: {mode}")
+        self.runner.run(self.land_in_time(self.faults.fired))
         if sure and not isinstance(result, StorageError):
             self.book(content_id, after)
         elif not sure:
@@ -127,8 +152,7 @@ class History(RuleBasedStateMachine):
             self.runner.run(self.store.services.listener.poll())
 
     async def look(self, content_id: str) -> tuple[bytes, object, bool, object] | None:
-        """Look with a fault-free process of its own, past every cache; late requests have landed."""
-        await self.faults.land()
+        """Look with a fault-free process of its own, past every cache; late commits have landed."""
         async with self.machine.process() as store:
             try:
                 record = await store.stat(content_id)
@@ -160,9 +184,9 @@ class History(RuleBasedStateMachine):
 
     # --- operations --------------------------------------------------------------------------------------------------
 
-    @rule(content_id=IDS, body=BODIES, expires_in=LATER, fault=FAULTS, streamed=st.booleans())
+    @rule(content_id=IDS, body=BODIES, expires_in=LATER, fault=FAULTS, streamed=st.booleans(), tier=TIERS)
     def store_content(
-        self, content_id: str, body: bytes, expires_in: float | None, fault: Fault, streamed: bool
+        self, content_id: str, body: bytes, expires_in: float | None, fault: Fault, streamed: bool, tier: str
     ) -> None:
         async def pieces() -> object:
             for start in range(0, len(body), 50):
@@ -170,12 +194,20 @@ class History(RuleBasedStateMachine):
 
         held = (known := self.model.get(content_id)) is not None and known.held
         result = self.run(
-            lambda: self.store.store_content(content_id, pieces() if streamed else body, expires_in=expires_in),  # type: ignore[arg-type]
+            lambda: self.store.store_content(
+                content_id,
+                pieces() if streamed else body,  # type: ignore[arg-type]
+                initial_tier=tier,
+                expires_in=expires_in,
+            ),
             fault,
             content_id,
             known if held else Known(body, self.moment(expires_in)),
         )
         assert isinstance(result, ContentHeldError) or not held or result is None or isinstance(result, StorageError)
+        if isinstance(result, Receipt):
+            assert result.revision > self.revisions.get(content_id, 0), "revisions only grow, whatever the clock does"
+            self.revisions[content_id] = result.revision
 
     @rule(content_id=IDS, body=BODIES, fault=FAULTS, stale=st.booleans())
     def store_if_match(self, content_id: str, body: bytes, fault: Fault, stale: bool) -> None:
@@ -245,20 +277,119 @@ class History(RuleBasedStateMachine):
         self.machine.clock.advance(Seconds(seconds))
 
     @rule(
-        job=st.sampled_from(
-            ["invalidate", "delete_objects", "clean_intents", "expire", "forget_tombstones", "sweep_orphans"]
-        ),
+        job=st.sampled_from(["invalidate", "delete_objects", "expire", "forget_tombstones", "trim_changes"]),
         fault=FAULTS,
     )
+    def work_now(self, job: str, fault: Fault) -> None:
+        self.work(job, fault)
+
     def work(self, job: str, fault: Fault) -> None:
         """Background work changes nothing that anybody can see."""
         chosen = next(found for found in self.store.services.worker.jobs if found.name == job)
+        self.note_states(job)
         self.run(chosen.run, fault, "a", self.alive("a"))
 
     @rule()
     def crash(self) -> None:
+        if self.runner.run(self.count_quarantined()):
+            event("crash with objects in quarantine")
         self.faults.dead = True
         self.restart()
+
+    @rule(content_id=IDS, requests=st.integers(1, 3), mode=st.sampled_from(sorted(LATE)))
+    def another_process_dies_uploading(self, content_id: str, requests: int, mode: FaultMode) -> None:
+        """It leaves an intent, perhaps an object, and a request on its way."""
+        left = requests
+
+        def strike(point: str) -> FaultMode | None:
+            nonlocal left
+            left -= point.startswith("objects.")
+            return mode if not left and point.startswith("objects.") else None
+
+        async def die() -> None:
+            faults = Faults(chooser=strike)
+            with contextlib.suppress(ProcessDied):
+                async with self.machine.process(faults) as other:
+                    faults.start()
+                    with contextlib.suppress(ProcessDied, asyncio.CancelledError):
+                        await other.store_content(content_id, b"never" * 20)
+                    faults.stop()
+            assert faults.fired
+            self.on_their_way.append(faults)
+
+        self.runner.run(die())
+
+    @rule(fault=FAULTS, seconds=st.sampled_from([61.0, 121.0]))
+    def clean_later(self, fault: Fault, seconds: float) -> None:
+        """Come to the next step of the cleaner."""
+        self.machine.clock.advance(Seconds(seconds))
+        self.work("clean_intents", fault)
+
+    @rule(fault=FAULTS, job=st.sampled_from(["sweep_orphans", "empty_quarantine"]))
+    def sweep_later(self, fault: Fault, job: str) -> None:
+        """Come to the next step of a sweep."""
+        self.machine.clock.advance(Seconds(3 * 3600.0))
+        self.work(job, fault)
+
+    @rule()
+    def late_requests_land(self) -> None:
+        """Whatever was on its way to the store arrives, whoever sent it."""
+        if self.on_their_way:
+            self.runner.run(self.land())
+
+    async def land(self) -> None:
+        before, _, _, intents = await self.machine.remains()
+        while self.on_their_way:
+            await self.on_their_way.pop().land()
+        stored, _, _, _ = await self.machine.remains()
+        if stored - before:
+            event(f"landed after {'all was cleaned up' if not intents else 'its sender died'}")
+
+    @rule(content_id=IDS, body=BODIES, deleted=st.booleans())
+    def another_process_changes(self, content_id: str, body: bytes, deleted: bool) -> None:
+        """What this process has in memory is forgotten at its next look at the feed."""
+        known = self.model.get(content_id)
+        if known is not None and known.held:
+            return
+
+        async def change() -> None:
+            async with self.machine.process() as other:
+                if deleted:
+                    await other.delete_content(content_id)
+                else:
+                    await other.store_content(content_id, body)
+            await self.store.services.listener.poll()
+
+        self.runner.run(change())
+        self.book(content_id, None if deleted else Known(body))
+
+    @rule(seconds=st.sampled_from([1.0, 100.0, 86400.0]))
+    def clock_jumps_back(self, seconds: float) -> None:
+        """Only where nothing has expired: what was not deleted yet would live again, which the model cannot know."""
+        if all(self.alive(content_id) for content_id in self.model):
+            self.machine.clock.jump(-seconds)
+
+    # --- what the histories came through -----------------------------------------------------------------------------
+
+    def note_states(self, job: str) -> None:
+        if job == "expire" and any(known.held and not self.alive(name) for name, known in self.model.items()):
+            event("expiry ran over expired content on hold")
+        if job == "clean_intents" and self.runner.run(self.count_between_deletions()):
+            event("cleaner came between the two deletions")
+        if job == "empty_quarantine" and self.runner.run(self.count_quarantined()):
+            event("quarantine held objects when it was emptied")
+        if job == "sweep_orphans" and self.on_their_way:
+            event("sweep with requests on their way")
+
+    async def count_between_deletions(self) -> int:
+        return await self.count("SELECT count(*) FROM intents WHERE deleted_once")
+
+    async def count_quarantined(self) -> int:
+        return await self.count("SELECT count(*) FROM quarantine")
+
+    async def count(self, query: str) -> int:
+        with contextlib.closing(sqlite3.connect(self.machine.database)) as raw:
+            return int(raw.execute(query).fetchone()[0])
 
     @invariant()
     def everything_acknowledged_is_there(self) -> None:
@@ -269,11 +400,22 @@ class History(RuleBasedStateMachine):
             shown = self.runner.run(shown_by(self.store, content_id))
             assert shown == (known and known.body), f"{content_id!r} shows {shown!r}, not {known}"
 
+    @invariant()
+    def nothing_is_held_between_operations(self) -> None:
+        if hasattr(self, "store"):
+            services = self.store.services
+            assert services.memory.in_use == 0
+            assert not services.cache.flights
+            assert not services.keeper._held
+
     def teardown(self) -> None:
         if not hasattr(self, "store"):
             return
         try:
             self.runner.run(self.end_process())
+            if self.on_their_way:
+                self.runner.run(self.machine.recover())
+                self.runner.run(self.land())
             for content_id in list(self.model):
                 if self.alive(content_id) is None and not self.model[content_id].held:
                     del self.model[content_id]

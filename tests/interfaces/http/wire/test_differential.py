@@ -13,7 +13,7 @@ from thermocline.interfaces.http.wire.guarded import GuardedProtocol
 from thermocline.interfaces.http.wire.protocol import HotProtocol
 from thermocline.interfaces.http.wire.remembering import RememberingProtocol
 
-EXAMPLES = 20_000 if "THERMOCLINE_SOAK" in os.environ else 500
+EXAMPLES = 5_000 if "THERMOCLINE_SOAK" in os.environ else 500
 WIRE = (GuardedProtocol, HotProtocol, RememberingProtocol)
 
 _paths = st.sampled_from(["/hot/0", "/hot/1", "/hot/30", "/hot/20000", "/missing", "/hot/3?x", "http://a/hot/2", "*"])
