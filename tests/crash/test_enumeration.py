@@ -1,10 +1,13 @@
-"""Every port call x {dies before, dies after, lost acknowledgement, cancelled}, for every operation.
+"""Every port call x {dies before, dies after, lost acknowledgement, cancelled before and after}, for every operation.
 
 For each operation a run without faults lists its port calls. Then each cell (call, mode) is run once on a fresh
 machine: the fault strikes, a new process recovers, and the machine must be whole. A cell that was not struck fails.
+Requests that change the store are also sent late: they land when everything was recovered, and what they leave is
+found again.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 from tests.machine import Machine
 from thermocline import StorageOrchestrator
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.errors import ContentNotFoundError, StorageError
+from thermocline.domain.errors import ContentNotFoundError, PreconditionFailedError, StorageError
 from thermocline.domain.keys import ObjectKey, new_token
 from thermocline.domain.units import Seconds
 from thermocline.testing.faults import FaultMode, Faults, ProcessDied
@@ -22,7 +25,9 @@ from thermocline.testing.faults import FaultMode, Faults, ProcessDied
 OLD, NEW = b"old " * 50, b"new " * 70
 """Both larger than a part: uploads of several parts."""
 SMALL = b"small"
-MODES = (FaultMode.BEFORE, FaultMode.AFTER, FaultMode.LOST, FaultMode.CANCELLED)
+MODES = (FaultMode.BEFORE, FaultMode.AFTER, FaultMode.LOST, FaultMode.CANCELLED, FaultMode.CANCELLED_BEFORE)
+LATE = (FaultMode.DIED_LATE, FaultMode.CANCELLED_LATE)
+CHANGES_THE_STORE = ("put", "begin_upload", "write", "complete", "abort", "delete")
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,17 @@ async def abandoned_upload(store: StorageOrchestrator, machine: Machine) -> None
     machine.clock.advance(Seconds(11.0))
 
 
+async def refused(store: StorageOrchestrator, machine: Machine) -> None:
+    """Send all of a content and have its commit refused: it is cleaned up at once."""
+    with contextlib.suppress(PreconditionFailedError):
+        await store.store_content("a", NEW, if_none_match="*")
+
+
+async def refused_small(store: StorageOrchestrator, machine: Machine) -> None:
+    with contextlib.suppress(PreconditionFailedError):
+        await store.store_content("a", SMALL, if_match='"1"')
+
+
 async def clean(store: StorageOrchestrator, machine: Machine) -> None:
     await store.services.cleaner.run()
     machine.clock.advance(Seconds(121.0))
@@ -131,6 +147,8 @@ OPERATIONS = (
     Operation("write one part", nothing, put_small, None, SMALL),
     Operation("overwrite", put_old, put_new, OLD, NEW),
     Operation("overwrite by one part", put_old, put_small, OLD, SMALL),
+    Operation("refused", put_old, refused, OLD, OLD),
+    Operation("refused one part", put_old, refused_small, OLD, OLD),
     Operation("delete", put_old, delete, OLD, None),
     Operation("erase", put_old, erase, OLD, None),
     Operation("change", put_old, change, OLD, OLD),
@@ -175,6 +193,9 @@ async def strike(operation: Operation, point: str, mode: FaultMode, folder: Path
             # Not every fault kills: what the same process shows right now must be one of the two states, too.
             assert await shown(store) in {operation.before, operation.after}
     await machine.recover()
+    if mode in LATE:
+        await faults.land()
+        await machine.recover()
     now = await read(machine)
     allowed = {operation.after} if acknowledged else {operation.before, operation.after}
     assert now in allowed, f"{operation.name}, {point}, {mode}: shows {now!r}"
@@ -196,12 +217,18 @@ async def shown(store: StorageOrchestrator) -> bytes | None:
         return None
 
 
+def modes_of(point: str) -> tuple[FaultMode, ...]:
+    """Return how a call can fail. A commit that lands late is one whose acknowledgement was lost."""
+    port, _, call = point.partition("#")[0].rpartition(".")
+    return MODES + (LATE if port.startswith("objects") and call in CHANGES_THE_STORE else ())
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_cell(operation: Operation, tmp_path: Path) -> None:
     (tmp_path / "plan").mkdir()
     points = asyncio.run(points_of(operation, tmp_path / "plan"))
     assert points, "the operation makes no port call"
-    cells = [(point, mode) for point in points for mode in MODES]
+    cells = [(point, mode) for point in points for mode in modes_of(point)]
     visited = []
     for number, (point, mode) in enumerate(cells):
         folder = tmp_path / str(number)

@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hypothesis import event, settings
+from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -446,5 +446,9 @@ async def shown_by(store: StorageOrchestrator, content_id: str) -> bytes | None:
 
 TestHistory = History.TestCase
 TestHistory.settings = settings(
-    max_examples=settings().max_examples, stateful_step_count=30, deadline=None, print_blob=True
+    max_examples=settings().max_examples,
+    stateful_step_count=30,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],  # it takes a busy machine for a slow strategy
 )
