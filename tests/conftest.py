@@ -1,6 +1,7 @@
 """What every test gets: seeds that are printed, sockets only where a test says so."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 from pytest_socket import disable_socket, enable_socket
 
 SOAK = os.environ.get("THERMOCLINE_SOAK") == "1"
+
+# Whoever starts the tests in the background, or under nohup, has these ignored; what the tests start would, too.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 hypothesis.settings.register_profile("fast", deadline=None, print_blob=True, max_examples=60)
 hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=1000)

@@ -50,7 +50,7 @@ class Machine:
             adapters = Adapters(
                 catalog=injected.wrap("catalog", catalog),
                 stores={"main": injected.wrap("objects", self.objects)},
-                memory=MemoryCache(self.clock, capacity=Bytes(1_000_000)),
+                memory=injected.wrap("cache", MemoryCache(self.clock, capacity=Bytes(1_000_000))),
                 clock=self.clock,
                 entropy=self.random.randbytes,
             )

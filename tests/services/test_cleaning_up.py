@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.machine import PART_SIZE, Machine
-from thermocline import Settings
+from thermocline import Settings, StorageOrchestrator
 from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.errors import (
     CommitUnknownError,
@@ -19,6 +19,7 @@ from thermocline.domain.errors import (
     UnavailableError,
 )
 from thermocline.domain.units import Bytes, Seconds
+from thermocline.testing.clock import ManualClock
 from thermocline.testing.faults import FaultMode, Faults
 
 BODIES = {"whole": b"x" * 50, "parts": b"x" * 200}
@@ -240,7 +241,7 @@ def test_intents_are_renewed_while_their_uploads_work_and_not_longer(tmp_path: P
                 yield b"x" * 100
 
             writing = asyncio.create_task(store.store_content("a", slow()))
-            await let_time_pass(machine, 1000)
+            await let_time_pass(store, machine.clock, 1000)
             assert await store.services.cleaner.run() == 0
             go_on.set()
             await writing
@@ -257,7 +258,7 @@ def test_intents_are_renewed_while_their_uploads_work_and_not_longer(tmp_path: P
             with pytest.raises(PreconditionFailedError):
                 await store.store_content("a", b"x", if_none_match="*")
             await store.store_content("b", b"x")
-            await let_time_pass(machine, 200)
+            await let_time_pass(store, machine.clock, 200)
             assert renewals == [], "nothing is held any more"
 
     asyncio.run(scenario())
@@ -281,9 +282,9 @@ def test_renewing_goes_on_after_any_failure(tmp_path: Path, failure: Exception) 
 
             intents.renew = fails_once  # type: ignore[method-assign]
             held = await store.services.keeper.declare("k", "standard")
-            await let_time_pass(machine, 75)
+            await let_time_pass(store, machine.clock, 75)
             held.check()
-            await let_time_pass(machine, 30)
+            await let_time_pass(store, machine.clock, 30)
             held.check()
             assert calls >= 2
             await store.services.keeper.close()
@@ -346,8 +347,10 @@ def test_the_time_of_the_request_counts_against_the_lease(tmp_path: Path) -> Non
     asyncio.run(scenario())
 
 
-async def let_time_pass(machine: Machine, seconds: float) -> None:
-    """Let time pass in small steps, and real time for the hops to the catalog's threads."""
-    for _ in range(20):
-        await machine.clock.run_for(seconds / 20)
-        await asyncio.sleep(0.003)
+async def let_time_pass(store: StorageOrchestrator, clock: ManualClock, seconds: float) -> None:
+    """Let time pass in steps; after each, whatever it set off has come back from the catalog's writer."""
+    elections = store.services.adapters.catalog.elections
+    for _ in range(25):
+        await clock.run_for(seconds / 25)
+        for _ in range(3):
+            await elections.resign("nothing", "nobody")

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 TRACEBACK_VARIABLE = "THERMOCLINE_TRACEBACK"
+INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -14,10 +15,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        code = _run(arguments)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
-        return 130
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        # An interrupt that passed through code run from text (dataclasses do that at import) leaves a mark by which
+        # the interpreter would end itself with the signal, although it was handled. Running text anew takes it away.
+        eval("0")  # noqa: S307 - a constant
+    return code
 
 
 def _run(arguments: list[str]) -> int:
