@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
-SOAK = os.environ.get("THERMOCLINE_SOAK") == "1"
+from tests.counts import SOAK
 
 # Whoever starts the tests in the background, or under nohup, has these ignored; what the tests start would, too.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -33,12 +33,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_runtest_teardown() -> None:
     enable_socket()
-
-
-@pytest.fixture(scope="session")
-def soak() -> bool:
-    """Whether tests run at full counts."""
-    return SOAK
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import ContentNotFoundError, UnavailableError
 from thermocline.domain.units import Seconds
 from thermocline.domain.work import OutboxKind
+from thermocline.services import prefilling
 from thermocline.services.caching import LEASE_SECONDS
 from thermocline.services.prefilling import MAX_PAYLOAD
 from thermocline.services.reading import ReadingService
@@ -297,5 +298,56 @@ def test_the_second_pass_runs_after_every_fill_under_way(tmp_path: Path) -> None
             assert cached(store) is None
             machine.clock.advance(Seconds(9 * second_pass))
             assert await due() == []
+
+    asyncio.run(scenario())
+
+
+def test_one_prefill_after_the_other(tmp_path: Path) -> None:
+    """Also after one that failed for a reason that nobody foresaw."""
+
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            records = store.services.adapters.catalog.records
+            find = records.find
+
+            async def broken(_content_id: str) -> None:
+                raise RuntimeError("a bug")
+
+            for number in range(4):
+                records.find = broken if number == 2 else find  # type: ignore[method-assign, assignment]
+                await store.store_content("a", b"%d" % number)
+                await store.services.background.drain()
+                assert cached(store) == (None if number == 2 else b"%d" % number)
+            assert store.services.background.failed == 1
+
+    asyncio.run(scenario())
+
+
+def test_bytes_that_wait_for_their_prefill_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(prefilling, "MAX_WAITING", 100)
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            prefiller = store.services.writing._prefiller
+            held_back: list[Any] = []
+            spawn = store.services.background.spawn
+
+            def hold_back(work: Any) -> bool:
+                held_back.append(work)
+                return True
+
+            store.services.background.spawn = hold_back  # type: ignore[method-assign]
+            for number in range(5):
+                await store.store_content(f"c{number}", b"x" * 40)
+            assert prefiller.shed == 3
+            (work,) = held_back
+            store.services.background.spawn = spawn  # type: ignore[method-assign]
+            await work
+            found = [store.services.reading.hit(f"c{number}") is not None for number in range(5)]
+            assert found == [True, True, False, False, False]
+            await store.store_content("c4", b"x" * 60)
+            await store.services.background.drain()
+            assert store.services.reading.hit("c4") is not None, "there is room again"
 
     asyncio.run(scenario())
