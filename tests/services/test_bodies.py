@@ -295,7 +295,8 @@ def test_a_body_that_fails_or_is_given_up_is_closed_and_leaves_nothing_behind(tm
 def test_memory_in_flight_is_granted_before_the_body_is_read(tmp_path: Path) -> None:
     async def scenario() -> None:
         machine = Machine(tmp_path)
-        async with machine.process() as store:
+        faults = Faults()
+        async with machine.process(faults) as store:
             memory = store.services.memory
             seen: list[int] = []
 
@@ -310,6 +311,13 @@ def test_memory_in_flight_is_granted_before_the_body_is_read(tmp_path: Path) -> 
             await store.store_content("a", looking(1), size=50)
             assert seen == [50]
             assert memory.in_use == 0
+            gate = faults.gate("objects.put#1")
+            faults.start()
+            writing = asyncio.create_task(store.store_content("a", bytearray(10)))
+            await gate.reached()
+            assert memory.in_use == 10, "what may change is copied"
+            gate.open()
+            await writing
 
     asyncio.run(scenario())
 

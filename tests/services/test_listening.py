@@ -155,3 +155,43 @@ def test_ones_own_change_heard_later_evicts_nothing(tmp_path: Path) -> None:
             assert await store.retrieve_content("a") == b"two"
 
     asyncio.run(scenario())
+
+
+def test_a_gap_may_have_held_a_change_of_anything(tmp_path: Path) -> None:
+    """Only the newest change is still told; what was dropped before it concerned another content."""
+
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as here, machine.process() as there:
+            for name in "ab":
+                await here.store_content(name, b"one")
+            await there.services.listener.poll()
+            for name in "ab":
+                await there.retrieve_content(name)
+            for name in "ab":
+                await here.store_content(name, b"two")
+            machine.clock.advance(Seconds(10))
+            await here.services.adapters.catalog.changes.trim(before=machine.clock.now())
+            await there.services.listener.poll()
+            for name in "ab":
+                assert await there.retrieve_content(name) == b"two"
+
+    asyncio.run(scenario())
+
+
+def test_a_change_is_heard_once(tmp_path: Path) -> None:
+    """Heard again and again it would take the lease of every fill that came after it."""
+
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as here, machine.process() as there:
+            await here.store_content("a", b"one")
+            await there.services.listener.poll()
+            record = await there.stat("a")
+            token = await there.services.cache.begin_fill(record.content_id)
+            assert token is not None
+            await there.services.listener.poll()
+            await there.services.cache.fill(token, record, b"one")
+            assert there.services.reading.hit("a") is not None
+
+    asyncio.run(scenario())

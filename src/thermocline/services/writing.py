@@ -49,7 +49,8 @@ class WritingService:
         placement = self._transfers.placements.of_tier(request.tier)
         part_size = placement.store.part_size
         # Up to three parts are in memory: one arriving, one being hashed and sent, one spare for regrouping.
-        wanted = part_size * 3 if request.expected_size is None else min(request.expected_size, part_size * 3)
+        size = memoryview(body).nbytes if isinstance(body, bytearray | memoryview) else request.expected_size
+        wanted = part_size * 3 if size is None else min(size, part_size * 3)
         async with (
             self._memory.grant(0 if isinstance(body, bytes) else wanted),
             aclosing(pieces_of(body, at_most=request.expected_size)) as pieces,
