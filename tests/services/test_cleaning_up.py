@@ -109,6 +109,7 @@ def test_cleaning_up_at_once_withdraws_then_deletes_then_forgets(tmp_path: Path,
         faults = Faults()
         async with machine.process(faults) as store:
             await store.store_content("a", b"first")
+            await store.services.background.drain()
             faults.start()
             with pytest.raises(PreconditionFailedError):
                 await store.store_content("a", body, if_match='"1"')
