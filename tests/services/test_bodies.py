@@ -2,6 +2,7 @@
 
 import array
 import asyncio
+import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from thermocline.domain.errors import (
     InvalidInputError,
     TruncatedBodyError,
 )
+from thermocline.domain.units import Bytes
 from thermocline.testing.faults import Faults
 
 
@@ -336,5 +338,38 @@ def test_an_end_that_is_no_future_is_refused(expires_in: float, tmp_path: Path) 
             with pytest.raises(InvalidInputError, match="future"):
                 await store.update_metadata("a", expires_in=expires_in)
             assert (await store.stat("a")).expires_at is None
+
+    asyncio.run(scenario())
+
+
+def test_a_body_of_one_part_is_one_request_that_carries_its_digest(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            faults.start()
+            receipt = await store.store_content("a", b"x" * PART_SIZE)
+            assert [point for point in faults.points if point.startswith("objects.")] == ["objects.put#1"]
+            head = await machine.objects.head(receipt.object_key)
+            assert head is not None
+            assert head.attributes["sha256"] == hashlib.sha256(b"x" * PART_SIZE).hexdigest()
+            assert head.attributes["content-id"] == "a"
+            receipt = await store.store_content("a", b"x" * (PART_SIZE + 1))
+            head = await machine.objects.head(receipt.object_key)
+            assert head is not None
+            assert "sha256" not in head.attributes, "not known when it began"
+
+    asyncio.run(scenario())
+
+
+def test_a_part_may_be_larger_than_a_chunk(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        machine.objects = MemoryObjectStore(machine.clock, part_size=Bytes(2 * CHUNK_BYTES))
+        body = bytes(range(256)) * ((CHUNK_BYTES + 1024) // 256)
+        async with machine.process() as store:
+            await store.store_content("a", body)
+            async with store.open_content("a", start=CHUNK_BYTES) as content:
+                assert b"".join([bytes(piece) async for piece in content]) == body[CHUNK_BYTES:]
 
     asyncio.run(scenario())
