@@ -9,13 +9,21 @@ from thermocline.domain.units import Seconds, Timestamp, elapsed, format_moment,
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("0", 0), (1024, 1024), ("64KiB", 65536), ("256MiB", 2**28), ("1.5 GB", 1_500_000_000), ("1tib", 2**40)],
+    [
+        ("0", 0),
+        (1024, 1024),
+        ("64KiB", 65536),
+        ("256MiB", 2**28),
+        ("1.5 GB", 1_500_000_000),
+        ("1tib", 2**40),
+        (str(2**63 - 1), 2**63 - 1),
+    ],
 )
 def test_sizes(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "-1", -1, "1 XB", "1e3", "nan", "9" * 400, True])
+@pytest.mark.parametrize("text", ["", "MiB", "-1", -1, "1 XB", "1e3", "nan", "9" * 400, 2**63, "8388608TiB", True])
 def test_refused_sizes(text: str | int) -> None:
     with pytest.raises(ValueError, match="size"):
         parse_size(text)
@@ -28,7 +36,7 @@ def test_durations(text: str | float, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "-1s", -1, float("inf"), float("nan"), "1y", "9" * 400, True])
+@pytest.mark.parametrize("text", ["", "h", "-1s", -1, float("inf"), float("nan"), "1y", "9" * 400, 1e12, 10**400, True])
 def test_refused_durations(text: str | float) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(text)

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import NewType
 
 Bytes = NewType("Bytes", int)
@@ -15,7 +16,12 @@ Usd = NewType("Usd", float)
 
 MICROS_PER_SECOND = 1_000_000
 
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?", re.IGNORECASE)
+LARGEST_SIZE = Bytes(2**63 - 1)
+"""What databases and file systems count in."""
+LONGEST_DURATION = Seconds(10_000 * 366 * 86400.0)
+"""Longer than any calendar here goes on."""
+
+_SIZE = re.compile(r"(\d{1,19}(?:\.\d{1,18})?)\s*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?", re.IGNORECASE)
 _SIZE_FACTORS = {
     "b": 1,
     "kb": 10**3,
@@ -32,27 +38,41 @@ _DURATION_FACTORS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0
 
 
 def parse_size(text: str | int) -> Bytes:
-    """Return the size that `text` writes: `1024`, `64KiB`, `1.5 GB`. Raises `ValueError` for anything else."""
+    """Return the size that `text` writes, exactly: `1024`, `64KiB`, `1.5 GB`.
+
+    Raises `ValueError` for anything else, and for what no disk holds (beyond 2**63 - 1 bytes).
+    """
     if isinstance(text, int) and not isinstance(text, bool):
-        if text < 0:
-            raise ValueError(f"a size cannot be negative: {text}")
-        return Bytes(text)
+        return _checked_size(text)
     match = _SIZE.fullmatch(str(text).strip())
     if match is None:
         raise ValueError(f"not a size: {text!r}; write a number and a unit, such as 64KiB, 256MiB or 1GB")
-    return Bytes(round(float(match[1]) * _SIZE_FACTORS[(match[2] or "b").lower()]))
+    return _checked_size(round(Decimal(match[1]) * _SIZE_FACTORS[(match[2] or "b").lower()]))
+
+
+def _checked_size(size: int) -> Bytes:
+    if not 0 <= size <= LARGEST_SIZE:
+        raise ValueError(f"a size is at least 0 and at most {LARGEST_SIZE} bytes, not {size}")
+    return Bytes(size)
 
 
 def parse_duration(text: str | float) -> Seconds:
-    """Return the duration that `text` writes: `90` (seconds), `250ms`, `24h`, `7d`. Raises `ValueError` otherwise."""
+    """Return the duration that `text` writes, to the microsecond: `90` (seconds), `250ms`, `24h`, `7d`.
+
+    Raises `ValueError` for anything else, and for what no calendar holds.
+    """
     if isinstance(text, int | float) and not isinstance(text, bool):
-        if not 0 <= text < float("inf"):
-            raise ValueError(f"a duration must be finite and not negative: {text}")
-        return Seconds(float(text))
+        return _checked_duration(text)
     match = _DURATION.fullmatch(str(text).strip())
     if match is None:
         raise ValueError(f"not a duration: {text!r}; write a number and a unit, such as 250ms, 90s, 5m, 24h or 7d")
-    return Seconds(float(match[1]) * _DURATION_FACTORS[match[2] or "s"])
+    return _checked_duration(float(match[1]) * _DURATION_FACTORS[match[2] or "s"])
+
+
+def _checked_duration(seconds: float) -> Seconds:
+    if not 0 <= seconds <= LONGEST_DURATION:
+        raise ValueError(f"a duration is at least 0 and at most {LONGEST_DURATION:g} seconds, not {seconds}")
+    return Seconds(round(float(seconds), 6))
 
 
 def later(moment: Timestamp, delay: Seconds) -> Timestamp:

@@ -39,6 +39,12 @@ async def while_serving(chosen: Settings, visit: Callable[[str], Awaitable[None]
         assert await service is signal.SIGTERM
 
 
+def timeless(response: httpx.Response) -> list[tuple[str, str]]:
+    """Its headers, without what a second that ends between two answers changes (frozen clocks compare those too)."""
+    assert response.headers.keys() >= {"date", "age"}
+    return sorted(item for item in response.headers.multi_items() if item[0] not in {"date", "age"})
+
+
 @pytest.mark.parametrize("remembering", [False, True])
 def test_a_visit(tmp_path: Path, remembering: bool) -> None:
     async def visit(url: str) -> None:
@@ -53,7 +59,7 @@ def test_a_visit(tmp_path: Path, remembering: bool) -> None:
                 assert (hot.status_code, hot.content) == (200, body)
                 assert hot.headers["cache-status"] == "thermocline; hit; detail=memory"
                 slow = await http.get("/v1/content/a%20b", headers={"Pragma": "x"})
-                assert sorted(slow.headers.multi_items()) == sorted(hot.headers.multi_items())
+                assert timeless(slow) == timeless(hot)
             assert first.content == body
             same = await http.get("/v1/content/a%20b", headers={"If-None-Match": first.headers["etag"]})
             assert (same.status_code, same.content) == (304, b"")

@@ -187,8 +187,7 @@ def write_duration(duration: float) -> str:
     for unit, factor in _DURATION_UNITS:
         if duration and duration % factor == 0:
             return f"{int(duration // factor)}{unit}"
-    text = f"{duration:f}".rstrip("0").rstrip(".") if duration == float(f"{duration:f}") else repr(duration)
-    return f"{text}s"
+    return f"{duration:f}".rstrip("0").rstrip(".") + "s"
 
 
 def _redacted(value: Any) -> Any:
