@@ -23,6 +23,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from thermocline.domain.errors import CommitUnknownError, StorageError, UnavailableError
@@ -247,9 +248,14 @@ def _is_port(value: object) -> bool:
     """Whether `value` is an object with asynchronous methods of its own."""
     if inspect.isroutine(value) or inspect.isclass(value) or hasattr(value, "__anext__"):
         return False
+    return _has_asynchronous_methods(type(value))
+
+
+@cache
+def _has_asynchronous_methods(kind: type) -> bool:
     return any(
         inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
-        for cls in type(value).__mro__
+        for cls in kind.__mro__
         for attribute, member in vars(cls).items()
         if not attribute.startswith("_")
     )

@@ -85,6 +85,8 @@ class Client:
     peer: tuple[str, int] | None = ("127.0.0.1", 5000)
     on_piece: Callable[[bytes], Awaitable[None]] | None = None
     """Awaited for each piece of a body: a client that reads slowly, or looks at what happens meanwhile."""
+    settled: Callable[[], Awaitable[None]] | None = None
+    """Awaited after each `store`, so that no test depends on when the service's own work beside it is done."""
 
     async def ask(
         self,
@@ -176,11 +178,13 @@ class Client:
         return await self.ask("PUT", target, headers or {}, body, **more)
 
     async def store(self, content_id: str, body: bytes, **headers: str) -> Answer:
-        """PUT, which must succeed; `Thermocline_Tier` writes the header `Thermocline-Tier`."""
+        """PUT, which must succeed, cache included; `Thermocline_Tier` writes the header `Thermocline-Tier`."""
         answer = await self.put(
             f"/v1/content/{content_id}", body, {name.replace("_", "-"): value for name, value in headers.items()}
         )
         assert answer.status in {200, 201}, answer
+        if self.settled is not None:
+            await self.settled()
         return answer
 
 
@@ -215,7 +219,7 @@ class Running:
 
     def as_(self, token: str | None) -> Client:
         """Return a client with this token."""
-        return Client(self.app, token)
+        return Client(self.app, token, settled=self.services.background.drain)
 
     async def new_token(self, *scopes: str, prefix: str = "") -> str:
         """Create a token."""
@@ -262,6 +266,6 @@ async def running_app(folder: Path, **settings: Any) -> AsyncIterator[Running]:
 
             app = ThermoclineApp(chosen, lend)
             async with app.lifespan():
-                yield Running(app, services, objects, clock, Client(app))
+                yield Running(app, services, objects, clock, Client(app, settled=services.background.drain))
     finally:
         await catalog.aclose()

@@ -51,7 +51,8 @@ def test_a_visit(tmp_path: Path, remembering: bool) -> None:
         assert url.startswith("http://127.0.0.1:")
         async with httpx.AsyncClient(base_url=url) as http:
             body = os.urandom(300_000)
-            headers = {"Thermocline-Visibility": "public", "Content-Type": "image/png"}
+            # Warm: nothing but the first read puts it into memory.
+            headers = {"Thermocline-Visibility": "public", "Content-Type": "image/png", "Thermocline-Tier": "warm"}
             assert (await http.put("/v1/content/a%20b", content=body, headers=headers)).status_code == 201
             first = await http.get("/v1/content/a%20b")
             for _ in range(3):
@@ -69,7 +70,7 @@ def test_a_visit(tmp_path: Path, remembering: bool) -> None:
             assert (await http.get("/v1/content/a%20b", headers={"Host": "evil.com"})).status_code == 403
             assert (await http.get("/readyz")).json()["status"] == "ready"
             metrics = (await http.get("/metrics")).text
-            assert 'thermocline_reads_total{source="memory",tier="hot"}' in metrics
+            assert 'thermocline_reads_total{source="memory",tier="warm"}' in metrics
             assert (await http.get("/docs/swagger-ui-bundle.js")).status_code == 200
 
     in_loop(lambda: while_serving(settings(tmp_path, memorise_requests=remembering), visit))()
