@@ -8,6 +8,8 @@ PORT ?= 8080
 DATA ?= data
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where a machine forbids bytecode files, every process of the tests would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test test-fast soak bench check format lock tools clean
 

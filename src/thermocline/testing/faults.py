@@ -248,7 +248,7 @@ def _is_port(value: object) -> bool:
     """Whether `value` is an object with asynchronous methods of its own."""
     if inspect.isroutine(value) or inspect.isclass(value) or hasattr(value, "__anext__"):
         return False
-    return _has_asynchronous_methods(type(value))
+    return _has_asynchronous_methods(type(value))  # type: ignore[arg-type]  # mypy looks for the hash of instances
 
 
 @cache

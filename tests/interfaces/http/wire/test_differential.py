@@ -1,19 +1,19 @@
 """For any bytes, cut anywhere: the same answers as plain uvicorn's, or as the wire's own without shortcuts."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tests.counts import SOAK
 from tests.interfaces.http.wire.harness import App, Connection, Response, get, put, put_chunked, settle
 from thermocline.interfaces.http.wire.guarded import GuardedProtocol
 from thermocline.interfaces.http.wire.protocol import HotProtocol
 from thermocline.interfaces.http.wire.remembering import RememberingProtocol
 
-EXAMPLES = 5_000 if "THERMOCLINE_SOAK" in os.environ else 500
+EXAMPLES = 5_000 if SOAK else 120
 WIRE = (GuardedProtocol, HotProtocol, RememberingProtocol)
 
 _paths = st.sampled_from(["/hot/0", "/hot/1", "/hot/30", "/hot/20000", "/missing", "/hot/3?x", "http://a/hot/2", "*"])
