@@ -82,8 +82,8 @@ def service(*, remember: bool) -> Generator[Peer, None, None]:
 ROSTER: Mapping[str, Callable[[], AbstractContextManager[Peer]]] = {
     "nginx, tcp_nopush on": partial(nginx, tcp_nopush=True),
     "nginx, tcp_nopush off": partial(nginx, tcp_nopush=False),
-    "thermocline": partial(service, remember=False),
-    "thermocline, remembering": partial(service, remember=True),
+    "thermocline": partial(service, remember=True),
+    "thermocline, parsing each head": partial(service, remember=False),
 }
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import cast
 
 from thermocline.domain.units import Seconds, Timestamp
 from thermocline.ports.clock import Clock
@@ -14,9 +16,8 @@ class SystemClock(Clock):
         """Return the wall-clock time."""
         return Timestamp(time.time_ns() // 1000)
 
-    def monotonic(self) -> Seconds:
-        """Return the system's monotonic time."""
-        return Seconds(time.monotonic())
+    # The function itself: a hot read asks several times, and a Python call around it costs twice as much as it does.
+    monotonic = cast("Callable[[], Seconds]", staticmethod(time.monotonic))
 
     async def sleep(self, delay: Seconds) -> None:
         """Return after `delay`."""

@@ -135,8 +135,8 @@ class HttpSettings(_Section):
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may read content; `*` for all."""
 
-    memorise_requests: bool = False
-    """Remember the parsed form of repeated request headers: faster for hot small contents, see docs."""
+    memorise_requests: bool = True
+    """Remember what identical heads ask for, so that hot reads are not parsed again; rights are checked each time."""
 
 
 class LimitsSettings(_Section):

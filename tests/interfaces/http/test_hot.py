@@ -18,7 +18,7 @@ def reads(run: Running) -> HotContentReads:
 
 
 def parse(head: bytes, body: bytes | memoryview) -> Answer:
-    status_line, *lines = head.decode("latin-1").removesuffix("\r\n").split("\r\n")
+    status_line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     version, status, _ = status_line.split(" ", 2)
     assert version == "HTTP/1.1"
     fields = [tuple(line.encode("latin-1").split(b": ", 1)) for line in lines]
@@ -34,13 +34,14 @@ def ask(
     token: str | None = None,
     if_none_match: str | None = None,
 ) -> Answer | None:
-    answer = hot_reads.answer(
+    read = hot_reads.read_of(
         method,
         target.encode(),
         host,
         None if token is None else f"Bearer {token}".encode(),
         None if if_none_match is None else if_none_match.encode(),
     )
+    answer = None if read is None else read.answer(b"\r\n")
     return None if answer is None else parse(*answer)
 
 
@@ -131,6 +132,41 @@ async def test_rights_are_checked_each_time(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_a_read_that_is_kept_asks_for_rights_each_time(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as run:
+        await run.client.store("mine", b"x")
+        await run.client.get("/v1/content/mine")
+        target, host = b"/v1/content/mine", LOCAL.encode()
+        hot_reads = reads(run)
+        anonymous = hot_reads.read_of(b"GET", target, host, None, None)
+        foreign = hot_reads.read_of(b"GET", target, b"evil.com", None, None)
+        assert anonymous is not None
+        assert foreign is not None
+        for _ in range(2):
+            assert anonymous.answer(b"") is not None, "open: everybody on this machine is the owner"
+            assert foreign.answer(b"") is None
+        token = await run.new_token("read")
+        bearer = hot_reads.read_of(b"GET", target, host, b"Bearer " + token.encode(), None)
+        assert bearer is not None
+        assert bearer.answer(b"") is None, "the catalog has to be asked first"
+        await run.as_(token).get("/v1/content/mine")
+        for _ in range(2):
+            assert bearer.answer(b"") is not None
+            assert anonymous.answer(b"") is None, "a token exists: closed to nobodies"
+        owner = run.as_(await run.new_token("write"))
+        for visibility, expected in (("public", True), ("private", False), ("public", True)):
+            changed = await owner.ask("PATCH", "/v1/info/mine", {}, b'{"visibility": "%b"}' % visibility.encode())
+            assert changed.status == 200
+            await run.as_(token).get("/v1/content/mine")
+            for _ in range(2):
+                assert (anonymous.answer(b"") is not None) is expected
+                assert bearer.answer(b"") is not None
+        await run.services.authorizing.revoke(token.split("_")[1])
+        assert bearer.answer(b"") is None
+        assert anonymous.answer(b"") is not None
+
+
+@in_loop
 async def test_a_change_shows_at_once(tmp_path: Path) -> None:
     async with running_app(tmp_path) as run:
         url = "/v1/content/a"
@@ -165,7 +201,7 @@ async def test_reads_are_counted(tmp_path: Path) -> None:
             ask(hot_reads, "/v1/content/a")
         ask(hot_reads, "/v1/content/a", method=b"HEAD")
         assert run.services.tracker.totals[ReadKind.MEMORY] == before + 3
-        assert run.app.counters.requests["content", 200] == 5
+        assert run.app.counters.requests["content", 200].count == 5
 
 
 @in_loop

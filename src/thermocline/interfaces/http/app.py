@@ -124,7 +124,7 @@ class ThermoclineApp:
             raise
         finally:
             if exchange.status is not None:
-                self.counters.requests[exchange.route, exchange.status] += 1
+                self.counters.requests[exchange.route, exchange.status].count += 1
 
     async def _answer_error(self, exchange: Exchange, exc: StorageError) -> None:
         problem = problem_of(exc, now=self._now())

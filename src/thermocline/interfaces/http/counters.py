@@ -1,7 +1,7 @@
 """Plain counts of what the HTTP interface did; metrics are made of them when somebody asks."""
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 
 from thermocline.interfaces.http.facts import Source
 
@@ -31,13 +31,22 @@ class Durations:
         return counts
 
 
+class Tally:
+    """A count that whoever counts often keeps at hand."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class HttpCounters:
     """Counts since the start of the process, of one application."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, int]] = Counter()
+        self.requests: defaultdict[tuple[str, int], Tally] = defaultdict(Tally)
         """By route and status."""
-        self.reads: Counter[tuple[Source, str]] = Counter()
+        self.reads: defaultdict[tuple[Source, str], Tally] = defaultdict(Tally)
         """Answers with content or 304, by what served them and the content's tier."""
         self.durations = {source: Durations() for source in Source}
         """Of reads that came through ASGI, until the client had taken the last byte."""

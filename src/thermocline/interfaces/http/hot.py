@@ -13,14 +13,14 @@ from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.units import MICROS_PER_SECOND
 from thermocline.interfaces.http.app import ServiceRoutes
 from thermocline.interfaces.http.content_fields import description_fields, freshness_fields
-from thermocline.interfaces.http.counters import HttpCounters
+from thermocline.interfaces.http.counters import HttpCounters, Tally
 from thermocline.interfaces.http.facts import ContentFacts, Source, facts_of_entry
 from thermocline.interfaces.http.problems import Fields
 from thermocline.interfaces.http.request_head import token_in
 from thermocline.interfaces.http.targets import decode_path
-from thermocline.interfaces.http.wire.hot_reads import HotAnswer, HotReads
+from thermocline.interfaces.http.wire.hot_reads import HotAnswer, HotRead, HotReads
 from thermocline.ports.cache import CacheEntry
-from thermocline.services.authorizing import OWNER
+from thermocline.services.authorizing import OWNER, Caller
 from thermocline.services.tracking import ReadKind
 
 MAX_TARGETS: Final = 32_768
@@ -31,22 +31,34 @@ MAX_BLOCKS: Final = 8192
 """Header blocks kept; when full, all are rendered again. They hold no payloads: mostly 1 KiB, at most 5 KiB each."""
 
 _PREFIX: Final = b"/v1/content/"
-_OK: Final = ("content", 200)
-_NOT_MODIFIED: Final = ("content", 304)
 
 
 class _Block:
-    """The rendered headers of one copy in memory, all but `Age`, as answers 200 and 304."""
+    """The rendered headers of one copy in memory, as answers 200 and 304; `Age` and the date are put in per second."""
 
-    __slots__ = ("cached_at", "counted_as", "etag", "not_modified", "ok", "version")
+    __slots__ = (
+        "_age", "_end", "_not_modified", "_ok", "cached_at", "etag", "not_modified", "ok", "reads", "version",
+    )  # fmt: skip
 
-    def __init__(self, entry: CacheEntry, facts: ContentFacts, ok: bytes, not_modified: bytes) -> None:
+    def __init__(self, entry: CacheEntry, facts: ContentFacts, ok: bytes, not_modified: bytes, reads: Tally) -> None:
         self.version = entry.version
         self.cached_at = entry.cached_at
         self.etag = facts.etag.encode()
-        self.ok = ok
-        self.not_modified = not_modified
-        self.counted_as = (Source.MEMORY, facts.tier)
+        self.reads = reads
+        self._ok = ok
+        self._not_modified = not_modified
+        self._age: int | None = None
+        self._end = b""
+        self.ok = b""
+        self.not_modified = b""
+
+    def be_of(self, age: int, end: bytes) -> None:
+        """Make `ok` and `not_modified` complete for this age and date."""
+        if age != self._age or end is not self._end:
+            self._age, self._end = age, end
+            line = b"age: %d\r\n" % max(age, 0)  # clocks may step back
+            self.ok = self._ok + line + end
+            self.not_modified = self._not_modified + line + end
 
 
 class HotContentReads(HotReads):
@@ -54,10 +66,12 @@ class HotContentReads(HotReads):
 
     def __init__(self, routes: ServiceRoutes, counters: HttpCounters) -> None:
         services = routes.store.services
-        self._cache = services.cache
-        self._known = services.authorizing.known
-        self._note = services.tracker.note
-        self._now = services.adapters.clock.now
+        self.peek = services.cache.peek
+        self.known = services.authorizing.known
+        self.note = services.tracker.note
+        self.now = services.adapters.clock.now
+        self.answered_ok = counters.requests["content", 200]
+        self.answered_not_modified = counters.requests["content", 304]
         self._is_own_host = routes.gate.is_own_host
         # Answers to requests with an Origin are the slow way's.
         self._cors = routes.cors.fields(None)
@@ -65,45 +79,36 @@ class HotContentReads(HotReads):
         self._targets: dict[bytes, str | None] = {}
         self._blocks: dict[str, _Block] = {}
 
-    def answer(
+    def read_of(
         self,
         method: bytes,
         target: bytes,
         host: bytes | None,
         authorization: bytes | None,
         if_none_match: bytes | None,
-    ) -> HotAnswer | None:
-        """Return the complete answer, or None for the slow way."""
+    ) -> HotRead | None:
+        """Return the read that such a request is, or None if its target is no plain path of a content."""
         try:
             content_id = self._targets[target]
         except KeyError:
             content_id = self._learn(target)
         if content_id is None:
             return None
-        entry = self._cache.peek(content_id)
-        if entry is None or entry.expires_at is not None:
-            return None
-        caller = self._known(None if authorization is None else token_in(authorization.decode("latin-1")))
-        if caller is None or (caller is OWNER and not (host is None or self._is_own_host(host.decode("latin-1")))):
-            return None
-        if entry.visibility is not Visibility.PUBLIC and not caller.may(Scope.READ, content_id):
-            return None
+        return _ContentRead(
+            self,
+            content_id,
+            token=None if authorization is None else token_in(authorization.decode("latin-1")),
+            is_own_host=host is None or self._is_own_host(host.decode("latin-1")),
+            if_none_match=if_none_match,
+            wants_body=method == b"GET",
+        )
+
+    def block_of(self, content_id: str, entry: CacheEntry) -> _Block:
+        """Return the header block of this copy."""
         block = self._blocks.get(content_id)
         if block is None or block.version != entry.version or block.cached_at != entry.cached_at:
             block = self._render(content_id, entry)
-        if if_none_match is None:
-            head, body, route = block.ok, entry.payload, _OK
-        elif if_none_match == block.etag:
-            head, body, route = block.not_modified, b"", _NOT_MODIFIED
-        else:
-            return None
-        counters = self._counters
-        counters.reads[block.counted_as] += 1
-        counters.requests[route] += 1
-        if method == b"GET":
-            self._note(content_id, ReadKind.MEMORY)
-        age = (self._now() - entry.cached_at) // MICROS_PER_SECOND
-        return head + (b"age: %d\r\n" % age if age > 0 else b"age: 0\r\n"), body
+        return block
 
     def _learn(self, target: bytes) -> str | None:
         """Return the content that `target` names, if it is a plain path of one; remember either."""
@@ -121,7 +126,7 @@ class HotContentReads(HotReads):
 
     def _render(self, content_id: str, entry: CacheEntry) -> _Block:
         facts = facts_of_entry(content_id, entry, Source.MEMORY)
-        fresh = freshness_fields(facts, now=self._now(), immutable=False)
+        fresh = freshness_fields(facts, now=self.now(), immutable=False)
         length: Fields = [
             (b"content-type", facts.headers.content_type.encode()),
             (b"content-length", b"%d" % facts.size),
@@ -131,11 +136,75 @@ class HotContentReads(HotReads):
             facts,
             ok=_head(b"200 OK", [*fresh, *length, *description_fields(facts), *self._cors]),
             not_modified=_head(b"304 Not Modified", [*fresh, *self._cors]),
+            reads=self._counters.reads[Source.MEMORY, facts.tier],
         )
         if len(self._blocks) >= MAX_BLOCKS:
             self._blocks.clear()
         self._blocks[content_id] = block
         return block
+
+
+class _ContentRead(HotRead):
+    """One caller's read of one content. Who the caller is, and what may be seen, is asked anew each time."""
+
+    __slots__ = (
+        "_admitted", "_block", "_content_id", "_if_none_match", "_is_own_host", "_reads", "_token", "_wants_body",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        reads: HotContentReads,
+        content_id: str,
+        *,
+        token: str | None,
+        is_own_host: bool,
+        if_none_match: bytes | None,
+        wants_body: bool,
+    ) -> None:
+        self._reads = reads
+        self._content_id = content_id
+        self._token = token
+        self._is_own_host = is_own_host
+        self._if_none_match = if_none_match
+        self._wants_body = wants_body
+        self._admitted: Caller | None = None
+        self._block: _Block | None = None
+
+    def answer(self, end: bytes) -> HotAnswer | None:
+        """Return the complete answer, or None for the slow way."""
+        reads, content_id = self._reads, self._content_id
+        entry = reads.peek(content_id)
+        if entry is None or entry.expires_at is not None:
+            return None
+        caller = reads.known(self._token)
+        if caller is None or (caller is not self._admitted and not self._may_come_in(caller, entry)):
+            return None
+        block = self._block
+        if block is None or block.version != entry.version or block.cached_at != entry.cached_at:
+            block = self._block = reads.block_of(content_id, entry)
+        block.be_of((reads.now() - entry.cached_at) // MICROS_PER_SECOND, end)
+        if self._if_none_match is not None:
+            if self._if_none_match != block.etag:
+                return None
+            reads.answered_not_modified.count += 1
+            head, body = block.not_modified, b""
+        else:
+            reads.answered_ok.count += 1
+            head, body = block.ok, entry.payload
+        block.reads.count += 1
+        if not self._wants_body:
+            return head, b""
+        reads.note(content_id, ReadKind.MEMORY)
+        return head, body
+
+    def _may_come_in(self, caller: Caller, entry: CacheEntry) -> bool:
+        if caller is OWNER and not self._is_own_host:
+            return False
+        if caller.may(Scope.READ, self._content_id):
+            # The very same caller may read this content whatever its visibility: rights never change, callers do.
+            self._admitted = caller
+            return True
+        return entry.visibility is Visibility.PUBLIC
 
 
 def _head(status: bytes, fields: Fields) -> bytes:

@@ -51,13 +51,13 @@ class _Snapshot(Collector):
             "thermocline_requests",
             "Requests answered.",
             ("route", "status"),
-            (((route, str(status)), count) for (route, status), count in counters.requests.items()),
+            (((route, str(status)), tally.count) for (route, status), tally in counters.requests.items()),
         )
         yield _counter(
             "thermocline_reads",
             "Reads answered with content or 304, by what served them.",
             ("source", "tier"),
-            (((source.value, tier), count) for (source, tier), count in counters.reads.items()),
+            (((source.value, tier), tally.count) for (source, tier), tally in counters.reads.items()),
         )
         durations = HistogramMetricFamily(
             "thermocline_read_duration_seconds",

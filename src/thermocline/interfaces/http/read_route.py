@@ -101,7 +101,7 @@ class ReadRoute:
             await one.from_storage()
         if one.facts is not None and exchange.status in {200, PARTIAL, NOT_MODIFIED}:
             source = one.facts.source
-            self._counters.reads[source, one.facts.tier] += 1
+            self._counters.reads[source, one.facts.tier].count += 1
             self._counters.durations[source].add(self._clock.monotonic() - began)
 
 

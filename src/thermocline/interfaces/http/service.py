@@ -13,6 +13,7 @@ from thermocline.domain.hosts import is_loopback
 from thermocline.interfaces.http.app import ServiceRoutes, ThermoclineApp
 from thermocline.interfaces.http.holding import OpenStore
 from thermocline.interfaces.http.hot import HotContentReads
+from thermocline.interfaces.http.wire.hot_reads import SLOW_HEADERS
 from thermocline.interfaces.http.wire.limits import WireLimits
 from thermocline.interfaces.http.wire.server import bind, serve
 from thermocline.interfaces.http.wire.shared import Shared
@@ -59,8 +60,6 @@ async def serve_store(
 
             def started(shared: Shared) -> None:
                 app.counters.wire_refusals = shared.refused
-                if is_open:  # once a token exists, there is always one
-                    shared.slow_headers |= {_SLOW_HEADER}
                 if on_started is not None:
                     on_started(f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}")
 
@@ -68,6 +67,8 @@ async def serve_store(
                 cast("ASGI3Application", app),
                 sockets=[listener],
                 hot_reads=HotContentReads(routes, app.counters),
+                # Once a token exists, there is always one.
+                slow_headers=SLOW_HEADERS | {_SLOW_HEADER} if is_open else SLOW_HEADERS,
                 limits=wire_limits(settings.limits),
                 graceful_timeout_seconds=round(settings.limits.drain_time),
                 remember_header_blocks=http.memorise_requests,

@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from thermocline.interfaces.http.wire.hot_reads import HotAnswer, HotReads
+from thermocline.interfaces.http.wire.hot_reads import HotAnswer, HotRead, HotReads
 from thermocline.interfaces.http.wire.limits import WireLimits
 from thermocline.interfaces.http.wire.protocol import HotProtocol
 from thermocline.interfaces.http.wire.shared import Shared
@@ -206,25 +206,45 @@ class Reader(HotReads):
     asked: list[tuple[bytes, bytes]] = field(default_factory=list)
     answered: int = 0
 
-    def answer(
+    def read_of(
         self,
         method: bytes,
         target: bytes,
         host: bytes | None,
         authorization: bytes | None,
         if_none_match: bytes | None,
-    ) -> HotAnswer | None:
-        self.asked.append((method, target))
-        if self.raising:
-            raise ZeroDivisionError
-        if not target.startswith(b"/hot/") or host is None or authorization != self.token:
+    ) -> HotRead | None:
+        if not target.startswith(b"/hot/"):
             return None
-        self.answered += 1
+        return Read(self, method, target, host, authorization, if_none_match)
+
+
+@dataclass
+class Read(HotRead):
+    """Asks its reader each time."""
+
+    reader: Reader
+    method: bytes
+    target: bytes
+    host: bytes | None
+    authorization: bytes | None
+    if_none_match: bytes | None
+
+    def answer(self, end: bytes) -> HotAnswer | None:
+        reader, method, target = self.reader, self.method, self.target
+        reader.asked.append((method, target))
+        if reader.raising:
+            raise ZeroDivisionError
+        if self.host is None or self.authorization != reader.token:
+            return None
+        reader.answered += 1
         headers = content_headers(method, target)
-        if if_none_match == headers[0][1]:
+        body = b"" if method == b"HEAD" else content(target)
+        if self.if_none_match == headers[0][1]:
             headers = [headers[0], headers[2]]
-            return b"HTTP/1.1 304 Not Modified\r\n" + b"".join(b"%b: %b\r\n" % each for each in headers), b""
-        return b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b: %b\r\n" % each for each in headers), content(target)
+            body = b""
+        status = b"200 OK" if len(headers) == 3 else b"304 Not Modified"
+        return b"HTTP/1.1 %b\r\n" % status + b"".join(b"%b: %b\r\n" % each for each in headers) + end, body
 
 
 @dataclass

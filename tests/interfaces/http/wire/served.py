@@ -5,7 +5,7 @@ import sys
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
-from thermocline.interfaces.http.wire.hot_reads import HotAnswer, HotReads
+from thermocline.interfaces.http.wire.hot_reads import HotAnswer, HotRead, HotReads
 from thermocline.interfaces.http.wire.limits import WireLimits
 from thermocline.interfaces.http.wire.server import ServerStartError, bind, run, serve
 
@@ -13,18 +13,21 @@ BODY = b"x" * (1024 * 1024)
 LIMITS = WireLimits(connections=8, header_arrival_seconds=2, send_stall_seconds=1)
 
 
+class Hot(HotRead):
+    def answer(self, end: bytes) -> HotAnswer | None:
+        return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n" % len(BODY) + end, BODY
+
+
 class Reader(HotReads):
-    def answer(
+    def read_of(
         self,
         method: bytes,  # noqa: ARG002
         target: bytes,
         host: bytes | None,  # noqa: ARG002
         authorization: bytes | None,  # noqa: ARG002
         if_none_match: bytes | None,  # noqa: ARG002
-    ) -> HotAnswer | None:
-        if target != b"/hot":
-            return None
-        return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n" % len(BODY), BODY
+    ) -> HotRead | None:
+        return Hot() if target == b"/hot" else None
 
 
 def tell(line: object) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.interfaces.http.wire.harness import Connection, Reader, get, in_loop, put, settle
 from thermocline.interfaces.http.wire.hot_reads import SLOW_HEADERS, NoHotReads
+from thermocline.interfaces.http.wire.limits import WireLimits
 
 REQUEST_SHAPED = get("/hot/7") + get("/hot/8")
 
@@ -192,6 +193,33 @@ async def test_the_reader_sees_the_token_each_time() -> None:
     client = Connection(reader=Reader(token=b"Bearer good"))
     await client.ask(get("/hot/5", "Authorization: Bearer good"), get("/hot/5", "Authorization: Bearer bad"))
     assert client.app.headers == [[(b"host", b"a"), (b"authorization", b"Bearer bad")]]
+
+
+@in_loop
+async def test_equal_heads_are_judged_once() -> None:
+    client = Connection()
+    for _ in range(3):
+        await client.ask(get("/hot/5"), get("/hot/5", method="HEAD"), get("/hot/6", "Cookie: a"))
+    assert [response.body for response in client.responses] == [b"55555", b"", b"666666"] * 3
+    assert len(client.shared.parsed) == 3
+
+
+@in_loop
+async def test_what_is_judged_of_one_version_is_not_said_of_another() -> None:
+    client = Connection()
+    keeping = "Connection: keep-alive"
+    await client.ask(get("/hot/5", keeping), get("/hot/5", keeping, version="1.0"), get("/hot/5", keeping))
+    assert client.app.requests == [("GET", b"/hot/5")]
+
+
+@in_loop
+async def test_judged_heads_are_bounded_in_number_and_size() -> None:
+    client = Connection(limits=WireLimits(remembered_blocks=10, remembered_block_bytes=100))
+    for size in range(1, 40):
+        await client.ask(get(f"/hot/{size}"), get(f"/hot/{size}", "Cookie: " + "x" * 100), get("/missing"))
+        assert len(client.shared.parsed) <= 10
+    assert client.statuses == [200, 200, 404] * 39
+    assert all(len(repr(key)) < 200 for key in client.shared.parsed)
 
 
 @in_loop

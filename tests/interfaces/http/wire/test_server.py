@@ -17,6 +17,7 @@ from thermocline.interfaces.http.wire.server import bind
 
 pytestmark = pytest.mark.server
 TIMEOUT_SECONDS = 20
+TCP_NOTSENT_LOWAT = 25
 
 
 @dataclass
@@ -193,3 +194,10 @@ def test_taken_address_is_an_error_of_the_caller() -> None:
 def test_shared_port_can_be_bound_twice() -> None:
     with bind("127.0.0.1", 0, share_port=True) as first:
         bind("127.0.0.1", first.getsockname()[1], share_port=True).close()
+
+
+def test_the_kernel_holds_little_of_what_a_connection_cannot_send_yet() -> None:
+    with bind("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname(), timeout=TIMEOUT_SECONDS), listener.accept()[0] as taken:
+            assert taken.getsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT) == 64 * 1024

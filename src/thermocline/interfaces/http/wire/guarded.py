@@ -24,7 +24,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from thermocline.interfaces.http.wire.heads import check_head, head_bytes, head_without_upgrade
+from thermocline.interfaces.http.wire.heads import check_head, head_bytes, head_without_upgrade, lower_names
 from thermocline.interfaces.http.wire.lazy_timer import LazyTimer
 from thermocline.interfaces.http.wire.refusals import (
     BUSY,
@@ -214,9 +214,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._message_open = self._head_open = self._landmark = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; drop a trailer."""
+        """Keep a header as it came; drop a trailer."""
         if self._head_open:
-            self.headers.append((name.lower(), value))
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Hand a request that is fit to run to ASGI."""
@@ -244,6 +244,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _hand_to_asgi(self) -> None:
         if len(self.url) > self._limits.target_bytes:
             raise RefusedError(TARGET_TOO_LONG)
+        self.headers = lower_names(self.headers)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise RefusedError(MALFORMED)  # its target names no resource of ours (RFC 9110 §9.3.6)

@@ -11,11 +11,19 @@ from thermocline.interfaces.http.wire.refusals import MALFORMED, UNKNOWN_CODING,
 _UPGRADE_HEADERS: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Lower-case names and their values, in the order they came."""
+"""Names and their values, in the order they came."""
+
+
+def lower_names(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return the headers with their names in lower case."""
+    return [(name.lower(), value) for name, value in headers]
 
 
 def check_head(version: str, target: bytes, headers: Headers) -> None:
-    """Raise `RefusedError` unless a head is fit to run: version, Host, transfer coding, a path in the target."""
+    """Raise `RefusedError` unless a head is fit to run: version, Host, transfer coding, a path in the target.
+
+    Names are in lower case.
+    """
     hosts = 0
     for name, value in headers:
         if name == b"host":
@@ -37,7 +45,7 @@ def head_bytes(target: bytes, headers: Headers) -> int:
 
 
 def head_without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
-    """Return the head of the same request, asking for no upgrade; `connection: close` is kept."""
+    """Return the head of the same request (names in lower case) without the upgrade; `connection: close` is kept."""
     lines = [b"%b %b HTTP/%b\r\n" % (method, target, version.encode())]
     lines += [b"%b: %b\r\n" % header for header in headers if header[0] not in _UPGRADE_HEADERS]
     tokens = b",".join(value for name, value in headers if name == b"connection").lower().split(b",")

@@ -4,12 +4,7 @@ from abc import abstractmethod
 from typing import Final, Protocol
 
 HotAnswer = tuple[bytes, bytes | memoryview]
-"""(head, body).
-
-`head` is the status line and every header but `date`, each with its CRLF, without the blank line that ends
-the block. It must hold a right `content-length`, except with 204 and 304. The wire adds the date and the blank
-line, and leaves the body out for HEAD. The body is written as it is: it must never change afterwards.
-"""
+"""(head, body): what goes on the wire, complete; the head's `content-length` is right, the body never changes."""
 
 SLOW_HEADERS: Final = frozenset(
     {
@@ -35,6 +30,18 @@ SLOW_HEADERS: Final = frozenset(
 """A request with any of these takes the slow way. `connection` does too, unless its value is `keep-alive`."""
 
 
+class HotRead(Protocol):
+    """One read, as a client may ask for it again and again."""
+
+    @abstractmethod
+    def answer(self, end: bytes) -> HotAnswer | None:
+        """Return the complete answer as of now, or None for "take the slow way".
+
+        `end` is what ends every head: the date and the blank line. Never blocks and never raises; a None costs nothing
+        but the slow way's time. The caller's right to read is checked here, every time.
+        """
+
+
 class HotReads(Protocol):
     """Answers reads of content that is in memory, synchronously.
 
@@ -43,32 +50,31 @@ class HotReads(Protocol):
     """
 
     @abstractmethod
-    def answer(
+    def read_of(
         self,
         method: bytes,
         target: bytes,
         host: bytes | None,
         authorization: bytes | None,
         if_none_match: bytes | None,
-    ) -> HotAnswer | None:
-        """Return the complete answer, or None for "take the slow way".
+    ) -> HotRead | None:
+        """Return what such a request reads, or None if it is none of these reads.
 
-        Never blocks and never raises; a None costs nothing but the slow way's time. `target` is the request
-        target as it was sent, so it may hold a query or an absolute URL: only a target known to name a
-        content in exactly this form may be answered. The caller's right to read is checked here, every time.
+        Depends on nothing but the arguments: the wire keeps what it got for all requests that are the same. `target`
+        is the request target as it was sent, so it may hold a query or an absolute URL.
         """
 
 
 class NoHotReads(HotReads):
     """Sends every read the slow way."""
 
-    def answer(
+    def read_of(
         self,
         method: bytes,  # noqa: ARG002
         target: bytes,  # noqa: ARG002
         host: bytes | None,  # noqa: ARG002
         authorization: bytes | None,  # noqa: ARG002
         if_none_match: bytes | None,  # noqa: ARG002
-    ) -> HotAnswer | None:
+    ) -> HotRead | None:
         """Return None."""
         return None

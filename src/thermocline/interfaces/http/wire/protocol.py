@@ -4,8 +4,8 @@ import logging
 from typing import Final
 
 from thermocline.interfaces.http.wire.guarded import GuardedProtocol
-from thermocline.interfaces.http.wire.hot_reads import HotAnswer
-from thermocline.interfaces.http.wire.shared import HeaderBlock
+from thermocline.interfaces.http.wire.heads import head_bytes, lower_names
+from thermocline.interfaces.http.wire.hot_reads import HotAnswer, HotRead
 
 _log = logging.getLogger(__name__)
 
@@ -24,51 +24,69 @@ class HotProtocol(GuardedProtocol):
         """Answer a hot read, or hand the request to ASGI."""
         if self._unmeasured:
             self._measure_head()
-        block = self._hot_block()
-        if block is not None:
-            answer = self._ask(block)
-            if answer is not None:
-                self._message_open = self._head_open = False  # the head was the whole message
-                self._write_answer(block, answer)
-                return
+        cycle = self.cycle
+        if (cycle is None or cycle.response_complete) and not self.flow.write_paused:
+            read = self._hot_read()
+            if read is not None:
+                answer = self._ask(read)
+                if answer is not None:
+                    self._message_open = self._head_open = False  # the head was the whole message
+                    self._write_answer(answer)
+                    return
         self._hand_to_asgi()
 
-    def _hot_block(self) -> HeaderBlock | None:
-        """Return what to ask the reader, or None if this request is none of its business."""
-        cycle = self.cycle
-        if (cycle is not None and not cycle.response_complete) or self.flow.write_paused:
-            return None
-        headers = self.headers
-        fields = dict(headers)
-        if len(fields) != len(headers) or not self._shared.slow_headers.isdisjoint(fields):
-            return None
+    def _hot_read(self) -> HotRead | None:
+        """Return what the request reads, or None if the slow way is its own."""
         parser = self.parser
-        method = parser.get_method()
-        if method not in (b"GET", b"HEAD") or not parser.should_keep_alive():
+        # Everything that the judgement depends on, but the version (see `_judge`).
+        key = (parser.get_method(), parser.should_keep_alive(), self.url, *self.headers)
+        read = self._shared.parsed.get(key)
+        return self._judge(key) if read is None else read
+
+    def _judge(self, key: tuple[object, ...]) -> HotRead | None:
+        """Look at a head that is not known, and know it from now on if it is a hot read's."""
+        method, keeps_alive = key[:2]
+        headers = lower_names(self.headers)
+        fields = dict(headers)
+        shared = self._shared
+        if method not in {b"GET", b"HEAD"} or not keeps_alive:
+            return None
+        if len(fields) != len(headers) or not shared.slow_headers.isdisjoint(fields):
+            return None
+        connection = fields.get(b"connection")
+        # Without the header, only HTTP/1.1 keeps a connection alive; with it, 1.0 can too: the version must be asked.
+        if connection is not None and (connection.lower() != b"keep-alive" or self.parser.get_http_version() != "1.1"):
             return None
         get = fields.get
-        connection = get(b"connection")
-        # Without the header, only HTTP/1.1 keeps a connection alive; with it, 1.0 can too.
-        if connection is not None and (connection.lower() != b"keep-alive" or parser.get_http_version() != "1.1"):
-            return None
-        return method, self.url, get(b"host"), get(b"authorization"), get(b"if-none-match")
-
-    def _ask(self, block: HeaderBlock) -> HotAnswer | None:
         try:
-            return self._shared.answer(*block)
+            read = shared.read_of(
+                self.parser.get_method(), self.url, get(b"host"), get(b"authorization"), get(b"if-none-match")
+            )
+        except Exception:  # noqa: BLE001 - as in `_ask`
+            _log.exception("hot_read_failed")
+            return None
+        limits = self._limits
+        if read is not None and connection is None and head_bytes(self.url, headers) <= limits.remembered_block_bytes:
+            if len(shared.parsed) >= limits.remembered_blocks:
+                shared.parsed.clear()
+            shared.parsed[key] = read
+        return read
+
+    def _ask(self, read: HotRead) -> HotAnswer | None:
+        shared = self._shared
+        defaults = self.server_state.default_headers
+        try:
+            return read.answer(shared.head_end if defaults is shared.dated else shared.date(defaults))
         except Exception:  # noqa: BLE001 - the reader promises not to raise; if it does, its caller still gets an answer
             _log.exception("hot_read_failed")
             return None
 
-    def _write_answer(self, block: HeaderBlock, answer: HotAnswer) -> None:
+    def _write_answer(self, answer: HotAnswer) -> None:
         head, body = answer
-        shared = self._shared
-        defaults = self.server_state.default_headers
-        end = shared.head_end if defaults is shared.dated else shared.date(defaults)
-        if not body or block[0] == b"HEAD":
-            self.transport.write(head + end)
+        if not body:
+            self.transport.write(head)
         elif len(body) <= _JOINED_BYTES:
-            self.transport.write(b"".join((head, end, body)))
+            self.transport.write(b"".join(answer))
         else:
-            self.transport.writelines((head + end, body))
+            self.transport.writelines(answer)
         self._answered_at = self._time()

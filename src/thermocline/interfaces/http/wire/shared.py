@@ -2,11 +2,8 @@
 
 from collections import Counter
 
-from thermocline.interfaces.http.wire.hot_reads import SLOW_HEADERS, HotReads
+from thermocline.interfaces.http.wire.hot_reads import SLOW_HEADERS, HotRead, HotReads
 from thermocline.interfaces.http.wire.limits import WireLimits
-
-HeaderBlock = tuple[bytes, bytes, bytes | None, bytes | None, bytes | None]
-"""Method, target, host, authorization, if-none-match: the arguments of `HotReads.answer`."""
 
 
 class Shared:
@@ -15,10 +12,13 @@ class Shared:
     def __init__(
         self, hot_reads: HotReads, limits: WireLimits, *, slow_headers: frozenset[bytes] = SLOW_HEADERS
     ) -> None:
-        self.answer = hot_reads.answer
+        self.read_of = hot_reads.read_of
         self.limits = limits
         self.slow_headers = slow_headers
-        self.remembered: dict[bytes, HeaderBlock] = {}
+        self.parsed: dict[tuple[object, ...], HotRead] = {}
+        """What heads read that the parser made the same things of (`HotProtocol`)."""
+        self.remembered: dict[bytes, HotRead] = {}
+        """What heads of the very same bytes read (`RememberingProtocol`)."""
         self.refused: Counter[str] = Counter()
         """Refusals and cut connections by slug since the start; for metrics."""
         self.lingering = 0
