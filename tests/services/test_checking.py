@@ -1,13 +1,17 @@
 """`fsck` finds each kind of damage, and takes nothing for damage that only changed meanwhile."""
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from tests.machine import Machine
 from thermocline import StorageOrchestrator
+from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.content_id import ContentId
+from thermocline.domain.digests import CHUNK_BYTES, ContentDigest
 from thermocline.domain.keys import ObjectKey, new_token
 from thermocline.domain.units import Seconds
 from thermocline.domain.work import OutboxKind
@@ -55,6 +59,27 @@ def test_every_kind_of_damage_is_found(tmp_path: Path) -> None:
             assert await findings(store) == always | {(Damage.DAMAGED, "c03")}
             assert await findings(store, read_bytes=False) == always, "looking alone sees sizes"
             assert store.services.reading.damaged == 0, "a check is no read"
+
+    asyncio.run(scenario())
+
+
+def test_what_was_made_to_pass_its_chunk_digests_is_found_by_the_whole(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        machine.objects = MemoryObjectStore(machine.clock)
+        body, forged = b"x" * (CHUNK_BYTES + 1), b"y" + b"x" * CHUNK_BYTES
+        digest = ContentDigest()
+        digest.update(forged)
+        async with machine.process() as store:
+            receipt = await store.store_content("a", body)
+            replace(machine, receipt.object_key, forged)
+            assert await findings(store) == {(Damage.DAMAGED, "a")}
+            with contextlib.closing(sqlite3.connect(machine.database)) as raw:
+                raw.execute("UPDATE contents SET chunk_digests = ?", (digest.chunks(),))
+                raw.commit()
+            assert await findings(store) == {(Damage.DAMAGED, "a")}
+            replace(machine, receipt.object_key, body)
+            assert await findings(store) == {(Damage.DAMAGED, "a")}, "and the other way round"
 
     asyncio.run(scenario())
 
