@@ -167,6 +167,30 @@ async def test_a_read_that_is_kept_asks_for_rights_each_time(tmp_path: Path) -> 
 
 
 @in_loop
+async def test_age_and_date_move_on_by_themselves(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as run:
+        await run.client.store("a", b"x")
+        await run.client.get("/v1/content/a")
+        read = reads(run).read_of(b"GET", b"/v1/content/a", LOCAL.encode(), None, None)
+        assert read is not None
+        seen = []
+        today, tomorrow = b"date: today\r\n\r\n", b"date: tomorrow\r\n\r\n"
+        for seconds, end in ((0, today), (0, today), (2, today), (0, tomorrow), (1, tomorrow), (-9, today)):
+            run.clock.jump(seconds)
+            answer = read.answer(end)
+            assert answer is not None
+            seen.append((parse(*answer)["age"], parse(*answer)["date"]))
+        assert seen == [
+            ("0", "today"),
+            ("0", "today"),
+            ("2", "today"),
+            ("2", "tomorrow"),
+            ("3", "tomorrow"),
+            ("0", "today"),
+        ]
+
+
+@in_loop
 async def test_a_change_shows_at_once(tmp_path: Path) -> None:
     async with running_app(tmp_path) as run:
         url = "/v1/content/a"
