@@ -154,7 +154,7 @@ def _is_key(key: str) -> bool:
 
 
 def _shard_of(text: str) -> str:
-    # Of the content id alone, so that all revisions of a content share a folder.
+    # Of the content id alone, so that all revisions of a content share a shard, and most a folder.
     return f"{zlib.crc32(text.encode()) & 0xFF:02x}"
 
 
