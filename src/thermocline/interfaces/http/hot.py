@@ -83,7 +83,7 @@ class HotContentReads(HotReads):
         self,
         method: bytes,
         target: bytes,
-        host: bytes | None,
+        host: bytes,
         authorization: bytes | None,
         if_none_match: bytes | None,
     ) -> HotRead | None:
@@ -98,7 +98,7 @@ class HotContentReads(HotReads):
             self,
             content_id,
             token=None if authorization is None else token_in(authorization.decode("latin-1")),
-            is_own_host=host is None or self._is_own_host(host.decode("latin-1")),
+            is_own_host=self._is_own_host(host.decode("latin-1")),
             if_none_match=if_none_match,
             wants_body=method == b"GET",
         )

@@ -210,13 +210,13 @@ class Reader(HotReads):
         self,
         method: bytes,
         target: bytes,
-        host: bytes | None,
+        host: bytes,
         authorization: bytes | None,
         if_none_match: bytes | None,
     ) -> HotRead | None:
         if not target.startswith(b"/hot/"):
             return None
-        return Read(self, method, target, host, authorization, if_none_match)
+        return Read(self, method, target, authorization, if_none_match)
 
 
 @dataclass
@@ -226,7 +226,6 @@ class Read(HotRead):
     reader: Reader
     method: bytes
     target: bytes
-    host: bytes | None
     authorization: bytes | None
     if_none_match: bytes | None
 
@@ -235,7 +234,7 @@ class Read(HotRead):
         reader.asked.append((method, target))
         if reader.raising:
             raise ZeroDivisionError
-        if self.host is None or self.authorization != reader.token:
+        if self.authorization != reader.token:
             return None
         reader.answered += 1
         headers = content_headers(method, target)

@@ -23,7 +23,7 @@ class Reader(HotReads):
         self,
         method: bytes,  # noqa: ARG002
         target: bytes,
-        host: bytes | None,  # noqa: ARG002
+        host: bytes,  # noqa: ARG002
         authorization: bytes | None,  # noqa: ARG002
         if_none_match: bytes | None,  # noqa: ARG002
     ) -> HotRead | None:

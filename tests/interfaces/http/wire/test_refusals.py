@@ -52,6 +52,7 @@ MALFORMED = {
     "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/2.0": get("/hot/1", version="2.0"),
     "HTTP/1.2": get("/hot/1", version="1.2"),
+    "no host, hot": b"GET /hot/1 HTTP/1.1\r\n\r\n",
     "no host": b"PUT /x HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
     "two hosts": get("/hot/1", "Host: b"),
     "absolute target without a path": get("http://a"),

@@ -45,8 +45,8 @@ class HotRead(Protocol):
 class HotReads(Protocol):
     """Answers reads of content that is in memory, synchronously.
 
-    The wire asks only for a GET or HEAD that has no body, is HTTP/1.1, keeps its connection, repeats no header
-    and has none of `SLOW_HEADERS`; only when every earlier request of the connection has been answered.
+    The wire asks only for a GET or HEAD that has no body, is HTTP/1.1, names its host, keeps its connection, repeats
+    no header and has none of `SLOW_HEADERS`; only when every earlier request of the connection has been answered.
     """
 
     @abstractmethod
@@ -54,7 +54,7 @@ class HotReads(Protocol):
         self,
         method: bytes,
         target: bytes,
-        host: bytes | None,
+        host: bytes,
         authorization: bytes | None,
         if_none_match: bytes | None,
     ) -> HotRead | None:
@@ -72,7 +72,7 @@ class NoHotReads(HotReads):
         self,
         method: bytes,  # noqa: ARG002
         target: bytes,  # noqa: ARG002
-        host: bytes | None,  # noqa: ARG002
+        host: bytes,  # noqa: ARG002
         authorization: bytes | None,  # noqa: ARG002
         if_none_match: bytes | None,  # noqa: ARG002
     ) -> HotRead | None:

@@ -58,9 +58,12 @@ class HotProtocol(GuardedProtocol):
         if connection is not None and (connection.lower() != b"keep-alive" or self.parser.get_http_version() != "1.1"):
             return None
         get = fields.get
+        host = get(b"host")
+        if host is None:
+            return None  # the slow way refuses it (RFC 9112 §3.2)
         try:
             read = shared.read_of(
-                self.parser.get_method(), self.url, get(b"host"), get(b"authorization"), get(b"if-none-match")
+                self.parser.get_method(), self.url, host, get(b"authorization"), get(b"if-none-match")
             )
         except Exception:  # noqa: BLE001 - as in `_ask`
             _log.exception("hot_read_failed")
