@@ -51,10 +51,14 @@ def test_a_visit(tmp_path: Path, remembering: bool) -> None:
         assert url.startswith("http://127.0.0.1:")
         async with httpx.AsyncClient(base_url=url) as http:
             body = os.urandom(300_000)
-            # Warm: nothing but the first read puts it into memory.
-            headers = {"Thermocline-Visibility": "public", "Content-Type": "image/png", "Thermocline-Tier": "warm"}
+            headers = {"Thermocline-Visibility": "public", "Content-Type": "image/png"}
             assert (await http.put("/v1/content/a%20b", content=body, headers=headers)).status_code == 201
             first = await http.get("/v1/content/a%20b")
+            for _ in range(
+                100
+            ):  # a fill that meets the service's hearing of its own commit is dropped; the next is not
+                if "memory" in (await http.get("/v1/content/a%20b")).headers["cache-status"]:
+                    break
             for _ in range(3):
                 hot = await http.get("/v1/content/a%20b")
                 assert (hot.status_code, hot.content) == (200, body)
@@ -70,7 +74,7 @@ def test_a_visit(tmp_path: Path, remembering: bool) -> None:
             assert (await http.get("/v1/content/a%20b", headers={"Host": "evil.com"})).status_code == 403
             assert (await http.get("/readyz")).json()["status"] == "ready"
             metrics = (await http.get("/metrics")).text
-            assert 'thermocline_reads_total{source="memory",tier="warm"}' in metrics
+            assert 'thermocline_reads_total{source="memory",tier="hot"}' in metrics
             assert (await http.get("/docs/swagger-ui-bundle.js")).status_code == 200
 
     in_loop(lambda: while_serving(settings(tmp_path, memorise_requests=remembering), visit))()

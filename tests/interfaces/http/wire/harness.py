@@ -210,7 +210,7 @@ class Reader(HotReads):
         self,
         method: bytes,
         target: bytes,
-        host: bytes,
+        host: bytes,  # noqa: ARG002
         authorization: bytes | None,
         if_none_match: bytes | None,
     ) -> HotRead | None:
