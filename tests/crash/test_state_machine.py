@@ -265,7 +265,7 @@ class History(RuleBasedStateMachine):
         """Background work changes nothing that anybody can see."""
         chosen = next(found for found in self.store.services.worker.jobs if found.name == job)
         self.note_states(job)
-        self.run(chosen.run, fault, "a", self.alive("a"))
+        self.run(chosen.run, fault, "a", self.model.get("a"))  # what expired on hold is there all the same
 
     @rule()
     def crash(self) -> None:

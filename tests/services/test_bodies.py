@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.machine import PART_SIZE, Machine
 from thermocline import Settings, StorageOrchestrator
 from thermocline.adapters.objects.memory import MemoryObjectStore
-from thermocline.domain.digests import CHUNK_BYTES
+from thermocline.domain.digests import CHUNK_BYTES, CHUNK_DIGEST_BYTES
 from thermocline.domain.errors import (
     ContentNotFoundError,
     ContentTooLargeError,
@@ -61,7 +61,9 @@ def test_sizes_at_the_edges_come_back(size: int, tmp_path: Path, *, streamed: bo
                 async with store.open_content("a", start=size - 1) as content:
                     assert b"".join([bytes(piece) async for piece in content]) == body[-1:]
             record = await store.stat("a")
-            assert len(record.chunk_digests or b"") == (0 if size <= CHUNK_BYTES else -(-size // CHUNK_BYTES) * 32)
+            assert len(record.chunk_digests or b"") == (
+                0 if size <= CHUNK_BYTES else -(-size // CHUNK_BYTES) * CHUNK_DIGEST_BYTES
+            )
 
     asyncio.run(scenario())
 
