@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.machine import Machine
+from tests.services.reads import damage, large_parts
 from thermocline import StorageOrchestrator
-from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.digests import CHUNK_BYTES, ContentDigest
 from thermocline.domain.keys import ObjectKey, new_token
@@ -23,11 +23,6 @@ async def findings(store: StorageOrchestrator, *, read_bytes: bool = True) -> se
     return {(finding.damage, finding.content_id) async for finding in store.check(read_bytes=read_bytes)}
 
 
-def replace(machine: Machine, key: str, data: bytes) -> None:
-    held = machine.objects._contents.objects[key]
-    machine.objects._contents.objects[key] = type(held)(data, held.modified_at, held.attributes)
-
-
 def test_every_kind_of_damage_is_found(tmp_path: Path) -> None:
     async def scenario() -> None:
         machine = Machine(tmp_path)
@@ -37,8 +32,8 @@ def test_every_kind_of_damage_is_found(tmp_path: Path) -> None:
                 keys[number] = (await store.store_content(f"c{number:02}", b"x" * 100)).object_key
             keys[19] = (await store.store_content("empty", b"")).object_key
             assert await findings(store) == set()
-            replace(machine, keys[3], b"x" * 99 + b"y")
-            replace(machine, keys[4], b"x" * 99)
+            damage(machine, keys[3], b"x" * 99 + b"y")
+            damage(machine, keys[4], b"x" * 99)
             await machine.objects.delete([keys[18], keys[19]])
             token = new_token(machine.clock.now(), b"0" * 10)
             orphan = ObjectKey(store.services.placements.installation, "standard", ContentId("orphan"), token)
@@ -65,20 +60,19 @@ def test_every_kind_of_damage_is_found(tmp_path: Path) -> None:
 
 def test_what_was_made_to_pass_its_chunk_digests_is_found_by_the_whole(tmp_path: Path) -> None:
     async def scenario() -> None:
-        machine = Machine(tmp_path)
-        machine.objects = MemoryObjectStore(machine.clock)
+        machine = large_parts(tmp_path)
         body, forged = b"x" * (CHUNK_BYTES + 1), b"y" + b"x" * CHUNK_BYTES
         digest = ContentDigest()
         digest.update(forged)
         async with machine.process() as store:
             receipt = await store.store_content("a", body)
-            replace(machine, receipt.object_key, forged)
+            damage(machine, receipt.object_key, forged)
             assert await findings(store) == {(Damage.DAMAGED, "a")}
             with contextlib.closing(sqlite3.connect(machine.database)) as raw:
                 raw.execute("UPDATE contents SET chunk_digests = ?", (digest.chunks(),))
                 raw.commit()
             assert await findings(store) == {(Damage.DAMAGED, "a")}
-            replace(machine, receipt.object_key, body)
+            damage(machine, receipt.object_key, body)
             assert await findings(store) == {(Damage.DAMAGED, "a")}, "and the other way round"
 
     asyncio.run(scenario())

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from tests.machine import Machine
-from thermocline import Settings, StorageOrchestrator
-from thermocline.adapters.objects.memory import MemoryObjectStore
+from tests.services.reads import streamed, uncached
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import (
     ContentNotFoundError,
@@ -20,32 +19,6 @@ from thermocline.services.tracking import ReadKind
 from thermocline.testing.faults import FaultMode, Faults
 
 A = ContentId("a")
-
-
-def settings(**limits: Any) -> Settings:
-    return Settings.model_validate({"limits": limits})
-
-
-def large_parts(tmp_path: Path, **limits: Any) -> Machine:
-    """Return a machine whose store takes parts of the usual size, for bodies of several chunks."""
-    machine = Machine(tmp_path, settings=settings(**limits))
-    machine.objects = MemoryObjectStore(machine.clock)
-    return machine
-
-
-async def uncached(store: StorageOrchestrator) -> None:
-    await store.services.background.drain()
-    await store.services.cache.clear()
-
-
-def damage(machine: Machine, key: str, data: bytes) -> None:
-    held = machine.objects._contents.objects[key]
-    machine.objects._contents.objects[key] = type(held)(data, held.modified_at, held.attributes)
-
-
-async def streamed(store: StorageOrchestrator, start: int = 0, end: int | None = None) -> bytes:
-    async with store.open_content("a", start=start, end=end) as content:
-        return b"".join([bytes(piece) async for piece in content])
 
 
 # --- objects that are gone -----------------------------------------------------------------------------------------

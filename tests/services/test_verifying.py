@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.machine import Machine
+from tests.services.reads import damage, large_parts
 from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.content import Record
 from thermocline.domain.content_id import ContentId
@@ -20,7 +21,6 @@ BODY = b"".join(bytes([number]) * CHUNK_BYTES for number in range(CHUNKS))[:-100
 
 
 async def stored(machine: Machine) -> Record:
-    machine.objects = MemoryObjectStore(machine.clock)
     async with machine.process() as store:
         await store.store_content("a", BODY)
         return await store.services.reading.stat(ContentId("a"))
@@ -29,14 +29,11 @@ async def stored(machine: Machine) -> Record:
 @pytest.mark.parametrize("damaged", range(CHUNKS))
 def test_what_precedes_the_damage_is_given_out_and_nothing_else(damaged: int, tmp_path: Path) -> None:
     async def scenario() -> None:
-        machine = Machine(tmp_path)
+        machine = large_parts(tmp_path)
         record = await stored(machine)
-        held = machine.objects._contents.objects[record.object_key]
-        data = bytearray(held.data)
+        data = bytearray(BODY)
         data[damaged * CHUNK_BYTES + 7] ^= 1
-        machine.objects._contents.objects[record.object_key] = type(held)(
-            bytes(data), held.modified_at, held.attributes
-        )
+        damage(machine, record.object_key, bytes(data))
         stream = stream_verified(machine.objects, record, 0, len(BODY))
         async with aclosing(stream):
             for number in range(damaged):
@@ -52,7 +49,7 @@ def test_what_precedes_the_damage_is_given_out_and_nothing_else(damaged: int, tm
 
 def test_a_reader_that_leaves_stops_everything(tmp_path: Path) -> None:
     async def scenario() -> None:
-        machine = Machine(tmp_path)
+        machine = large_parts(tmp_path)
         record = await stored(machine)
         closed = 0
 
