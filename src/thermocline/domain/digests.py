@@ -2,7 +2,7 @@
 
 The whole digest is what users see and compare (`Repr-Digest`), what small contents are verified by, and what `fsck`
 verifies all by. The chunk digests let a stream or a range be verified before each chunk leaves: 128 bits find any
-accident, at 40 GB/s a core (decision 2).
+accident, at 40 GB/s a core (decision 10).
 """
 
 import hashlib

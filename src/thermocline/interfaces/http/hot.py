@@ -24,11 +24,11 @@ from thermocline.services.authorizing import OWNER, Caller
 from thermocline.services.tracking import ReadKind
 
 MAX_TARGETS: Final = 32_768
-"""Request targets remembered; when full, all are forgotten. With those below: at most some 20 MiB."""
+"""Request targets remembered; when full, all are forgotten. With those below: mostly some 20 MiB."""
 MAX_TARGET_BYTES: Final = 256
 """Longer targets are parsed each time."""
-MAX_BLOCKS: Final = 8192
-"""Header blocks kept; when full, all are rendered again. They hold no payloads: mostly 1 KiB, at most 5 KiB each."""
+MAX_BLOCKS: Final = 4096
+"""Header blocks kept; when full, all are rendered again. They hold no payloads: mostly 2 KiB, at most 10 KiB each."""
 
 _PREFIX: Final = b"/v1/content/"
 

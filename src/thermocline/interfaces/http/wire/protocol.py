@@ -45,12 +45,12 @@ class HotProtocol(GuardedProtocol):
 
     def _judge(self, key: tuple[object, ...]) -> HotRead | None:
         """Look at a head that is not known, and know it from now on if it is a hot read's."""
-        method, keeps_alive = key[:2]
+        method = self.parser.get_method()
+        if method not in {b"GET", b"HEAD"} or not self.parser.should_keep_alive():
+            return None
         headers = lower_names(self.headers)
         fields = dict(headers)
         shared = self._shared
-        if method not in {b"GET", b"HEAD"} or not keeps_alive:
-            return None
         if len(fields) != len(headers) or not shared.slow_headers.isdisjoint(fields):
             return None
         connection = fields.get(b"connection")
@@ -62,9 +62,7 @@ class HotProtocol(GuardedProtocol):
         if host is None:
             return None  # the slow way refuses it (RFC 9112 §3.2)
         try:
-            read = shared.read_of(
-                self.parser.get_method(), self.url, host, get(b"authorization"), get(b"if-none-match")
-            )
+            read = shared.read_of(method, self.url, host, get(b"authorization"), get(b"if-none-match"))
         except Exception:  # noqa: BLE001 - as in `_ask`
             _log.exception("hot_read_failed")
             return None
