@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote, unquote
 
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import InvalidInputError, InvalidMetadataError
+from thermocline.domain.heat import AccessSummary
+from thermocline.domain.moves import MoveStatus
+from thermocline.domain.restores import RestoreStatus
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes, Timestamp, format_moment
 
@@ -87,6 +91,16 @@ class Record:
     """When these bytes were committed."""
     expires_at: Timestamp | None
     held: bool
+    pinned: bool = False
+    """Whether policies leave its tier alone; users may still move it."""
+    unproven: bool = False
+    """Whether it was adopted from a store that could not prove that these were the bytes last acknowledged."""
+    access: AccessSummary | None = None
+    """This and what follows: None where it was not loaded (only `Records.describe` does)."""
+    restore: RestoreStatus | None = None
+    """Of an object in an archive class; None also for all others."""
+    move: MoveStatus | None = None
+    """A move that is planned."""
 
     @property
     def etag(self) -> str:
@@ -119,6 +133,11 @@ class Record:
             "modified_at": format_moment(self.modified_at),
             "expires_at": format_moment(self.expires_at),
             "held": self.held,
+            "pinned": self.pinned,
+            "unproven": self.unproven,
+            **({} if self.access is None else {"access": self.access.as_dict()}),
+            **({} if self.restore is None else {"restore": self.restore.as_dict()}),
+            **({} if self.move is None else {"move": self.move.as_dict()}),
         }
 
 
@@ -247,6 +266,7 @@ class Changes:
     never_expires: bool = False
     """Clears `expires_at`."""
     held: bool | None = None
+    pinned: bool | None = None
 
 
 def merge_metadata(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -283,6 +303,8 @@ class ObjectAttributes:
     transitioned_at: Timestamp | None = None
     sha256: bytes | None = field(default=None)
     """Where it was known before the upload."""
+    revision: int | None = None
+    """Where it was known before the upload: of a copy that a move makes."""
 
     def as_headers(self) -> dict[str, str]:
         """Return the attributes as object metadata: short ASCII values, the content id percent-encoded."""
@@ -299,10 +321,34 @@ class ObjectAttributes:
             values["transitioned-at"] = str(self.transitioned_at)
         if self.sha256 is not None:
             values["sha256"] = self.sha256.hex()
+        if self.revision is not None:
+            values["revision"] = str(self.revision)
         return values
+
+    @classmethod
+    def parse(cls, headers: Mapping[str, str]) -> "ObjectAttributes | None":
+        """Return what `as_headers` wrote, or None if it is not that: the object is foreign or too old to tell."""
+        try:
+            previous, moved, digest = (
+                headers.get("previous-tier"),
+                headers.get("transitioned-at"),
+                headers.get("sha256"),
+            )
+            revision = headers.get("revision")
+            return cls(
+                content_id=ContentId(unquote(headers["content-id"], errors="strict")),
+                token=headers["token"],
+                content_type=headers["type"],
+                created_at=Timestamp(int(headers["created-at"])),
+                tier=StorageTier(headers["tier"]),
+                previous_tier=None if previous is None else StorageTier(previous),
+                transitioned_at=None if moved is None else Timestamp(int(moved)),
+                sha256=None if digest is None else bytes.fromhex(digest),
+                revision=None if revision is None else int(revision),
+            )
+        except (KeyError, ValueError):
+            return None
 
 
 def _quote(text: str) -> str:
-    from urllib.parse import quote
-
     return quote(text, safe="/")

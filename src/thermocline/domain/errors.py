@@ -16,9 +16,11 @@ StorageError
 ├── UnavailableError             retryable: a dependency is down, slow or full
 │   ├── BusyError                our own limits; try again after `retry_after`
 │   ├── OutOfSpaceError
+│   ├── RestoreBudgetError       today's money for restores is spent
 │   └── CommitUnknownError       the catalog's answer to COMMIT was lost
 ├── IntentLostError              an upload lost its lease; nothing was committed
 ├── ObjectMissingError           the store has no such object
+├── ObjectArchivedError          the object's storage class must be restored before it can be read
 ├── UnsafePathError              something in the data folder is not what we put there
 └── ConfigurationError           Thermocline cannot start like this
     ├── CatalogVersionError      the catalog's schema is newer or older than this program
@@ -129,6 +131,10 @@ class OutOfSpaceError(UnavailableError):
     """The disk is full, over quota or read-only; nothing acknowledged was lost."""
 
 
+class RestoreBudgetError(UnavailableError):
+    """Today's budget for restores does not cover this one; nothing was requested and nothing spent."""
+
+
 class CommitUnknownError(UnavailableError):
     """The answer to COMMIT was lost: the change may or may not have happened; read to find out."""
 
@@ -144,6 +150,14 @@ class ObjectMissingError(StorageError):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"there is no object {key!r}")
+        self.key = key
+
+
+class ObjectArchivedError(StorageError):
+    """The object's storage class must be restored before its bytes can be read."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"object {key!r} is archived; restore it before reading")
         self.key = key
 
 

@@ -8,9 +8,9 @@ from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.units import Timestamp
 
 TOKEN_ENTROPY_BYTES = 10
-_TOKEN_LENGTH = 26
+TOKEN_LENGTH = 26
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
-_TOKEN = re.compile(f"[{_CROCKFORD}]{{{_TOKEN_LENGTH}}}")
+_TOKEN = re.compile(f"[{_CROCKFORD}]{{{TOKEN_LENGTH}}}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 

@@ -3,11 +3,14 @@
 from abc import abstractmethod
 from typing import Protocol
 
+from thermocline.ports.accesses import Accesses
 from thermocline.ports.change_feed import ChangeFeed
 from thermocline.ports.elections import Elections
 from thermocline.ports.intents import Intents
+from thermocline.ports.moves import Moves
 from thermocline.ports.outbox import Outbox
 from thermocline.ports.records import Records
+from thermocline.ports.restores import Restores
 from thermocline.ports.sweeps import Sweeps
 from thermocline.ports.tokens import Tokens
 
@@ -18,6 +21,9 @@ class Catalog(Protocol):
     records: Records
     intents: Intents
     outbox: Outbox
+    moves: Moves
+    restores: Restores
+    accesses: Accesses
     sweeps: Sweeps
     tokens: Tokens
     changes: ChangeFeed

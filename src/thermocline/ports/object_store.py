@@ -7,7 +7,11 @@ from typing import Protocol
 
 from thermocline.domain.digests import Buffer
 from thermocline.domain.errors import StorageError
+from thermocline.domain.restores import RestoreSpeed, StoreRestore
 from thermocline.domain.units import Bytes, Timestamp
+
+STANDARD = "STANDARD"
+"""The storage class that every store has and from which objects are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class ObjectHead:
     size: Bytes
     modified_at: Timestamp
     attributes: Mapping[str, str]
+    storage_class: str = STANDARD
 
 
 class Upload(Protocol):
@@ -64,21 +69,24 @@ class ObjectStore(Protocol):
     """How large each part of an upload is; also the most that `put` should be given at once."""
 
     @abstractmethod
-    async def put(self, key: str, data: Buffer, attributes: Mapping[str, str]) -> None:
+    async def put(
+        self, key: str, data: Buffer, attributes: Mapping[str, str], *, storage_class: str = STANDARD
+    ) -> None:
         """Store `data` whole under a fresh key, with short ASCII attributes. All or nothing.
 
         The same bytes under the same key again succeed, so that a request can be repeated.
         """
 
     @abstractmethod
-    async def begin_upload(self, key: str, attributes: Mapping[str, str]) -> Upload:
+    async def begin_upload(self, key: str, attributes: Mapping[str, str], *, storage_class: str = STANDARD) -> Upload:
         """Begin an object that arrives in parts."""
 
     @abstractmethod
     async def fetch(self, key: str, start: int, end: int) -> bytes:
         """Return exactly the bytes `[start, end)`, unverified.
 
-        Raises `ObjectMissingError`; raises `EOFError` if the object is shorter than `end`.
+        Raises `ObjectMissingError`; `ObjectArchivedError` if its storage class must be restored first; `EOFError`
+        if the object is shorter than `end`.
         """
 
     @abstractmethod
@@ -112,3 +120,22 @@ class ObjectStore(Protocol):
     @abstractmethod
     async def claim(self, installation: str) -> str:
         """Return the installation that owns this store, after making it `installation` if it has no owner. Atomic."""
+
+
+class Restorable(Protocol):
+    """The ability of a store with archive classes: an object in one is readable only while it is restored."""
+
+    @abstractmethod
+    async def request_restore(self, key: str, *, speed: RestoreSpeed, days: int) -> None:
+        """Ask the store to make the object readable for `days` days from its arrival on.
+
+        One that is under way stays as it is, a readable one stays `days` days from now: both are successes.
+        Raises `ObjectMissingError`, and `ValueError` if the object's class needs no restore.
+        """
+
+    @abstractmethod
+    async def restore_state(self, key: str) -> StoreRestore:
+        """Return how far the restore is, by the store's own word. Raises `ObjectMissingError`.
+
+        Readable, without an end, is also what the store says of an object whose class needs no restore.
+        """

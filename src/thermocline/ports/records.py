@@ -44,12 +44,40 @@ class Committed:
     """Whether there was no live content just before."""
 
 
+@dataclass(frozen=True, slots=True)
+class ErasedObject:
+    """An object of an erased content that must go at once."""
+
+    object_key: str
+    placement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure removed from the catalog, and what is still to be deleted from the stores."""
+
+    committed: Committed | None
+    """The deletion; None if there was no content."""
+    objects: tuple[ErasedObject, ...]
+    """The live object, replaced ones in their grace, quarantined ones. Their deletion is queued, or will be."""
+    moves: int
+    restores: int
+    access_days: int
+    ledger_entries: int
+    """Entries that no longer say whose they were."""
+    found_objects: int
+
+
 class Records(Protocol):
     """Records of contents. `now` is the injected clock's time; revisions use the database's (`protocols.md`)."""
 
     @abstractmethod
     async def find(self, content_id: ContentId) -> Record | None:
         """Return the committed record with its chunk digests, or None. An expired one is still returned."""
+
+    @abstractmethod
+    async def describe(self, content_id: ContentId, *, now: Timestamp) -> Record | None:
+        """Return what `find` does, with access summary, restore and planned move."""
 
     @abstractmethod
     async def page(
@@ -88,6 +116,16 @@ class Records(Protocol):
 
         Allocates a revision and a version. Queues `DELETE_OBJECT` and a hard `INVALIDATE`.
         Raises `PreconditionFailedError`, `ContentHeldError`.
+        """
+
+    @abstractmethod
+    async def commit_erase(
+        self, content_id: ContentId, *, prefixes: Sequence[str], now: Timestamp, evict_at: Timestamp
+    ) -> Erased:
+        """Delete the content, and all that the catalog tells of it, in one transaction. Idempotent.
+
+        `prefixes` are those of its object keys in every placement: deletions queued under them become due now.
+        Of the content only a catalog tombstone stays. Raises `ContentHeldError`.
         """
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """Making, upgrading and refusing catalogs."""
 
 import asyncio
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -21,10 +22,12 @@ from thermocline.adapters.catalog.migrating import MIGRATIONS, CatalogStatus, st
 from thermocline.adapters.catalog.schema import SCHEMA_VERSION, metadata
 from thermocline.adapters.catalog.sql import SqlCatalog, catalog_status, upgrade_catalog
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile
+from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import CatalogVersionError, ConfigurationError, StorageError
 from thermocline.domain.keys import is_name
 from thermocline.testing.catalog import fresh_sqlite_catalog
-from thermocline.testing.clock import START
+from thermocline.testing.clock import START, ManualClock
+from thermocline.testing.contracts.catalog.steps import Steps
 from thermocline.testing.contracts.running import in_event_loop
 
 NEXT = '''"""The next schema."""
@@ -32,8 +35,8 @@ NEXT = '''"""The next schema."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -52,7 +55,7 @@ def file(tmp_path: Path) -> SqliteFile:
 def next_migrations(tmp_path: Path) -> Path:
     folder = tmp_path / "with %percent" / "migrations"
     shutil.copytree(MIGRATIONS, folder)
-    (folder / "versions" / "0002_next.py").write_text(NEXT)
+    (folder / "versions" / "0003_next.py").write_text(NEXT)
     return folder
 
 
@@ -83,9 +86,16 @@ def test_the_migrations_make_the_schema(file: SqliteFile) -> None:
     assert {name: sql for name, sql in migrated.items() if "alembic" not in str(name)} == made
 
 
+_OUTER_COMMA = re.compile(r",(?![^(]*\))")
+
+
 def _normal(sql: object) -> list[str]:
     """Return the parts of a definition: the order of constraints means nothing."""
-    return sorted(part.strip() for part in str(sql).split(",\n")) if "INDEX" not in str(sql) else [str(sql)]
+    if "INDEX" in str(sql):
+        return [str(sql)]
+    name, _, body = " ".join(str(sql).split()).partition("(")
+    body, _, options = body.rpartition(")")
+    return [name, options.strip(), *sorted(part.strip() for part in _OUTER_COMMA.split(body))]
 
 
 def test_a_fresh_catalog_is_made_with_its_folder(tmp_path: Path) -> None:
@@ -95,7 +105,7 @@ def test_a_fresh_catalog_is_made_with_its_folder(tmp_path: Path) -> None:
     assert not path.exists()
     upgraded = upgrade_catalog(url)
     assert (upgraded.before, upgraded.after, upgraded.backup) == (None, SCHEMA_VERSION, None)
-    assert catalog_status(url).is_current
+    assert catalog_status(url).is_usable
     ((installation, floor),) = query(path, "SELECT installation_id, revision_floor FROM installation")
     assert is_name(str(installation))
     assert floor == 0
@@ -132,7 +142,7 @@ def test_processes_that_start_together_make_one_catalog(file: SqliteFile) -> Non
         with starter:
             assert starter.wait() == 0
     assert query(file.path, "SELECT count(*) FROM installation") == [(1,)]
-    assert status_of(file).is_current
+    assert status_of(file).is_usable
 
 
 def test_threads_that_start_together_make_one_catalog(file: SqliteFile) -> None:
@@ -152,7 +162,7 @@ def test_threads_that_start_together_make_one_catalog(file: SqliteFile) -> None:
         thread.join()
     assert errors == []
     assert query(file.path, "SELECT count(*) FROM installation") == [(1,)]
-    assert status_of(file).is_current
+    assert status_of(file).is_usable
 
 
 def test_an_older_catalog_is_upgraded_after_a_backup(file: SqliteFile, next_migrations: Path) -> None:
@@ -160,22 +170,22 @@ def test_an_older_catalog_is_upgraded_after_a_backup(file: SqliteFile, next_migr
     with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
         raw.execute("INSERT INTO contents (content_id, revision, version, deleted_at, held) VALUES ('a', 1, 1, 1, 0)")
     before = query(file.path, "SELECT * FROM contents")
-    upgraded = upgrade_file(file, lambda: START, newest="0002", migrations=next_migrations)
-    assert (upgraded.before, upgraded.after) == ("0001", "0002")
+    upgraded = upgrade_file(file, lambda: START, newest="0003", migrations=next_migrations)
+    assert (upgraded.before, upgraded.after) == ("0002", "0003")
     assert query(file.path, "SELECT flavour FROM contents") == [("none",)]
     assert upgraded.backup is not None
     assert query(upgraded.backup, "SELECT * FROM contents") == before
-    assert status_of(SqliteFile(upgraded.backup)).current == "0001"
+    assert status_of(SqliteFile(upgraded.backup)).current == "0002"
 
 
 def test_a_migration_that_fails_changes_nothing(file: SqliteFile, next_migrations: Path) -> None:
     fresh_sqlite_catalog(file.path)
     before = query(file.path, "SELECT name, sql FROM sqlite_master")
-    (next_migrations / "versions" / "0002_next.py").write_text(BROKEN)
+    (next_migrations / "versions" / "0003_next.py").write_text(BROKEN)
     with pytest.raises(StorageError, match="colour"):
-        upgrade_file(file, lambda: START, newest="0002", migrations=next_migrations)
+        upgrade_file(file, lambda: START, newest="0003", migrations=next_migrations)
     assert query(file.path, "SELECT name, sql FROM sqlite_master") == before
-    assert status_of(file).is_current
+    assert status_of(file).is_usable
 
 
 def test_death_before_the_installation_is_chosen_leaves_no_tables(
@@ -197,12 +207,13 @@ async def test_a_newer_catalog_is_refused_untouched(file: SqliteFile) -> None:
     url = fresh_sqlite_catalog(file.path)
     with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
         raw.execute("UPDATE alembic_version SET version_num = '0999'")
+        raw.execute("UPDATE installation SET compatible_from = '0998'")
     before = file.path.read_bytes()
-    with pytest.raises(CatalogVersionError, match=r"schema 0999, newer than the 0001 .* newer Thermocline"):
+    with pytest.raises(CatalogVersionError, match=r"schema 0999, newer than the 0002 .* newer Thermocline"):
         await SqlCatalog.open(url)
     with pytest.raises(CatalogVersionError):
         upgrade_catalog(url)
-    assert catalog_status(url) == CatalogStatus("0999", SCHEMA_VERSION)
+    assert catalog_status(url) == CatalogStatus("0999", SCHEMA_VERSION, "0998")
     assert file.path.read_bytes() == before
     assert [entry.name for entry in file.path.parent.iterdir()] == ["catalog.db"]
 
@@ -234,7 +245,7 @@ def fresh_damaged(path: Path) -> bytes:
 def test_an_empty_file_becomes_a_catalog(file: SqliteFile) -> None:
     file.path.touch()
     upgrade_file(file, lambda: START)
-    assert status_of(file).is_current
+    assert status_of(file).is_usable
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
@@ -250,3 +261,55 @@ def test_a_faster_process_may_have_upgraded_meanwhile(file: SqliteFile, monkeypa
     before = query(file.path, "SELECT installation_id FROM installation")
     assert upgrade_file(file, lambda: START).after == SCHEMA_VERSION
     assert query(file.path, "SELECT installation_id FROM installation") == before
+
+
+FIRST = """
+INSERT INTO contents (content_id, revision, version, placement, object_key, digest, size, content_type, tier,
+    tier_since, visibility, created_at, modified_at, held, metadata)
+VALUES ('a', 7, 9, 'standard', 'k', x'00', 4, 'text/plain', 'hot', 5, 'public', 5, 6, 0, '{}')
+"""
+
+
+def test_the_first_schema_is_upgraded_with_all_that_is_in_it(file: SqliteFile) -> None:
+    first = replace_migrations(file.path.parent / "first", only="0001_first.py")
+    upgrade_file(file, lambda: START, newest="0001", migrations=first)
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
+        raw.execute(FIRST)
+    upgraded = upgrade_file(file, lambda: START)
+    assert (upgraded.before, upgraded.after) == ("0001", SCHEMA_VERSION)
+    assert query(file.path, "SELECT revision, version, tier, pinned, reads_total, heat_5d FROM contents") == [
+        (7, 9, "hot", 0, 0, 0.0)
+    ]
+    assert query(file.path, "SELECT compatible_from, recovering FROM installation") == [("0002", 0)]
+
+
+def replace_migrations(folder: Path, *, only: str) -> Path:
+    """Return migrations as they were when `only` was the newest."""
+    shutil.copytree(MIGRATIONS, folder)
+    for path in (folder / "versions").glob("*.py"):
+        if path.name > only:
+            path.unlink()
+    return folder
+
+
+def test_a_newer_catalog_that_only_added_is_used_by_older_programs(file: SqliteFile, next_migrations: Path) -> None:
+    """Versions N and N-1 beside each other: one that was already open, and one that opens afterwards."""
+    url = fresh_sqlite_catalog(file.path)
+
+    async def both() -> None:
+        async with await SqlCatalog.open(url) as before:
+            assert await before.records.find(ContentId("a")) is None
+            upgrade_file(file, lambda: START, newest="0003", migrations=next_migrations)
+            async with await SqlCatalog.open(url) as after:
+                steps = Steps(before, ManualClock()), Steps(after, ManualClock())
+                for number, step in enumerate(steps):
+                    await step.put(ContentId("a"), b"body %d" % number)
+                for step in steps:
+                    assert (await step.existing(ContentId("a"))).size == 6
+                await steps[0].delete(ContentId("a"))
+                assert await steps[1].find(ContentId("a")) is None
+
+    asyncio.run(both())
+    assert status_of(file).is_newer_but_compatible
+    upgraded = upgrade_file(file, lambda: START)
+    assert (upgraded.before, upgraded.after, upgraded.backup) == ("0003", "0003", None)

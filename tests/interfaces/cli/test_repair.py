@@ -188,7 +188,7 @@ def test_doctor_sees_a_damaged_catalog(cli: CommandLine) -> None:
 
 
 def test_migrate(cli: CommandLine) -> None:
-    assert cli.ok("migrate", "--check", "--json").json() == {"current": None, "newest": "0001", "is_current": False}
+    assert cli.ok("migrate", "--check", "--json").json() == {"current": None, "newest": "0002", "is_current": False}
     assert not (cli.data / "catalog.db").exists()
     assert cli.ok("migrate", "--json").json() == {"before": None, "after": "0001", "backup": None}
     assert cli.ok("migrate").out == "the catalog is current: schema 0001\n"

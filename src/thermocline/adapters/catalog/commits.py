@@ -7,18 +7,18 @@ Where another transaction creates the row between 1 and 3 (not on SQLite: its wr
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Select, and_, bindparam, delete, exists, false, null, select, true, update
+from sqlalchemy import and_, bindparam, delete, false, literal_column, null, update
 from sqlalchemy.dialects import postgresql
 
 from thermocline.adapters.catalog.announcing import announce
-from thermocline.adapters.catalog.dialects import now_micros
+from thermocline.adapters.catalog.locking import Locked, lock
 from thermocline.adapters.catalog.queueing import queue_deletion, queue_invalidation
-from thermocline.adapters.catalog.record_rows import RECORD_COLUMNS, metadata_text, record_of, row_of
-from thermocline.adapters.catalog.schema import contents, installation, intents
+from thermocline.adapters.catalog.record_rows import metadata_text, record_of, row_of
+from thermocline.adapters.catalog.schema import ACCESS_COLUMNS, contents, intents
 from thermocline.adapters.catalog.statements import Statement
-from thermocline.adapters.catalog.transactions import Connection, Row
+from thermocline.adapters.catalog.transactions import Connection
 from thermocline.domain.content import Changes, Condition, Record, Visibility, etag_of, merge_metadata
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import ContentHeldError, IntentLostError, PreconditionFailedError, UnavailableError
@@ -28,27 +28,14 @@ from thermocline.ports.records import Committed, Write
 _LOCK_ATTEMPTS: Final = 10
 
 
-def _lock_clause() -> Select[*tuple[Any, ...]]:
-    locked = (
-        select(*RECORD_COLUMNS, contents.c.deleted_at)
-        .where(contents.c.content_id == bindparam("content_id"))
-        .with_for_update()
-        .subquery("locked")
-    )
-    own_intent = exists().where(intents.c.object_key == bindparam("object_key"), intents.c.condemned == false())
-    return select(installation.c.revision_floor, now_micros(), own_intent, locked.c.deleted_at, *locked.c).select_from(
-        installation.outerjoin(locked, true())
-    )
-
-
-_LOCK = Statement(_lock_clause())
-_STATE_COLUMNS: Final = 4
+_KEEPS: Final = frozenset({"content_id", "deleted_at", *(column.name for column in ACCESS_COLUMNS)})
 _CREATE = Statement(
     postgresql.insert(contents)
-    .values({column.name: bindparam(column.name) for column in contents.c if column.name != "deleted_at"})
+    .values(
+        {column.name: bindparam(column.name) for column in contents.c if column.name not in _KEEPS - {"content_id"}}
+    )
     .on_conflict_do_nothing(index_elements=[contents.c.content_id])
 )
-_KEEPS: Final = frozenset({"content_id", "deleted_at"})
 _SWITCH = Statement(
     update(contents)
     .where(contents.c.content_id == bindparam("content_id"))
@@ -58,17 +45,20 @@ _SWITCH = Statement(
 _CHANGE = Statement(
     update(contents)
     .where(contents.c.content_id == bindparam("content_id"))
-    .values({name: bindparam(name) for name in ("version", "metadata", "visibility", "expires_at", "held")})
+    .values({name: bindparam(name) for name in ("version", "metadata", "visibility", "expires_at", "held", "pinned")})
 )
-_STAYS_IN_TOMBSTONE: Final = frozenset({"content_id", "revision", "version", "deleted_at", "held"})
+_FALSE: Final = ("held", "pinned", "unproven")
+_ZEROED: Final = tuple(column.name for column in ACCESS_COLUMNS if not column.nullable)
+_STAYS_IN_TOMBSTONE: Final = frozenset({"content_id", "revision", "version", "deleted_at", *_FALSE, *_ZEROED})
 _BURY = Statement(
     update(contents)
     .where(contents.c.content_id == bindparam("content_id"))
     .values({column.name: null() for column in contents.c if column.name not in _STAYS_IN_TOMBSTONE})
     .values({name: bindparam(name) for name in ("revision", "version", "deleted_at")})
-    .values(held=false())
+    .values({name: false() for name in _FALSE})
+    .values({name: literal_column("0") for name in _ZEROED})
 )
-_END_INTENT = Statement(
+END_INTENT = Statement(
     delete(intents).where(and_(intents.c.object_key == bindparam("object_key"), intents.c.condemned == false()))
 )
 
@@ -83,35 +73,10 @@ class Moments:
     evict_at: Timestamp
 
 
-class _State:
-    """A content as locked: nothing, a tombstone, or a record; and what allocating needs."""
-
-    __slots__ = ("floor", "has_intent", "is_live", "now", "revision", "row", "version")
-
-    def __init__(self, row: Row) -> None:
-        self.floor: int = row[0]
-        self.now: int = row[1]
-        self.has_intent = bool(row[2])
-        self.row = row[_STATE_COLUMNS : _STATE_COLUMNS + len(RECORD_COLUMNS)]
-        known = self.row[0] is not None
-        self.is_live = known and row[3] is None
-        """Whether there is a record, perhaps an expired one."""
-        self.revision: int | None = self.row[1] if known else None
-        self.version: int = self.row[2] if known else 0
-
-    def next_revision(self) -> int:
-        """Return a revision above every earlier one of this id, forgotten ones too."""
-        return max(self.now, (self.revision or 0) + 1, self.floor + 1)
-
-    def next_version(self, revision: int) -> int:
-        """Return a version above every earlier one: also of a forgotten tombstone, whose version raised the floor."""
-        return max(self.version + 1, revision)
-
-
 def commit_write(connection: Connection, write: Write, moments: Moments) -> Committed:
     """Do what `Records.commit_write` promises."""
     for _ in range(_LOCK_ATTEMPTS):
-        state = _lock(connection, write.content_id, write.object_key)
+        state = lock(connection, write.content_id, write.object_key)
         old = record_of(state.row) if state.is_live else None
         alive = old is not None and old.is_alive(moments.now)
         _check_condition(write.content_id, write.condition, old if alive else None)
@@ -121,7 +86,7 @@ def commit_write(connection: Connection, write: Write, moments: Moments) -> Comm
         record = _written(write, state, old if alive else None, moments.now)
         if not connection.change(_CREATE if state.revision is None else _SWITCH, row_of(record)):
             continue
-        if not connection.change(_END_INTENT, {"object_key": write.object_key}):
+        if not connection.change(END_INTENT, {"object_key": write.object_key}):
             raise _intent_lost(write.object_key)
         if old is not None:
             queue_deletion(connection, old.object_key, old.placement, due_at=moments.delete_at)
@@ -143,7 +108,7 @@ def commit_delete(
     only_expired: bool,
 ) -> Committed | None:
     """Do what `Records.commit_delete` promises."""
-    state = _lock(connection, content_id)
+    state = lock(connection, content_id)
     old = record_of(state.row) if state.is_live else None
     alive = old is not None and old.is_alive(moments.now)
     _check_condition(content_id, condition, old if alive else None)
@@ -166,7 +131,7 @@ def commit_changes(
     connection: Connection, content_id: ContentId, changes: Changes, condition: Condition, moments: Moments
 ) -> Committed | None:
     """Do what `Records.commit_changes` promises."""
-    state = _lock(connection, content_id)
+    state = lock(connection, content_id)
     old = record_of(state.row) if state.is_live else None
     if old is None or not old.is_alive(moments.now):
         return None
@@ -183,18 +148,12 @@ def commit_changes(
             "visibility": record.visibility.value,
             "expires_at": record.expires_at,
             "held": record.held,
+            "pinned": record.pinned,
         },
     )
     queue_invalidation(connection, record, hard=_turns_private(old, record), due_at=moments.evict_at)
     announce(connection, content_id, record.version, now=moments.now)
     return Committed(record, created=False)
-
-
-def _lock(connection: Connection, content_id: ContentId, object_key: str | None = None) -> _State:
-    row = connection.first(_LOCK, {"content_id": content_id, "object_key": object_key})
-    if row is None:
-        raise UnavailableError("the catalog has lost its installation row; restore a backup")
-    return _State(row)
 
 
 def _check_condition(content_id: ContentId, condition: Condition, current: Record | None) -> None:
@@ -223,7 +182,7 @@ def _ends_earlier(old: Record, new: Record) -> bool:
     return new.expires_at is not None and (old.expires_at is None or new.expires_at < old.expires_at)
 
 
-def _written(write: Write, state: _State, old: Record | None, now: Timestamp) -> Record:
+def _written(write: Write, state: Locked, old: Record | None, now: Timestamp) -> Record:
     revision = state.next_revision()
     return Record(
         content_id=write.content_id,
@@ -243,6 +202,7 @@ def _written(write: Write, state: _State, old: Record | None, now: Timestamp) ->
         modified_at=now,
         expires_at=write.expires_at,
         held=False,
+        pinned=old is not None and old.pinned,
     )
 
 
@@ -255,4 +215,5 @@ def _changed(old: Record, changes: Changes, *, version: int) -> Record:
         visibility=old.visibility if changes.visibility is None else changes.visibility,
         expires_at=None if changes.never_expires else expires_at,
         held=old.held if changes.held is None else changes.held,
+        pinned=old.pinned if changes.pinned is None else changes.pinned,
     )

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Dialect, Text, bindparam, cast, literal_column
+from sqlalchemy import BigInteger, Dialect, Double, Integer, Text, bindparam, cast, literal_column
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.ext.compiler import compiles
@@ -19,6 +19,8 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 
 CLOCK_PARAMETER: Final = "now_micros"
 """What a connection to a database without a fine clock binds itself, in the moment of execution."""
+
+ZERO: Final = literal_column("0", Integer)
 
 DIALECTS: Final[dict[str, Dialect]] = {
     "sqlite": SQLiteDialect(paramstyle="named"),
@@ -89,11 +91,21 @@ def integer_cell(table: TableValuedAlias, index: int) -> ColumnElement[int]:
     return cast(text_cell(table, index), BigInteger)
 
 
+def flag_cell(table: TableValuedAlias, index: int) -> ColumnElement[bool]:
+    """Return whether column `index` of `listed_rows` holds 1; the parameter has 0 or 1 there."""
+    return text_cell(table, index) == literal_column("'1'", Text)
+
+
+def real_cell(table: TableValuedAlias, index: int) -> ColumnElement[float]:
+    """Return the number in column `index` of `listed_rows`."""
+    return cast(text_cell(table, index), Double)
+
+
 def texts_parameter(texts: Iterable[str]) -> str:
     """Return the parameter of `listed_texts`."""
     return json.dumps(list(texts), ensure_ascii=False)
 
 
-def rows_parameter(rows: Iterable[Sequence[str | int | None]]) -> str:
+def rows_parameter(rows: Iterable[Sequence[str | int | float | None]]) -> str:
     """Return the parameter of `listed_rows`."""
     return json.dumps(list(rows), ensure_ascii=False)

@@ -2,6 +2,8 @@
 
 1. The version is read; if it is this program's, nothing else happens (and Alembic is not even imported).
 2. An existing catalog is copied to a backup file beside it.
+   A newer catalog is used as it is if it says that programs of this schema may (`compatible_from`): migrations that
+   only add leave that word alone, so versions N and N-1 run beside each other.
 3. One exclusive transaction: read the version again (another process may have been faster), run the migrations,
    choose the installation id if there is none, write the version. A crash leaves the old catalog, or no tables.
 """
@@ -35,11 +37,19 @@ class CatalogStatus:
     """None: there is no catalog yet."""
     newest: str
     """The one that this program needs."""
+    compatible_from: str | None = None
+    """The oldest schema whose programs may use this catalog, by its own word."""
 
     @property
-    def is_current(self) -> bool:
-        """Whether the catalog can be used as it is."""
-        return self.current == self.newest
+    def is_usable(self) -> bool:
+        """Whether the catalog can be used as it is: it fits, or it is newer and says that this program may."""
+        return self.current == self.newest or self.is_newer_but_compatible
+
+    @property
+    def is_newer_but_compatible(self) -> bool:
+        """Whether a newer program upgraded it in a way that this one can live with."""
+        newer = self.current is not None and self.current > self.newest
+        return newer and self.compatible_from is not None and self.compatible_from <= self.newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,7 @@ def status_of(file: SqliteFile, *, newest: str = SCHEMA_VERSION) -> CatalogStatu
     try:
         # A plain connection: whatever this file is, looking must not change it.
         with closing(sqlite3.connect(file.path, timeout=file.busy_timeout, isolation_level=None)) as raw:
-            return CatalogStatus(_version_in(raw, file.path), newest)
+            return _status_in(raw, file.path, newest)
     except sqlite3.Error as exc:
         raise translated_at_opening(exc, str(file.path)) from exc
 
@@ -78,8 +88,8 @@ def upgrade_file(
     """
     status = status_of(file, newest=newest)
     _refuse_newer(status, file.path)
-    if status.is_current:
-        return Upgraded(status.current, newest, None)
+    if status.is_usable:
+        return Upgraded(status.current, status.current or newest, None)
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         backup = None if status.current is None else _back_up(file, status.current, database_clock())
@@ -93,23 +103,27 @@ def upgrade_file(
 
 
 def _refuse_newer(status: CatalogStatus, path: Path) -> None:
-    if status.current is not None and status.current > status.newest:
+    if status.current is not None and status.current > status.newest and not status.is_usable:
         raise CatalogVersionError(
             f"catalog {str(path)!r} has schema {status.current}, newer than the {status.newest} of this program; "
             "run a newer Thermocline, or restore the backup made before the upgrade"
         )
 
 
-def _version_in(raw: sqlite3.Connection, path: Path) -> str | None:
+def _status_in(raw: sqlite3.Connection, path: Path, newest: str) -> CatalogStatus:
     tables = {row[0] for row in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
-        return None
+        return CatalogStatus(None, newest)
     if not {"alembic_version", "installation"} <= tables:
         raise ConfigurationError(
             f"{str(path)!r} is an SQLite database, but not a catalog; choose another file in the catalog's URL"
         )
     version: str = raw.execute("SELECT version_num FROM alembic_version").fetchone()[0]
-    return version
+    columns = {row[1] for row in raw.execute("PRAGMA table_info(installation)")}
+    if "compatible_from" not in columns:
+        return CatalogStatus(version, newest)
+    row = raw.execute("SELECT compatible_from FROM installation").fetchone()
+    return CatalogStatus(version, newest, None if row is None else row[0])
 
 
 def _back_up(file: SqliteFile, version: str, now: Timestamp) -> Path:
@@ -124,9 +138,9 @@ def _migrate(
 ) -> None:
     raw.execute("BEGIN EXCLUSIVE")
     try:
-        status = CatalogStatus(_version_in(raw, path), newest)
+        status = _status_in(raw, path, newest)
         _refuse_newer(status, path)
-        if not status.is_current:
+        if not status.is_usable:
             _run_migrations(raw, path, newest=newest, migrations=migrations)
             _choose_installation(raw, database_clock())
         raw.execute("COMMIT")

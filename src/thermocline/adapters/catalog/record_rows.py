@@ -32,9 +32,12 @@ RECORD_COLUMNS: Final = (
     contents.c.modified_at,
     contents.c.expires_at,
     contents.c.held,
+    contents.c.pinned,
+    contents.c.unproven,
 )
 """In the order that `record_of` reads; `chunk_digests` may follow."""
 
+_WIDTH: Final = len(RECORD_COLUMNS)
 _TIERS: Final = {tier.value: tier for tier in StorageTier}
 _VISIBILITIES: Final = {visibility.value: visibility for visibility in Visibility}
 _NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -53,7 +56,7 @@ def record_of(row: Row) -> Record:
         row[3],
         row[4],
         row[5],
-        row[18] if len(row) > len(RECORD_COLUMNS) else None,
+        row[_WIDTH] if len(row) > _WIDTH else None,
         Bytes(row[6]),
         _headers(row[7], row[8], row[9]),
         metadata_of(row[10]),
@@ -64,6 +67,8 @@ def record_of(row: Row) -> Record:
         row[15],
         row[16],
         bool(row[17]),
+        bool(row[18]),
+        bool(row[19]),
     )
 
 
@@ -89,6 +94,8 @@ def row_of(record: Record) -> Parameters:
         "modified_at": record.modified_at,
         "expires_at": record.expires_at,
         "held": record.held,
+        "pinned": record.pinned,
+        "unproven": record.unproven,
         "chunk_digests": record.chunk_digests,
     }
 

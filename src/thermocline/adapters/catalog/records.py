@@ -8,6 +8,8 @@ from sqlalchemy import Select, bindparam, delete, false, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from thermocline.adapters.catalog.commits import Moments, commit_changes, commit_delete, commit_write
+from thermocline.adapters.catalog.describing import describe
+from thermocline.adapters.catalog.erasing import commit_erase
 from thermocline.adapters.catalog.finding import Finder
 from thermocline.adapters.catalog.record_rows import RECORD_COLUMNS, record_of
 from thermocline.adapters.catalog.schema import contents, installation, is_live, is_tombstone
@@ -17,7 +19,7 @@ from thermocline.domain.content import Changes, Condition, Record
 from thermocline.domain.content_id import MAX_CONTENT_ID_BYTES, ContentId
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Timestamp
-from thermocline.ports.records import Committed, Records, Write
+from thermocline.ports.records import Committed, Erased, Records, Write
 
 _LAST_CHARACTER: Final = "\U0010ffff"
 _FIRST_CHARACTER: Final = "\x01"
@@ -79,6 +81,10 @@ class SqlRecords(Records):
         """Return the committed record with its chunk digests, or None; look-ups of one turn share a statement."""
         return await self._finder.find(content_id)
 
+    async def describe(self, content_id: ContentId, *, now: Timestamp) -> Record | None:
+        """Return what `find` does, with access summary, restore and planned move."""
+        return await self._runner.read(partial(describe, content_id=content_id, now=now))
+
     async def page(
         self, *, prefix: str, tier: StorageTier | None, after: str, limit: int, now: Timestamp
     ) -> Sequence[Record]:
@@ -123,6 +129,15 @@ class SqlRecords(Records):
                 moments=Moments(now, delete_at, evict_at),
                 only_expired=only_expired,
             )
+        )
+
+    async def commit_erase(
+        self, content_id: ContentId, *, prefixes: Sequence[str], now: Timestamp, evict_at: Timestamp
+    ) -> Erased:
+        """Delete the content, and all that the catalog tells of it, in one transaction. Idempotent."""
+        moments = Moments(now, now, evict_at)
+        return await self._runner.write(
+            partial(commit_erase, content_id=content_id, prefixes=prefixes, moments=moments)
         )
 
     async def commit_changes(

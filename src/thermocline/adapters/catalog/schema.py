@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Double,
     Index,
     Integer,
     LargeBinary,
@@ -18,12 +19,17 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    text,
 )
 
-SCHEMA_VERSION: Final = "0001"
+from thermocline.domain.heat import HEAT_DAYS
+
+SCHEMA_VERSION: Final = "0002"
 """The newest migration; a test compares it with `migrations/versions`."""
 
 NAMES: Final = {"pk": "pk_%(table_name)s", "ck": "ck_%(constraint_name)s"}
+
+_ZERO = text("0")
 
 metadata = MetaData(naming_convention=NAMES)
 
@@ -40,6 +46,12 @@ installation = Table(
     Column("revision_floor", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     CheckConstraint("only = 1", name="installation_one_row"),
+    # The oldest schema whose programs may use this catalog: additive migrations leave it where it is.
+    Column("compatible_from", Text, nullable=False, server_default=text("'0002'")),
+    # Set in every backup: while it is set nothing is deleted (`services.recovering`).
+    Column("recovering", Boolean, nullable=False, server_default=false()),
+    # Since when reads are weighed (`domain.heat`); at first since the catalog was made.
+    Column("heat_since", BigInteger),
 )
 
 contents = Table(
@@ -67,7 +79,20 @@ contents = Table(
     # Last, so that whatever does not need them never reads the pages they overflow to.
     Column("chunk_digests", LargeBinary),
     CheckConstraint("(deleted_at IS NULL) = (object_key IS NOT NULL)", name="contents_live_or_tombstone"),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
+    Column("unproven", Boolean, nullable=False, server_default=false()),
+    Column("reads_total", BigInteger, nullable=False, server_default=_ZERO),
+    Column("storage_reads", BigInteger, nullable=False, server_default=_ZERO),
+    Column("last_read_at", BigInteger),
+    *(Column(f"heat_{days}d", Double, nullable=False, server_default=_ZERO) for days in HEAT_DAYS),
 )
+ACCESS_COLUMNS: Final = (
+    contents.c.reads_total,
+    contents.c.storage_reads,
+    contents.c.last_read_at,
+    *(contents.c[f"heat_{days}d"] for days in HEAT_DAYS),
+)
+"""The access summary: written by flushes of the tracker only, so no commit of a record may set it."""
 is_live = contents.c.deleted_at.is_(None)
 Index("ix_contents_live", contents.c.content_id, sqlite_where=is_live, postgresql_where=is_live)
 Index("ix_contents_tier", contents.c.tier, contents.c.content_id, sqlite_where=is_live, postgresql_where=is_live)
@@ -161,5 +186,109 @@ leases = Table(
     Column("name", BinaryText, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("lease_until", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+moves = Table(
+    "moves",
+    metadata,
+    Column("content_id", BinaryText, primary_key=True),
+    Column("tier", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by_policy", Boolean, nullable=False),
+    Column("planned_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("lease_token", Text),
+    Column("last_error", Text),
+    Index("ix_moves_due_at", "due_at", "content_id"),
+    sqlite_with_rowid=False,
+)
+
+restores = Table(
+    "restores",
+    metadata,
+    Column("object_key", BinaryText, primary_key=True),
+    Column("content_id", BinaryText, nullable=False),
+    Column("placement", Text, nullable=False),
+    Column("speed", Text, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("cost_usd", Double, nullable=False),
+    Column("requested_at", BigInteger, nullable=False),
+    Column("sent", Boolean, nullable=False),
+    Column("eta", BigInteger, nullable=False),
+    Column("readable_until", BigInteger),
+    Column("check_at", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("lease_token", Text),
+    Column("last_error", Text),
+    Index("ix_restores_check_at", "check_at", "object_key"),
+    Index("ix_restores_content_id", "content_id"),
+    sqlite_with_rowid=False,
+)
+
+restore_days = Table(
+    "restore_days",
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    Column("spent_usd", Double, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("row_id", RowId, primary_key=True),
+    # Empty once the content was erased: what a move cost stays, whose it was does not.
+    Column("content_id", BinaryText, nullable=False),
+    Column("moved_at", BigInteger, nullable=False),
+    Column("from_tier", Text, nullable=False),
+    Column("to_tier", Text, nullable=False),
+    Column("from_placement", Text, nullable=False),
+    Column("to_placement", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("by_policy", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("ix_ledger_content_id", "content_id", "row_id"),
+)
+
+access_days = Table(
+    "access_days",
+    metadata,
+    # The day first: a flush touches neighbouring rows, and old days go in one range.
+    Column("day", BigInteger, primary_key=True),
+    Column("content_id", BinaryText, primary_key=True),
+    Column("cache_reads", BigInteger, nullable=False),
+    Column("storage_reads", BigInteger, nullable=False),
+    Column("edge_reads", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Objects that a recovery found in the stores, the newest of each content, until each is adopted or left.
+found_objects = Table(
+    "found_objects",
+    metadata,
+    Column("content_id", BinaryText, primary_key=True),
+    Column("object_key", BinaryText, nullable=False),
+    Column("placement", Text, nullable=False),
+    Column("rank", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("attributes", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# How far work over the whole catalog has come.
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", BinaryText, primary_key=True),
+    Column("position", BinaryText, nullable=False),
+    Column("begun_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("done", BigInteger, nullable=False),
+    Column("findings", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -8,13 +8,16 @@ from typing import Self, TypeVar
 
 from sqlalchemy import literal_column, select
 
+from thermocline.adapters.catalog.accesses import SqlAccesses
 from thermocline.adapters.catalog.change_feed import SqlChangeFeed
 from thermocline.adapters.catalog.elections import SqlElections
 from thermocline.adapters.catalog.intents import SqlIntents
 from thermocline.adapters.catalog.locations import sqlite_path
 from thermocline.adapters.catalog.migrating import CatalogStatus, Upgraded, status_of, upgrade_file
+from thermocline.adapters.catalog.moves import SqlMoves
 from thermocline.adapters.catalog.outbox import SqlOutbox
 from thermocline.adapters.catalog.records import SqlRecords
+from thermocline.adapters.catalog.restores import SqlRestores
 from thermocline.adapters.catalog.schema import installation
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile
 from thermocline.adapters.catalog.sqlite_runner import CAPACITY, PATIENCE, SqliteRunner
@@ -47,6 +50,9 @@ class SqlCatalog(Catalog):
         self.records = SqlRecords(runner)
         self.intents = SqlIntents(runner)
         self.outbox = SqlOutbox(runner)
+        self.moves = SqlMoves(runner)
+        self.restores = SqlRestores(runner)
+        self.accesses = SqlAccesses(runner)
         self.sweeps = SqlSweeps(runner)
         self.tokens = SqlTokens(runner)
         self.changes = SqlChangeFeed(runner)

@@ -152,14 +152,14 @@ async def _check_schema(call: Invocation) -> ExitCode:
 
     status = await catalog_status(call.settings())
     if call.as_json:
-        write_json({"current": status.current, "newest": status.newest, "is_current": status.is_current})
+        write_json({"current": status.current, "newest": status.newest, "is_current": status.is_usable})
     elif status.current is None:
         write_line(f"there is no catalog yet; it will be made with schema {status.newest}")
-    elif status.is_current:
+    elif status.is_usable:
         write_line(f"the catalog is current: schema {status.current}")
     else:
         write_line(f"the catalog has schema {status.current}, this program needs {status.newest}")
-    return ExitCode.DONE if status.is_current or status.current is None else ExitCode.FAILED
+    return ExitCode.DONE if status.is_usable or status.current is None else ExitCode.FAILED
 
 
 async def _migrate(call: Invocation) -> ExitCode:

@@ -1,0 +1,156 @@
+"""`Moves` in SQL."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from sqlalchemy import bindparam, delete, func, null, select, update
+
+from thermocline.adapters.catalog.claims import NO_LEASE, micros, new_lease_token
+from thermocline.adapters.catalog.commits import Moments
+from thermocline.adapters.catalog.dialects import now_micros
+from thermocline.adapters.catalog.move_commits import change_tiers, commit_move, plan_moves
+from thermocline.adapters.catalog.record_rows import as_timestamp
+from thermocline.adapters.catalog.schema import ledger, moves
+from thermocline.adapters.catalog.statements import Statement
+from thermocline.adapters.catalog.transactions import Row, Runner
+from thermocline.domain.content_id import ContentId
+from thermocline.domain.moves import ClaimedMove, LedgerEntry, PlannedMove, TierChange, TierChanged
+from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import Bytes, Seconds, Timestamp
+from thermocline.ports.moves import CopiedMove, Moves, MovesState
+from thermocline.ports.records import Committed
+
+_is_free = moves.c.lease_until <= now_micros()
+_due = (
+    select(moves.c.content_id)
+    .where(moves.c.due_at <= bindparam("now"), _is_free)
+    .order_by(moves.c.due_at, moves.c.content_id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_CLAIMED: Final = {
+    "lease_token": bindparam("token"),
+    "lease_until": now_micros() + bindparam("lease"),
+    "attempts": moves.c.attempts + 1,
+}
+_PLAN: Final = (
+    moves.c.due_at,
+    moves.c.content_id,
+    moves.c.tier,
+    moves.c.reason,
+    moves.c.by_policy,
+    moves.c.attempts,
+    moves.c.lease_token,
+)
+CLAIM = Statement(update(moves).where(moves.c.content_id.in_(_due)).values(_CLAIMED).returning(*_PLAN))
+CLAIM_ONE = Statement(
+    update(moves).where(moves.c.content_id == bindparam("subject"), _is_free).values(_CLAIMED).returning(*_PLAN)
+)
+CANCEL = Statement(delete(moves).where(moves.c.content_id == bindparam("content_id")))
+CANCEL_CLAIMED = Statement(
+    delete(moves).where(moves.c.content_id == bindparam("content_id"), moves.c.lease_token == bindparam("token"))
+)
+POSTPONE = Statement(
+    update(moves)
+    .where(moves.c.content_id == bindparam("subject"), moves.c.lease_token == bindparam("token"))
+    .values(due_at=bindparam("due_at"), last_error=bindparam("reason"), lease_token=null(), lease_until=NO_LEASE)
+)
+_ENTRY: Final = tuple(column for column in ledger.c if column.name != "row_id")
+LEDGER = Statement(select(*_ENTRY).order_by(ledger.c.row_id.desc()).limit(bindparam("most")))
+LEDGER_OF = Statement(
+    select(*_ENTRY)
+    .where(ledger.c.content_id == bindparam("content_id"))
+    .order_by(ledger.c.row_id.desc())
+    .limit(bindparam("most"))
+)
+STATE = Statement(select(func.count(), func.count(moves.c.last_error), func.min(moves.c.planned_at)))
+
+
+class SqlMoves(Moves):
+    """Plans in the table `moves`, made ones in `ledger`."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    async def change_tiers(
+        self, changes: Sequence[TierChange], *, now: Timestamp, evict_at: Timestamp
+    ) -> Sequence[TierChanged]:
+        """Make metadata-only moves, each by compare-and-set, all in one transaction; return those that were made."""
+        if not changes:
+            return ()
+        return await self._runner.write(partial(change_tiers, changes=changes, now=now, evict_at=evict_at))
+
+    async def plan(self, moves: Sequence[PlannedMove], *, now: Timestamp) -> Sequence[ContentId]:
+        """Plan copying moves, in one transaction; return the contents for which there is now such a plan."""
+        return await self._runner.write(partial(plan_moves, plans=moves, now=now)) if moves else ()
+
+    async def cancel(self, content_id: ContentId, *, lease_token: str | None = None) -> bool:
+        """Drop the plan, with `lease_token` only if its claim still holds; whether there was one."""
+        if lease_token is None:
+            changed = await self._runner.write(lambda connection: connection.change(CANCEL, {"content_id": content_id}))
+        else:
+            parameters = {"content_id": content_id, "token": lease_token}
+            changed = await self._runner.write(lambda connection: connection.change(CANCEL_CLAIMED, parameters))
+        return changed > 0
+
+    async def claim(
+        self, *, now: Timestamp, lease: Seconds, limit: int, content_id: ContentId | None = None
+    ) -> Sequence[ClaimedMove]:
+        """Lease plans that are due, oldest first; of `content_id` only, due or not, if it is given."""
+        parameters = {"token": new_lease_token(), "lease": micros(lease)}
+        if content_id is None:
+            parameters |= {"now": now, "most": limit}
+            rows = await self._runner.write(lambda connection: connection.all(CLAIM, parameters))
+        else:
+            parameters |= {"subject": content_id}
+            rows = await self._runner.write(lambda connection: connection.all(CLAIM_ONE, parameters))
+        return [_claimed(row) for row in sorted(rows)]  # RETURNING promises no order
+
+    async def commit_move(
+        self, move: CopiedMove, *, now: Timestamp, delete_at: Timestamp, evict_at: Timestamp
+    ) -> Committed | None:
+        """Switch the record to the copy, in one transaction with all that must follow; None: the copy is garbage."""
+        return await self._runner.write(partial(commit_move, move=move, moments=Moments(now, delete_at, evict_at)))
+
+    async def postpone(self, claim: ClaimedMove, *, due_at: Timestamp, reason: str | None) -> None:
+        """Give a claimed plan back, to be tried at `due_at`."""
+        parameters = {
+            "subject": claim.plan.content_id,
+            "token": claim.lease_token,
+            "due_at": due_at,
+            "reason": reason,
+        }
+        await self._runner.write(lambda connection: connection.change(POSTPONE, parameters))
+
+    async def ledger(self, *, content_id: ContentId | None, limit: int) -> Sequence[LedgerEntry]:
+        """Return the latest entries, newest first."""
+        statement = LEDGER if content_id is None else LEDGER_OF
+        parameters = {"most": limit} | ({} if content_id is None else {"content_id": content_id})
+        return [
+            _entry(row) for row in await self._runner.read(lambda connection: connection.all(statement, parameters))
+        ]
+
+    async def state(self) -> MovesState:
+        """Return how much waits."""
+        rows = await self._runner.read(lambda connection: connection.all(STATE, {}))
+        return MovesState(rows[0][0], rows[0][1], as_timestamp(rows[0][2]))
+
+
+def _claimed(row: Row) -> ClaimedMove:
+    plan = PlannedMove(ContentId(row[1]), StorageTier(row[2]), row[3], bool(row[4]))
+    return ClaimedMove(plan, row[5], row[6])
+
+
+def _entry(row: Row) -> LedgerEntry:
+    return LedgerEntry(
+        ContentId(row[0]),
+        Timestamp(row[1]),
+        StorageTier(row[2]),
+        StorageTier(row[3]),
+        row[4],
+        row[5],
+        Bytes(row[6]),
+        bool(row[7]),
+        row[8],
+    )

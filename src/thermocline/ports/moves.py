@@ -1,0 +1,91 @@
+"""Moves: tiers changed in place at once, copies planned, claimed and committed; and the ledger of both."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from thermocline.domain.content import Record
+from thermocline.domain.content_id import ContentId
+from thermocline.domain.moves import ClaimedMove, LedgerEntry, PlannedMove, TierChange, TierChanged
+from thermocline.domain.units import Seconds, Timestamp
+from thermocline.ports.records import Committed
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedMove:
+    """A finished, verified copy that shall become the live object of its content."""
+
+    claim: ClaimedMove
+    source: Record
+    """The content as it was when the copy began."""
+    placement: str
+    object_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class MovesState:
+    """How much moving waits."""
+
+    waiting: int
+    failing: int
+    """Plans whose last attempt failed."""
+    oldest_at: Timestamp | None
+    """When the oldest was planned."""
+
+
+class Moves(Protocol):
+    """Planned moves, one per content at most, with claims on the database's clock. Held content never moves."""
+
+    @abstractmethod
+    async def change_tiers(
+        self, changes: Sequence[TierChange], *, now: Timestamp, evict_at: Timestamp
+    ) -> Sequence[TierChanged]:
+        """Make metadata-only moves, each by compare-and-set, all in one transaction; return those that were made.
+
+        Not made: where the content is not (any more) as described, is on hold, has expired, or is pinned and a
+        policy wants it. Of each that is made: the version grows, a plan is dropped, a ledger entry is written,
+        `INVALIDATE` is queued when it leaves HOT, the change is announced.
+        """
+
+    @abstractmethod
+    async def plan(self, moves: Sequence[PlannedMove], *, now: Timestamp) -> Sequence[ContentId]:
+        """Plan copying moves, in one transaction; return the contents for which there is now such a plan.
+
+        A plan for another tier replaces an older one: whoever works on that one can no longer commit. Not planned:
+        what does not exist, is on hold, or is pinned and a policy wants it.
+        """
+
+    @abstractmethod
+    async def cancel(self, content_id: ContentId, *, lease_token: str | None = None) -> bool:
+        """Drop the plan, with `lease_token` only if its claim still holds; whether there was one."""
+
+    @abstractmethod
+    async def claim(
+        self, *, now: Timestamp, lease: Seconds, limit: int, content_id: ContentId | None = None
+    ) -> Sequence[ClaimedMove]:
+        """Lease plans that are due, oldest first; of `content_id` only, due or not, if it is given."""
+
+    @abstractmethod
+    async def commit_move(
+        self, move: CopiedMove, *, now: Timestamp, delete_at: Timestamp, evict_at: Timestamp
+    ) -> Committed | None:
+        """Switch the record to the copy, or return None: the copy is garbage.
+
+        In one transaction: lock the record; compare revision, object key, tier and hold, and for a policy the pin;
+        end the copy's own live intent and the claimed plan, or do nothing; raise the version; queue
+        `DELETE_OBJECT` of the old object due at `delete_at` and, when it leaves HOT, `INVALIDATE` due at
+        `evict_at`; write a ledger entry; announce. Raises `CommitUnknownError` as every commit does.
+        """
+
+    @abstractmethod
+    async def postpone(self, claim: ClaimedMove, *, due_at: Timestamp, reason: str | None) -> None:
+        """Give a claimed plan back, to be tried at `due_at`; `reason` is what failed, None if it only waits."""
+
+    @abstractmethod
+    async def ledger(self, *, content_id: ContentId | None, limit: int) -> Sequence[LedgerEntry]:
+        """Return the latest entries, newest first."""
+
+    @abstractmethod
+    async def state(self) -> MovesState:
+        """Return how much waits."""
