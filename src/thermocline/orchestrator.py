@@ -15,10 +15,13 @@ from thermocline.domain.content import (
     parse_visibility,
 )
 from thermocline.domain.content_id import parse_content_id
+from thermocline.domain.restores import RestoreSpeed, RestoreStatus, parse_speed
 from thermocline.domain.tiers import StorageTier, parse_tier
 from thermocline.domain.units import Bytes, Seconds, Timestamp, later
 from thermocline.services.checking import Finding
+from thermocline.services.deleting import Erasure
 from thermocline.services.listing import Page
+from thermocline.services.moving import TierOutcome
 from thermocline.services.reading import OpenContent
 from thermocline.services.transferring import Body, WriteRequest
 from thermocline.wiring.build import open_services
@@ -87,14 +90,24 @@ class StorageOrchestrator:
         )
         return await self.services.writing.store(request, content_data)
 
-    async def retrieve_content(self, content_id: str, user_context: Mapping[str, Any] | None = None) -> bytes:  # noqa: ARG002 - the seed's parameter; prediction will read it
+    async def retrieve_content(
+        self,
+        content_id: str,
+        user_context: Mapping[str, Any] | None = None,  # noqa: ARG002 - the seed's parameter; prediction will read it
+        *,
+        wait: float = 0.0,
+    ) -> bytes:
         """Return the whole content, verified.
 
-        Raises `ContentNotFoundError`, `IntegrityError`, `ContentTooLargeError` (then use `open_content`).
+        Archived content is being restored from the first call on; `wait` is for how many seconds to wait until it
+        is readable. Raises `ContentArchivedError` (its `eta` says when to come back), `ContentNotFoundError`,
+        `IntegrityError`, `ContentTooLargeError` (then use `open_content`).
         """
         entry = self.services.reading.hit(content_id) if type(content_id) is str else None
         if entry is None:
-            entry = await self.services.reading.retrieve(parse_content_id(content_id))
+            entry = await self.services.reading.retrieve(
+                parse_content_id(content_id), may_restore=True, wait=Seconds(wait)
+            )
         return entry.payload
 
     def open_content(
@@ -103,13 +116,17 @@ class StorageOrchestrator:
         """Open the bytes `[start, end)` for reading in verified pieces; bounded memory whatever the size.
 
         Bounds work as in slices: half-open, cut to the content, negative ones count from its end.
-        Raises `ContentNotFoundError`, `IntegrityError`, `InvalidRangeError`.
+        Raises `ContentNotFoundError`, `IntegrityError`, `InvalidRangeError`, `ContentArchivedError` (its restore is
+        then on its way).
         """
-        return self.services.reading.open(parse_content_id(content_id), start, end)
+        return self.services.reading.open(parse_content_id(content_id), start, end, may_restore=True)
 
     async def stat(self, content_id: str) -> Record:
-        """Return the current record. Raises `ContentNotFoundError`."""
-        return await self.services.reading.stat(parse_content_id(content_id))
+        """Return the current record, with how it is read, its restore and its planned move.
+
+        Raises `ContentNotFoundError`.
+        """
+        return await self.services.describing.describe(parse_content_id(content_id))
 
     def list_content(self, prefix: str = "", *, tier: StorageTier | str | None = None) -> AsyncIterator[Record]:
         """Yield the records whose id starts with `prefix`, in order of their UTF-8 bytes."""
@@ -132,8 +149,11 @@ class StorageOrchestrator:
             parse_content_id(content_id), condition=parse_condition(if_match, None)
         )
 
-    async def erase_content(self, content_id: str) -> bool:
-        """Delete the content and its stored bytes without grace; whether there was one. Raises `ContentHeldError`."""
+    async def erase_content(self, content_id: str) -> Erasure:
+        """Delete the content, its stored bytes and every trace of it, without grace; report what was removed.
+
+        The report is true if there was such a content. Raises `ContentHeldError`.
+        """
         return await self.services.deleting.erase(parse_content_id(content_id))
 
     async def update_metadata(
@@ -145,11 +165,13 @@ class StorageOrchestrator:
         expires_in: float | None = None,
         never_expires: bool = False,
         held: bool | None = None,
+        pinned: bool | None = None,
         if_match: str | None = None,
     ) -> Record:
         """Change what is known of the content, not its bytes; return the record as committed.
 
-        `metadata` is a JSON merge patch: None removes a key. What is None otherwise stays as it is.
+        `metadata` is a JSON merge patch: None removes a key. What is None otherwise stays as it is. On hold it can
+        be neither overwritten, deleted, expired nor moved; pinned, no policy moves it.
         Raises `ContentNotFoundError`, `ContentHeldError`, `PreconditionFailedError`, `InvalidMetadataError`.
         """
         changes = Changes(
@@ -158,10 +180,39 @@ class StorageOrchestrator:
             expires_at=self._moment_in(expires_in),
             never_expires=never_expires,
             held=held,
+            pinned=pinned,
         )
         return await self.services.changing.change(
             parse_content_id(content_id), changes, condition=parse_condition(if_match, None)
         )
+
+    async def set_tier(
+        self, content_id: str, tier: StorageTier | str, *, wait: bool = True, if_match: str | None = None
+    ) -> TierOutcome:
+        """Move the content to a tier; durably planned at least, and made unless `planned` says so.
+
+        Without a copy it is made at once. A copy is made within the call, or with `wait=False` by a worker; content
+        that leaves an archive is restored first and moved by a worker then.
+        Raises `ContentNotFoundError`, `ContentHeldError`, `PreconditionFailedError`.
+        """
+        parsed = parse_content_id(content_id)
+        moving = self.services.moving
+        outcome = await moving.set_tier(parsed, parse_tier(tier), condition=parse_condition(if_match, None))
+        return await moving.finish(outcome) if wait and outcome.planned else outcome
+
+    async def restore_content(
+        self, content_id: str, *, speed: RestoreSpeed | str | None = None, days: int | None = None, wait: float = 0.0
+    ) -> RestoreStatus:
+        """Make archived content readable for `days` days, or return how far that is; asking again costs nothing.
+
+        `speed` is `bulk`, `standard` or `expedited`; both have defaults in the settings. `wait` is for how many
+        seconds to wait until it is readable. Content that is not archived is readable already.
+        Raises `ContentNotFoundError`, `RestoreBudgetError`, `InvalidInputError`.
+        """
+        record = await self.services.reading.stat(parse_content_id(content_id))
+        restoring = self.services.restoring
+        status = await restoring.request(record, speed=None if speed is None else parse_speed(speed), days=days)
+        return await restoring.wait(record, within=Seconds(wait)) if wait > 0 else status
 
     def check(self, *, read_bytes: bool = True) -> AsyncIterator[Finding]:
         """Yield what is wrong (`fsck`); with `read_bytes` every object is read and verified. Changes nothing."""

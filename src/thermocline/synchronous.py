@@ -172,6 +172,8 @@ class SyncStorageOrchestrator:
     delete_content = _blocking(StorageOrchestrator.delete_content)
     erase_content = _blocking(StorageOrchestrator.erase_content)
     update_metadata = _blocking(StorageOrchestrator.update_metadata)
+    set_tier = _blocking(StorageOrchestrator.set_tier)
+    restore_content = _blocking(StorageOrchestrator.restore_content)
     check = _iterating(StorageOrchestrator.check)
 
     def _wait(self, work: Callable[[], Awaitable[T]]) -> T:

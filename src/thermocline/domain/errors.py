@@ -19,6 +19,7 @@ StorageError
 │   ├── RestoreBudgetError       today's money for restores is spent
 │   └── CommitUnknownError       the catalog's answer to COMMIT was lost
 ├── IntentLostError              an upload lost its lease; nothing was committed
+├── MoveLostError                the content changed while a move copied it; nothing was moved
 ├── ObjectMissingError           the store has no such object
 ├── ObjectArchivedError          the object's storage class must be restored before it can be read
 ├── UnsafePathError              something in the data folder is not what we put there
@@ -141,6 +142,12 @@ class CommitUnknownError(UnavailableError):
 
 class IntentLostError(StorageError):
     """The upload took longer than its lease without renewal and was cleaned up; nothing was committed."""
+
+    retryable = True
+
+
+class MoveLostError(StorageError):
+    """The content changed while it was copied, or another move came first; nothing was moved, the copy is garbage."""
 
     retryable = True
 

@@ -67,6 +67,10 @@ class Moves(Protocol):
         """Lease plans that are due, oldest first; of `content_id` only, due or not, if it is given."""
 
     @abstractmethod
+    async def renew(self, claim: ClaimedMove, *, lease: Seconds) -> None:
+        """Extend a claim from now on. Without effect if it was lost."""
+
+    @abstractmethod
     async def commit_move(
         self, move: CopiedMove, *, now: Timestamp, delete_at: Timestamp, evict_at: Timestamp
     ) -> Committed | None:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from thermocline.domain.digests import Buffer
 from thermocline.domain.errors import StorageError
@@ -62,7 +62,8 @@ class ObjectStore(Protocol):
     Every method raises `UnavailableError` (retryable) if the store does not answer, `OutOfSpaceError` if it
     cannot take more, `UnsafePathError` if it found something that it did not put there. Keys are `str`
     without NUL, 1 to 1024 bytes of UTF-8 (`ValueError` otherwise); keys that differ in case, or are prefixes of
-    one another, are different objects. A call that raised or was cancelled may still take effect later.
+    one another, are different objects. Storage classes are named by 1 to 64 visible ASCII characters (`ValueError`
+    otherwise). A call that raised or was cancelled may still take effect later.
     """
 
     part_size: Bytes
@@ -105,6 +106,7 @@ class ObjectStore(Protocol):
     async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
         """Delete objects and unfinished uploads under `keys` (at most 1000); return those that failed and why.
 
+        Whatever was restored of an object goes with it.
         Idempotent: a key that holds nothing is a success. A deleted unfinished upload never comes into being: its
         `complete` raises.
         """
@@ -122,6 +124,7 @@ class ObjectStore(Protocol):
         """Return the installation that owns this store, after making it `installation` if it has no owner. Atomic."""
 
 
+@runtime_checkable
 class Restorable(Protocol):
     """The ability of a store with archive classes: an object in one is readable only while it is restored."""
 
@@ -130,7 +133,8 @@ class Restorable(Protocol):
         """Ask the store to make the object readable for `days` days from its arrival on.
 
         One that is under way stays as it is, a readable one stays `days` days from now: both are successes.
-        Raises `ObjectMissingError`, and `ValueError` if the object's class needs no restore.
+        Raises `ObjectMissingError`, `ValueError` if the object's class needs no restore or has no such speed,
+        `InvalidInputError` for days that no copy may stay.
         """
 
     @abstractmethod

@@ -2,8 +2,14 @@
 
 1. **Commit point**: one transaction leaves a catalog tombstone and queues the object's deletion (after the grace)
    and a hard invalidation. 2. Before the acknowledgement: evict.
-`erase` waits for no grace: once committed, it deletes the object itself; a crash before that leaves the outbox row.
+`erase` waits for no grace. 1. **Commit point**: one transaction leaves the tombstone, drops all else that the catalog
+tells of the content, and makes the deletion of each of its objects due. 2. Evict. 3. Delete the objects, those of older
+revisions too. A crash before 3 leaves outbox rows that are due at once.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from thermocline.domain.content import ALWAYS, Condition
 from thermocline.domain.content_id import ContentId
@@ -13,16 +19,45 @@ from thermocline.ports.clock import Clock
 from thermocline.ports.records import Records
 from thermocline.services.caching import ContentCache
 from thermocline.services.delivering import OutboxService
+from thermocline.services.placements import Placements
+from thermocline.services.tracking import AccessTracker
 from thermocline.services.transferring import EVICT_DELAY
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What an erasure removed, step by step; true if there was a content."""
+
+    content_id: ContentId
+    existed: bool
+    steps: Mapping[str, int]
+    """How many of each were removed. Ledger entries stay, but no longer say whose they were."""
+
+    def __bool__(self) -> bool:
+        return self.existed
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-ready values."""
+        return {"content_id": self.content_id, "existed": self.existed, "removed": dict(self.steps)}
 
 
 class DeletingService:
     """Deletion of contents; idempotent."""
 
     def __init__(
-        self, records: Records, cache: ContentCache, outbox: OutboxService, clock: Clock, *, grace: Grace
+        self,
+        records: Records,
+        placements: Placements,
+        cache: ContentCache,
+        tracker: AccessTracker,
+        outbox: OutboxService,
+        clock: Clock,
+        *,
+        grace: Grace,
     ) -> None:
         self._records = records
+        self._placements = placements
+        self._tracker = tracker
         self._cache = cache
         self._outbox = outbox
         self._clock = clock
@@ -46,19 +81,40 @@ class DeletingService:
         await self._cache.invalidate(content_id, committed.record.version)
         return committed.record.is_alive(now)
 
-    async def erase(self, content_id: ContentId) -> bool:
-        """Delete the content and its bytes without grace: running reads of it end.
+    async def erase(self, content_id: ContentId) -> Erasure:
+        """Delete the content and its bytes without grace, and every trace of it: running reads of it end.
 
         Raises `ContentHeldError`, and `UnavailableError` also if only the bytes could not be deleted yet: then they
-        are as soon as possible.
+        are as soon as possible. Idempotent.
         """
         now = self._clock.now()
-        committed = await self._records.commit_delete(
-            content_id, condition=ALWAYS, now=now, delete_at=now, evict_at=later(now, EVICT_DELAY)
+        erased = await self._records.commit_erase(
+            content_id,
+            prefixes=[
+                f"{self._placements.key_prefix(placement.name)}{content_id}/" for placement in self._placements.all()
+            ],
+            now=now,
+            evict_at=later(now, EVICT_DELAY),
         )
+        self._tracker.forget(content_id)
+        committed = erased.committed
         if committed is not None:
             await self._cache.invalidate(content_id, committed.record.version)
+        for stored in erased.objects:
             # Itself, not by delivering: much else may be due before it, and another process may hold its row.
-            await self._outbox.delete_now(committed.record.object_key, committed.record.placement)
+            await self._outbox.delete_now(stored.object_key, stored.placement)
         await self._outbox.deliver(OutboxKind.DELETE_OBJECT)
-        return committed is not None
+        return Erasure(
+            content_id,
+            existed=committed is not None,
+            steps={
+                "record": int(committed is not None),
+                "objects": len(erased.objects),
+                "access_days": erased.access_days,
+                "planned_moves": erased.moves,
+                "restores": erased.restores,
+                "ledger_entries": erased.ledger_entries,
+                "found_objects": erased.found_objects,
+                "cache_keys": int(committed is not None),
+            },
+        )

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from thermocline.domain.errors import ConfigurationError, InstallationMismatchError
+from thermocline.domain.restores import RestoreSpeed, RestoreTerms
 from thermocline.domain.tiers import StorageTier, TierRules
-from thermocline.ports.object_store import ObjectStore
+from thermocline.ports.object_store import STANDARD, ObjectStore, Restorable
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,22 @@ class Placement:
     name: str
     store_name: str
     store: ObjectStore
+    storage_class: str = STANDARD
+    restores: "RestoreRules | None" = None
+    """Present if objects of this class must be restored before they can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRules:
+    """How objects of an archive class become readable."""
+
+    store: Restorable
+    terms: Mapping[RestoreSpeed, RestoreTerms]
+    """What each speed that there is takes and costs; at least one."""
+
+    def speed_near(self, wanted: RestoreSpeed) -> RestoreSpeed:
+        """Return the wanted speed, or the cheapest there is."""
+        return wanted if wanted in self.terms else min(self.terms, key=lambda speed: self.terms[speed].usd_per_gb)
 
 
 class Placements:
@@ -44,6 +61,10 @@ class Placements:
                 f"content lies in the placement {name!r}, which the settings do not define; "
                 f"add [placements.{name}] again until nothing lies there"
             ) from exc
+
+    def key_prefix(self, name: str) -> str:
+        """Return what the keys of all objects in a placement begin with."""
+        return f"{self.installation}/{name}/"
 
     def all(self) -> tuple[Placement, ...]:
         """Return every placement."""

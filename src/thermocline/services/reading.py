@@ -3,35 +3,44 @@
 1. Look in memory. 2. Miss: take the cache lease, then read the record. 3. Fetch and verify; misses for one
 content coalesce. 4. Offer the bytes to the cache under the lease.
 
+Content in an archive class is refused with the time at which it may be readable (`ContentArchivedError`); reading it
+asks for its restore if the caller has the right to change it. The store's refusal is the truth, not our records.
+
 An object that is gone raced an overwrite or a move: the record is re-read once, past every cache. If it still
 names the missing object, that is damage (`IntegrityError`), never "not found". Reads never write (I6).
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from thermocline.domain.content import Record
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.digests import CHUNK_BYTES, Buffer
 from thermocline.domain.errors import (
+    ContentArchivedError,
     ContentNotFoundError,
     ContentTooLargeError,
     IntegrityError,
     InvalidRangeError,
+    ObjectArchivedError,
     ObjectMissingError,
+    RestoreBudgetError,
 )
-from thermocline.domain.units import Bytes
+from thermocline.domain.restores import RestoreStage
+from thermocline.domain.units import Bytes, Seconds
 from thermocline.ports.cache import CacheEntry
 from thermocline.ports.clock import Clock
 from thermocline.ports.records import Records
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.caching import ContentCache
 from thermocline.services.placements import Placements
+from thermocline.services.restoring import RestoringService
 from thermocline.services.tracking import AccessTracker, ReadKind
 from thermocline.services.verifying import anext_or_none, fetch_verified, stream_verified
 
+NO_WAIT = Seconds(0.0)
 STREAM_CHUNKS = 2
 """Chunks that a stream holds at least: one being sent, one being read."""
 
@@ -60,6 +69,7 @@ class ReadingService:
         cache: ContentCache,
         memory: MemoryBudget,
         tracker: AccessTracker,
+        restoring: RestoringService,
         clock: Clock,
         *,
         max_buffered: Bytes,
@@ -69,6 +79,7 @@ class ReadingService:
         self._cache = cache
         self._memory = memory
         self._tracker = tracker
+        self._restoring = restoring
         self._clock = clock
         self._max_buffered = max_buffered
         self.damaged = 0
@@ -87,11 +98,24 @@ class ReadingService:
             raise ContentNotFoundError(content_id)
         return record
 
-    async def retrieve(self, content_id: ContentId) -> CacheEntry:
+    async def retrieve(
+        self, content_id: ContentId, *, may_restore: bool = False, wait: Seconds = NO_WAIT
+    ) -> CacheEntry:
         """Return the whole content, verified.
 
-        Raises `ContentNotFoundError`, `IntegrityError`, `ContentTooLargeError`.
+        Raises `ContentNotFoundError`, `IntegrityError`, `ContentTooLargeError`, `ContentArchivedError`; with
+        `may_restore` (the caller may change the content) its restore is then on its way, and is waited for if it
+        comes within `wait`.
         """
+        try:
+            return await self._retrieve(content_id, may_restore=may_restore)
+        except ContentArchivedError:
+            if wait <= 0 or not may_restore:
+                raise
+        await self._restoring.wait(await self.stat(content_id), within=wait)
+        return await self._retrieve(content_id, may_restore=may_restore)
+
+    async def _retrieve(self, content_id: ContentId, *, may_restore: bool) -> CacheEntry:
         entry = self.hit(content_id)
         if entry is not None:
             return entry
@@ -102,7 +126,10 @@ class ReadingService:
             self._cache.flights[content_id] = flight
             flight.add_done_callback(lambda done: self._land(content_id, done))
         # Shielded: one impatient reader must not cancel the read that others wait for.
-        entry = await asyncio.shield(flight)
+        try:
+            entry = await asyncio.shield(flight)
+        except ObjectArchivedError as exc:
+            raise await self._archived(content_id, may_restore=may_restore) from exc
         if entry.expires_at is not None and self._clock.now() >= entry.expires_at:
             raise ContentNotFoundError(content_id)  # it ended while the read was under way
         self._tracker.note(content_id, kind)
@@ -119,12 +146,24 @@ class ReadingService:
         return record.size <= CHUNK_BYTES or self._cache.is_cacheable(record)
 
     @asynccontextmanager
-    async def open(self, content_id: ContentId, start: int = 0, end: int | None = None) -> AsyncIterator[OpenContent]:
+    async def open(
+        self, content_id: ContentId, start: int = 0, end: int | None = None, *, may_restore: bool = False
+    ) -> AsyncIterator[OpenContent]:
         """Open the bytes `[start, end)`, cut to the content's end; memory stays bounded whatever the size.
 
         The first chunk is read and verified before the block is entered.
-        Raises `ContentNotFoundError`, `IntegrityError`, `InvalidRangeError` (no byte lies in the range).
+        Raises `ContentNotFoundError`, `IntegrityError`, `InvalidRangeError` (no byte lies in the range),
+        `ContentArchivedError` as `retrieve` does.
         """
+        opened, content = await self._begin(content_id, start, end, may_restore=may_restore)
+        try:
+            yield content
+        finally:
+            await opened.__aexit__(None, None, None)
+
+    async def _begin(
+        self, content_id: ContentId, start: int, end: int | None, *, may_restore: bool
+    ) -> tuple[AbstractAsyncContextManager[OpenContent], OpenContent]:
         record = await self.stat(content_id)
         try:
             opened = self._open_record(record, start, end)
@@ -136,10 +175,25 @@ class ReadingService:
                 content = await opened.__aenter__()
             except ObjectMissingError as exc:
                 raise self._missing(record) from exc
-        try:
-            yield content
-        finally:
-            await opened.__aexit__(None, None, None)
+            except ObjectArchivedError as exc:
+                raise await self._archived(content_id, may_restore=may_restore) from exc
+        except ObjectArchivedError as exc:
+            raise await self._archived(content_id, may_restore=may_restore) from exc
+        return opened, content
+
+    async def _archived(self, content_id: ContentId, *, may_restore: bool) -> ContentArchivedError:
+        """Return what tells the caller when to come back, after asking for the restore if that is the caller's right.
+
+        A budget that is spent refuses the restore, not the answer.
+        """
+        record = await self.stat(content_id)
+        status = await self._restoring.status(record)
+        if may_restore and self._restoring.policy.on_read and status.stage is not RestoreStage.REQUESTED:
+            with suppress(RestoreBudgetError):
+                status = await self._restoring.request(record, refused=True)
+        # Readable by now, though it was refused a moment ago: come back at once.
+        eta = self._clock.now() if status.stage is RestoreStage.READABLE else status.eta
+        return ContentArchivedError(content_id, eta=eta)
 
     @asynccontextmanager
     async def _open_record(self, record: Record, start: int, end: int | None) -> AsyncIterator[OpenContent]:

@@ -34,3 +34,7 @@ class AccessTracker:
         """Return the counts since the last call and begin anew."""
         counts, self._counts = self._counts, {}
         return counts
+
+    def forget(self, content_id: str) -> None:
+        """Drop what was counted of a content since the last `drain`."""
+        self._counts.pop(content_id, None)

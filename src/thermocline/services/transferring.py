@@ -144,10 +144,12 @@ class Transfer:
         intent = await self._parts.keeper.declare(str(self._key), self._placement.name)
         try:
             intent.check()
-            await self._placement.store.put(str(self._key), data, attributes.as_headers())
+            await self._placement.store.put(
+                str(self._key), data, attributes.as_headers(), storage_class=self._placement.storage_class
+            )
             return await self._commit(metadata)
         except BaseException as exc:
-            await self._give_up(exc, upload=None)
+            await clean_up_after(exc, self._parts, self._key, self._placement, None)
             raise
         finally:
             self._parts.keeper.let_go(intent)
@@ -158,7 +160,9 @@ class Transfer:
         intent = await self._parts.keeper.declare(str(self._key), self._placement.name)
         try:
             intent.check()
-            upload = await self._placement.store.begin_upload(str(self._key), self._attributes.as_headers())
+            upload = await self._placement.store.begin_upload(
+                str(self._key), self._attributes.as_headers(), storage_class=self._placement.storage_class
+            )
             part = first
             while part:
                 part = await self._overlapped(intent, upload, part, gathering)
@@ -167,7 +171,7 @@ class Transfer:
             await upload.complete()
             return await self._commit(metadata)
         except BaseException as exc:
-            await self._give_up(exc, upload)
+            await clean_up_after(exc, self._parts, self._key, self._placement, upload)
             raise
         finally:
             self._parts.keeper.let_go(intent)
@@ -233,19 +237,22 @@ class Transfer:
             write, now=now, delete_at=later(now, parts.grace.objects), evict_at=later(now, EVICT_DELAY)
         )
 
-    async def _give_up(self, exc: BaseException, upload: Upload | None) -> None:
-        """Clean up at once where nothing can be in flight any more; otherwise leave the intent to the cleaner."""
-        unclear = isinstance(exc, UnavailableError) and not isinstance(exc, OutOfSpaceError)
-        if unclear or not isinstance(exc, Exception):
-            return
-        try:
-            if upload is not None:
-                await upload.abort()
-            claim = await self._parts.intents.withdraw(str(self._key), lease=CLEANUP_LEASE)
-            if claim is not None and not await self._placement.store.delete([claim.object_key]):
-                await self._parts.intents.settle([claim], again_in=None)
-        except StorageError as failure:
-            log.warning("write_cleanup_left_to_cleaner", error=type(failure).__name__, message=str(failure))
+
+async def clean_up_after(
+    exc: BaseException, parts: TransferParts, key: ObjectKey, placement: Placement, upload: Upload | None
+) -> None:
+    """Remove what a failed transfer left, where nothing can be in flight any more; else leave it to the cleaner."""
+    unclear = isinstance(exc, UnavailableError) and not isinstance(exc, OutOfSpaceError)
+    if unclear or not isinstance(exc, Exception):
+        return
+    try:
+        if upload is not None:
+            await upload.abort()
+        claim = await parts.intents.withdraw(str(key), lease=CLEANUP_LEASE)
+        if claim is not None and not await placement.store.delete([claim.object_key]):
+            await parts.intents.settle([claim], again_in=None)
+    except StorageError as failure:
+        log.warning("transfer_cleanup_left_to_cleaner", error=type(failure).__name__, message=str(failure))
 
 
 async def pieces_of(body: Body, *, at_most: int | None) -> AsyncGenerator[bytes]:

@@ -50,7 +50,7 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
     stack.push_async_callback(catalog.aclose)
     stores = {}
     for name in settings.objects:
-        store = LocalObjectStore(settings.objects_path(name))
+        store = LocalObjectStore(settings.objects_path(name), archive_classes=settings.archive_classes(name))
         stack.push_async_callback(store.aclose)
         stores[name] = store
     return Adapters(

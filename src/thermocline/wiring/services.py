@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from thermocline.domain.errors import ConfigurationError
+from thermocline.domain.restores import RestoreTerms
 from thermocline.domain.tiers import StorageTier, TierRules
-from thermocline.domain.units import Bytes, Seconds, later
+from thermocline.domain.units import Bytes, Seconds, Usd, later
 from thermocline.domain.work import Grace, OutboxKind
 from thermocline.ports.cache import MemoryLevel
 from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
-from thermocline.ports.object_store import ObjectStore
+from thermocline.ports.object_store import ObjectStore, Restorable
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.authorizing import AuthorizingService
 from thermocline.services.background import Background
@@ -17,20 +19,24 @@ from thermocline.services.caching import ContentCache
 from thermocline.services.change_listening import ChangeListener
 from thermocline.services.changing import ChangingService
 from thermocline.services.checking import CheckingService
+from thermocline.services.copying import Copier
 from thermocline.services.deleting import DeletingService
 from thermocline.services.delivering import OutboxService
+from thermocline.services.describing import DescribingService
 from thermocline.services.expiring import ExpiryService
 from thermocline.services.intent_keeping import IntentKeeper
 from thermocline.services.listing import ListingService
-from thermocline.services.placements import Placement, Placements
+from thermocline.services.moving import MovingService
+from thermocline.services.placements import Placement, Placements, RestoreRules
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
+from thermocline.services.restoring import RestorePolicy, RestoringService
 from thermocline.services.tracking import AccessTracker
 from thermocline.services.transferring import TransferParts
 from thermocline.services.working import Job, Worker
 from thermocline.services.writing import WritingService
-from thermocline.wiring.settings import Settings
+from thermocline.wiring.settings import PlacementSettings, Settings
 
 CHANGES_KEPT = Seconds(3600.0)
 """How long the change feed reaches back; a process that slept longer empties its memory."""
@@ -64,7 +70,10 @@ class Services:
     writing: WritingService
     reading: ReadingService
     deleting: DeletingService
+    describing: DescribingService
     changing: ChangingService
+    moving: MovingService
+    restoring: RestoringService
     listing: ListingService
     checking: CheckingService
     outbox: OutboxService
@@ -102,9 +111,13 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     background = Background(BACKGROUND_CAPACITY)
     tracker = AccessTracker(TRACKED_CONTENTS)
     keeper = IntentKeeper(catalog.intents, clock, lease=limits.upload_lease)
-    reading = ReadingService(
-        catalog.records, placements, cache, memory, tracker, clock, max_buffered=limits.max_buffered
+    restoring = RestoringService(
+        catalog.restores, catalog.records, catalog.moves, placements, clock, _restore_policy(settings)
     )
+    reading = ReadingService(
+        catalog.records, placements, cache, memory, tracker, restoring, clock, max_buffered=limits.max_buffered
+    )
+    prefiller = Prefiller(catalog.records, placements, cache, background)
     transfers = TransferParts(
         records=catalog.records,
         intents=catalog.intents,
@@ -114,6 +127,16 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         grace=grace,
         max_size=limits.max_content_size,
         entropy=entropy,
+    )
+    moving = MovingService(
+        catalog.moves,
+        catalog.records,
+        placements,
+        Copier(transfers, catalog.moves, memory),
+        restoring,
+        cache,
+        prefiller,
+        clock,
     )
     outbox = OutboxService(catalog.outbox, placements, cache, clock, second_pass=settings.cache.second_pass)
     cleaner = IntentCleaner(catalog.intents, placements, longest_request=limits.longest_request)
@@ -133,9 +156,12 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         settings=settings,
         adapters=adapters,
         placements=placements,
-        writing=WritingService(transfers, cache, memory, Prefiller(catalog.records, cache, background)),
+        writing=WritingService(transfers, cache, memory, prefiller),
         reading=reading,
-        deleting=DeletingService(catalog.records, cache, outbox, clock, grace=grace),
+        describing=DescribingService(catalog.records, restoring, clock),
+        deleting=DeletingService(catalog.records, placements, cache, tracker, outbox, clock, grace=grace),
+        moving=moving,
+        restoring=restoring,
         changing=ChangingService(catalog.records, cache, clock),
         listing=listing,
         checking=CheckingService(listing, reading, placements, catalog.outbox, catalog.sweeps),
@@ -148,7 +174,10 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
             catalog.changes, cache, clock, on_other_change=authorizing.refresh, max_silence=limits.max_wait
         ),
         worker=Worker(
-            _jobs(adapters, outbox, cleaner, sweep, expiry), catalog.elections, clock, entropy(HOLDER_BYTES).hex()
+            _jobs(adapters, outbox, cleaner, sweep, expiry, moving, restoring),
+            catalog.elections,
+            clock,
+            entropy(HOLDER_BYTES).hex(),
         ),
         tracker=tracker,
         cache=cache,
@@ -162,7 +191,7 @@ def _placements(settings: Settings, adapters: Adapters, installation: str) -> Pl
     return Placements(
         installation,
         {
-            name: Placement(name, placement.objects, adapters.stores[placement.objects])
+            name: _placement(name, placement, adapters.stores[placement.objects])
             for name, placement in settings.placements.items()
         },
         {
@@ -172,8 +201,43 @@ def _placements(settings: Settings, adapters: Adapters, installation: str) -> Pl
     )
 
 
+def _placement(name: str, placement: PlacementSettings, store: ObjectStore) -> Placement:
+    rules = None
+    if placement.restore is not None:
+        if not isinstance(store, Restorable):
+            raise ConfigurationError(
+                f"the object store {placement.objects!r} cannot restore; remove [placements.{name}.restore]"
+            )
+        rules = RestoreRules(
+            store,
+            {
+                speed: RestoreTerms(terms.delay, Usd(terms.usd_per_gb), Usd(terms.usd_per_request))
+                for speed, terms in placement.restore.terms().items()
+            },
+        )
+    return Placement(name, placement.objects, store, placement.storage_class, rules)
+
+
+def _restore_policy(settings: Settings) -> RestorePolicy:
+    rules = settings.restore
+    return RestorePolicy(
+        speed=rules.speed,
+        days=rules.days,
+        daily_budget=None if rules.daily_budget is None else Usd(rules.daily_budget),
+        on_read=rules.on_read,
+        move_to=rules.move_to,
+        poll_every=rules.poll_every,
+    )
+
+
 def _jobs(
-    adapters: Adapters, outbox: OutboxService, cleaner: IntentCleaner, sweep: OrphanSweep, expiry: ExpiryService
+    adapters: Adapters,
+    outbox: OutboxService,
+    cleaner: IntentCleaner,
+    sweep: OrphanSweep,
+    expiry: ExpiryService,
+    moving: MovingService,
+    restoring: RestoringService,
 ) -> tuple[Job, ...]:
     async def trim_changes() -> int:
         now = adapters.clock.now()
@@ -187,6 +251,8 @@ def _jobs(
     return (
         Job("invalidate", Seconds(1.0), lambda: outbox.deliver(OutboxKind.INVALIDATE)),
         Job("delete_objects", Seconds(5.0), lambda: outbox.deliver(OutboxKind.DELETE_OBJECT)),
+        Job("restore", Seconds(1.0), restoring.run),
+        Job("move", Seconds(1.0), moving.run),
         Job("clean_intents", Seconds(5.0), cleaner.run),
         Job("expire", Seconds(5.0), expiry.run),
         Job("forget_tombstones", Seconds(600.0), expiry.forget_tombstones),

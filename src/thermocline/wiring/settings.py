@@ -14,8 +14,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.keys import is_name
+from thermocline.domain.restores import MOST_DAYS, RestoreSpeed
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes, Seconds, parse_duration, parse_size
+from thermocline.ports.object_store import STANDARD
 
 ENVIRONMENT_PREFIX = "THERMOCLINE_"
 DEFAULT_FILE = Path("thermocline.toml")
@@ -91,6 +93,37 @@ class LocalObjectsSettings(_Section):
     """The folder. Empty: `objects` in the data folder."""
 
 
+class RestoreTermsSettings(_Section):
+    """What a restore at one speed takes and costs."""
+
+    delay: Duration
+    """How long it takes: what the folder store makes its readers wait, of other stores what to expect."""
+
+    usd_per_gb: float = Field(default=0.0, ge=0)
+    """What retrieving 10^9 bytes costs, in US dollars."""
+
+    usd_per_request: float = Field(default=0.0, ge=0)
+    """What each restore costs besides, in US dollars."""
+
+
+class PlacementRestoreSettings(_Section):
+    """How objects of an archive class are restored. A speed that is left out does not exist there."""
+
+    bulk: RestoreTermsSettings | None = None
+    """The cheapest."""
+
+    standard: RestoreTermsSettings | None = None
+    """The usual one."""
+
+    expedited: RestoreTermsSettings | None = None
+    """The fastest."""
+
+    def terms(self) -> dict[RestoreSpeed, RestoreTermsSettings]:
+        """Return what each speed that there is takes and costs."""
+        each = ((speed, getattr(self, speed.value)) for speed in RestoreSpeed)
+        return {speed: terms for speed, terms in each if terms is not None}
+
+
 class PlacementSettings(_Section):
     """A named place for objects."""
 
@@ -102,6 +135,26 @@ class PlacementSettings(_Section):
 
     prices: str = "r2.standard"
     """Which prices of the price book apply."""
+
+    restore: PlacementRestoreSettings | None = None
+    """Given if the storage class must be restored before its objects can be read."""
+
+
+DEFAULT_PLACEMENTS = {
+    "standard": PlacementSettings(objects="main"),
+    "archive": PlacementSettings(
+        objects="main",
+        storage_class="ARCHIVE",
+        prices="s3.deep_archive",
+        restore=PlacementRestoreSettings(
+            bulk=RestoreTermsSettings(delay=Seconds(15.0), usd_per_gb=0.0025, usd_per_request=0.000025),
+            standard=RestoreTermsSettings(delay=Seconds(5.0), usd_per_gb=0.02, usd_per_request=0.0001),
+            expedited=RestoreTermsSettings(delay=Seconds(1.0), usd_per_gb=0.03, usd_per_request=0.01),
+        ),
+    ),
+}
+"""Embedded: one folder, whose archive asks for a restore as a real one does, in seconds instead of hours. The prices
+are those of AWS (S3 Deep Archive; expedited: S3 Glacier), us-east-1, from `design/economics.md`, November 2026."""
 
 
 class TierSettings(_Section):
@@ -118,6 +171,33 @@ class TierSettings(_Section):
 
     prefetch: bool = False
     """Whether related content is fetched ahead."""
+
+
+class RestoreSettings(_Section):
+    """Restores of archived content."""
+
+    speed: RestoreSpeed = RestoreSpeed.STANDARD
+    """How urgent a restore is that says nothing about it; the cheapest there is where a placement lacks it."""
+
+    days: int = Field(default=7, ge=1, le=MOST_DAYS)
+    """How long a restored copy stays readable."""
+
+    daily_budget: float | None = Field(default=10.0, ge=0)
+    """US dollars that all restores of one UTC day may cost together; beyond it they are refused. `none`: no limit."""
+
+    on_read: bool = True
+    """Whether reading archived content asks for its restore, if the caller may write it."""
+
+    move_to: StorageTier | None = None
+    """Where restored content is moved; `none`: it stays archived, and its copy expires."""
+
+    poll_every: Duration = Seconds(60.0)
+    """How often a restore is asked for that takes longer than expected."""
+
+    @field_validator("daily_budget", "move_to", mode="before")
+    @classmethod
+    def _read_none(cls, value: Any) -> Any:
+        return None if value == "none" else value
 
 
 class HttpSettings(_Section):
@@ -213,10 +293,9 @@ class Settings(_Section):
     catalog: CatalogSettings = CatalogSettings()
     cache: CacheSettings = CacheSettings()
     objects: dict[str, LocalObjectsSettings] = Field(default_factory=lambda: {"main": LocalObjectsSettings()})
-    placements: dict[str, PlacementSettings] = Field(
-        default_factory=lambda: {"standard": PlacementSettings(objects="main")}
-    )
+    placements: dict[str, PlacementSettings] = Field(default_factory=lambda: dict(DEFAULT_PLACEMENTS))
     tiers: dict[StorageTier, TierSettings] = Field(default_factory=dict)
+    restore: RestoreSettings = RestoreSettings()
     http: HttpSettings = HttpSettings()
     limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()
@@ -231,13 +310,15 @@ class Settings(_Section):
         for name in self.placements:
             if not is_name(name):
                 raise ValueError(f"a placement's name must be 1 to 32 of a-z, 0-9 and inner hyphens, not {name!r}")
+        classes: dict[tuple[str, str], tuple[str, PlacementRestoreSettings | None]] = {}
         for name, placement in self.placements.items():
+            _check_restore(name, placement, classes)
             if placement.objects not in self.objects:
                 wanted = placement.objects
                 raise ValueError(f"[placements.{name}] objects = {wanted!r} is not defined; add [objects.{wanted}]")
-        for tier, rules in self.tiers.items():
-            if rules.placement not in self.placements:
-                wanted = rules.placement
+        for tier in self.tiers:
+            if self.tier(tier).placement not in self.placements:
+                wanted = self.tier(tier).placement
                 raise ValueError(f"[tiers.{tier}] placement = {wanted!r} is not defined; add [placements.{wanted}]")
         if not self.tiers and "standard" not in self.placements:
             raise ValueError("without a [tiers] section a placement must be named 'standard'")
@@ -260,9 +341,21 @@ class Settings(_Section):
             return configured
         return self.data / ("objects" if name == "main" else f"objects-{name}")
 
+    def archive_classes(self, name: str) -> dict[str, dict[RestoreSpeed, Seconds]]:
+        """Return the classes of an object store that must be restored, and how long each speed takes."""
+        return {
+            placement.storage_class: {speed: terms.delay for speed, terms in placement.restore.terms().items()}
+            for placement in self.placements.values()
+            if placement.objects == name and placement.restore is not None
+        }
+
     def tier(self, tier: StorageTier) -> TierSettings:
         """Return what a tier means, with the seed's thresholds where nothing is set."""
-        return self.tiers.get(tier) or DEFAULT_TIERS[tier]
+        rules = self.tiers.get(tier) or DEFAULT_TIERS[tier]
+        # Whoever names placements of their own, and no archive among them, has one place for everything.
+        if rules == DEFAULT_TIERS[tier] and rules.placement not in self.placements:
+            return rules.model_copy(update={"placement": "standard"})
+        return rules
 
     @classmethod
     def load(cls, config: Path | None = None, *, flags: Mapping[str, Any] | None = None) -> "Settings":
@@ -297,9 +390,31 @@ DEFAULT_TIERS = {
     ),
     StorageTier.WARM: TierSettings(placement="standard", access_frequency=Seconds(30 * _DAY), cache_ttl=Seconds(3600)),
     StorageTier.COLD: TierSettings(placement="standard", access_frequency=Seconds(365 * _DAY), cache_ttl=Seconds(0)),
-    StorageTier.ARCHIVE: TierSettings(placement="standard", access_frequency=Seconds(365 * _DAY), cache_ttl=Seconds(0)),
+    StorageTier.ARCHIVE: TierSettings(placement="archive", access_frequency=Seconds(365 * _DAY), cache_ttl=Seconds(0)),
 }
-"""The seed's thresholds; embedded, every tier lies in the same folder."""
+"""The seed's thresholds; embedded, the archive lies in the same folder, in a class of its own."""
+
+
+def _check_restore(
+    name: str,
+    placement: PlacementSettings,
+    classes: dict[tuple[str, str], tuple[str, PlacementRestoreSettings | None]],
+) -> None:
+    """Raise `ValueError` unless the placement's restore terms fit its class; `classes` are those seen before."""
+    if placement.restore is not None:
+        if placement.storage_class == STANDARD:
+            raise ValueError(f"[placements.{name}] the storage class {STANDARD} needs no restore; remove [restore]")
+        if not placement.restore.terms():
+            raise ValueError(
+                f"[placements.{name}.restore] names no speed; give at least one of {', '.join(RestoreSpeed)}"
+            )
+    same = (placement.objects, placement.storage_class)
+    other, terms = classes.setdefault(same, (name, placement.restore))
+    if terms != placement.restore:
+        raise ValueError(
+            f"[placements.{name}] and [placements.{other}] are the same class of the same store; "
+            "give both the same [restore]"
+        )
 
 
 def _completed(given: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:

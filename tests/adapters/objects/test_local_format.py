@@ -24,7 +24,7 @@ from thermocline.testing import strategies
 def test_attributes_come_back(payload_size: int, attributes: Mapping[str, str]) -> None:
     trailer = pack_trailer(payload_size, attributes)
     footer = read_footer(payload_size + len(trailer), trailer[-FOOTER_BYTES:])
-    assert footer == (payload_size, len(trailer) - FOOTER_BYTES)
+    assert footer == (payload_size, len(trailer) - FOOTER_BYTES, False)
     assert read_attributes(trailer) == attributes
 
 

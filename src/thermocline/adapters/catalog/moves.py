@@ -51,6 +51,11 @@ CANCEL = Statement(delete(moves).where(moves.c.content_id == bindparam("content_
 CANCEL_CLAIMED = Statement(
     delete(moves).where(moves.c.content_id == bindparam("content_id"), moves.c.lease_token == bindparam("token"))
 )
+RENEW = Statement(
+    update(moves)
+    .where(moves.c.content_id == bindparam("subject"), moves.c.lease_token == bindparam("token"))
+    .values(lease_until=now_micros() + bindparam("lease"))
+)
 POSTPONE = Statement(
     update(moves)
     .where(moves.c.content_id == bindparam("subject"), moves.c.lease_token == bindparam("token"))
@@ -106,6 +111,11 @@ class SqlMoves(Moves):
             parameters |= {"subject": content_id}
             rows = await self._runner.write(lambda connection: connection.all(CLAIM_ONE, parameters))
         return [_claimed(row) for row in sorted(rows)]  # RETURNING promises no order
+
+    async def renew(self, claim: ClaimedMove, *, lease: Seconds) -> None:
+        """Extend a claim from now on. Without effect if it was lost."""
+        parameters = {"subject": claim.plan.content_id, "token": claim.lease_token, "lease": micros(lease)}
+        await self._runner.write(lambda connection: connection.change(RENEW, parameters))
 
     async def commit_move(
         self, move: CopiedMove, *, now: Timestamp, delete_at: Timestamp, evict_at: Timestamp

@@ -1,13 +1,17 @@
 """An object store in a folder: one file per object, durable before it is acknowledged.
 
-The steps are in `local_files`, the layout in `local_names`, the form of a file in `local_format`.
+The steps are in `local_files`, those of restores in `local_restores`, the layout in `local_names`, the form of a file
+in `local_format`.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
+from thermocline.adapters.clock import SystemClock
+from thermocline.adapters.objects.archive_classes import ArchiveClasses
 from thermocline.adapters.objects.io_threads import IoThreads
 from thermocline.adapters.objects.key_rules import check_range
 from thermocline.adapters.objects.local_errors import explain
@@ -17,8 +21,10 @@ from thermocline.adapters.objects.local_owner import LocalOwner
 from thermocline.adapters.objects.local_system import System
 from thermocline.domain.digests import CHUNK_BYTES, Buffer
 from thermocline.domain.errors import StorageError
-from thermocline.domain.units import Bytes
-from thermocline.ports.object_store import ObjectHead, ObjectInfo, ObjectStore, Upload
+from thermocline.domain.restores import RestoreSpeed, StoreRestore
+from thermocline.domain.units import Bytes, Seconds
+from thermocline.ports.clock import Clock
+from thermocline.ports.object_store import STANDARD, ObjectHead, ObjectInfo, ObjectStore, Restorable, Upload
 
 T = TypeVar("T")
 
@@ -28,14 +34,19 @@ the time, measured November 2026). Raise it where reads wait for a slow disk."""
 _WRITERS: Final = 16
 """Writes wait for the disk: with more of them at once, more share one commit of the file system's journal."""
 _SYSTEM: Final = System()
+_CLOCK: Final = SystemClock()
+_NO_ARCHIVES: Final[Mapping[str, Mapping[RestoreSpeed, Seconds]]] = MappingProxyType({})
 
 
-class LocalObjectStore(ObjectStore):
+class LocalObjectStore(ObjectStore, Restorable):
     """Objects as files below `root`, which may be a symbolic link; inside it none is ever followed.
 
     An object's name never replaces another file: putting the same bytes again under a key succeeds, other bytes
     raise `UnsafePathError`. What is stored stays readable by any program: the payload comes first in its file.
     Calls run in own threads, so that neither reads nor the event loop wait behind an fsync. Close with `aclose`.
+
+    `archive_classes` are the storage classes that need a restore, with how long each speed takes by `clock`. Whether
+    an object needs one is written into its file when it is stored: other settings do not change what is there.
     """
 
     def __init__(
@@ -46,21 +57,25 @@ class LocalObjectStore(ObjectStore):
         writers: int = _WRITERS,
         part_size: Bytes = Bytes(4 * 1024 * 1024),
         system: System = _SYSTEM,
+        archive_classes: Mapping[str, Mapping[RestoreSpeed, Seconds]] = _NO_ARCHIVES,
+        clock: Clock = _CLOCK,
     ) -> None:
         self.part_size = part_size
         self._reads = _Hops(root, readers, "object-reads")
         self._writes = _Hops(root, writers, "object-writes")
-        self._files = LocalFiles(root, system)
+        self._files = LocalFiles(root, system, ArchiveClasses(archive_classes), clock)
         self._listing = LocalListing(root, self._files.folders, system)
         self._owner = LocalOwner(root, self._files.folders, system)
 
-    async def put(self, key: str, data: Buffer, attributes: Mapping[str, str]) -> None:
+    async def put(
+        self, key: str, data: Buffer, attributes: Mapping[str, str], *, storage_class: str = STANDARD
+    ) -> None:
         """Store `data` whole, in one thread hop. `data` must not change until this returns."""
-        await self._writes.run("storing", key, self._files.put, key, data, attributes)
+        await self._writes.run("storing", key, self._files.put, key, data, attributes, storage_class)
 
-    async def begin_upload(self, key: str, attributes: Mapping[str, str]) -> Upload:
+    async def begin_upload(self, key: str, attributes: Mapping[str, str], *, storage_class: str = STANDARD) -> Upload:
         """Begin an object that arrives in parts. Raises `UnavailableError` while the key has another upload."""
-        pending = await self._writes.run("storing", key, self._files.begin, key, dict(attributes))
+        pending = await self._writes.run("storing", key, self._files.begin, key, attributes, storage_class)
         return _LocalUpload(self._writes, self._files, pending)
 
     async def fetch(self, key: str, start: int, end: int) -> bytes:
@@ -90,7 +105,7 @@ class LocalObjectStore(ObjectStore):
         return await self._reads.run("reading", key, self._files.head, key)
 
     async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
-        """Delete objects and unfinished uploads, durably; return those that failed and why."""
+        """Delete objects, their restores and unfinished uploads, durably; return those that failed and why."""
         return await self._writes.run("deleting", "objects", self._files.delete, tuple(keys))
 
     async def list_pages(self, prefix: str) -> AsyncIterator[Sequence[ObjectInfo]]:
@@ -102,6 +117,14 @@ class LocalObjectStore(ObjectStore):
     async def claim(self, installation: str) -> str:
         """Return the owner of the folder, after making it `installation` if it has none. Makes the folder."""
         return await self._writes.run("claiming for", installation, self._owner.claim, installation)
+
+    async def request_restore(self, key: str, *, speed: RestoreSpeed, days: int) -> None:
+        """Let an archived object become readable; the request is durable when this returns."""
+        await self._writes.run("restoring", key, self._files.request_restore, key, speed, days)
+
+    async def restore_state(self, key: str) -> StoreRestore:
+        """Return how far the restore is, by the store's clock."""
+        return await self._reads.run("reading", key, self._files.restore_state, key)
 
     async def aclose(self) -> None:
         """End the threads once the work that was handed in is done. Nothing may be called afterwards."""

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from thermocline.adapters.objects.key_rules import check_range
+from thermocline.adapters.objects.archive_classes import ArchiveClasses
+from thermocline.adapters.objects.key_rules import check_class, check_range
 from thermocline.adapters.objects.local_errors import explain
 from thermocline.adapters.objects.local_folders import Folders
 from thermocline.adapters.objects.local_format import (
@@ -24,18 +25,24 @@ from thermocline.adapters.objects.local_format import (
     pack_trailer,
     read_attributes,
     read_footer,
+    split_class,
+    with_class,
 )
 from thermocline.adapters.objects.local_names import UPLOADS, Place, object_place, upload_place
-from thermocline.adapters.objects.local_system import Descriptor, System
+from thermocline.adapters.objects.local_restores import LocalRestores
+from thermocline.adapters.objects.local_system import Descriptor, System, write_all
 from thermocline.domain.digests import Buffer
 from thermocline.domain.errors import (
     IntentLostError,
+    ObjectArchivedError,
     ObjectMissingError,
     StorageError,
     UnavailableError,
     UnsafePathError,
 )
+from thermocline.domain.restores import RestoreSpeed, RestoreStage, StoreRestore, check_days
 from thermocline.domain.units import Bytes, Timestamp
+from thermocline.ports.clock import Clock
 from thermocline.ports.object_store import ObjectHead
 
 T = TypeVar("T")
@@ -52,13 +59,17 @@ _COMPARE_BYTES: Final = 1 << 20
 class PendingFile:
     """A temporary file. Its lock keeps an abort from overtaking a call that outlived its cancelled caller."""
 
-    __slots__ = ("attributes", "file", "key", "linked", "lock", "place", "size")
+    __slots__ = ("archived", "attributes", "file", "key", "linked", "lock", "place", "size")
 
-    def __init__(self, key: str, place: Place, file: Descriptor, attributes: Mapping[str, str]) -> None:
+    def __init__(
+        self, key: str, place: Place, file: Descriptor, attributes: Mapping[str, str], *, archived: bool
+    ) -> None:
         self.key = key
         self.place = place
         self.file = file
         self.attributes = attributes
+        """As they are stored: with the storage class."""
+        self.archived = archived
         self.size = 0
         self.linked = False
         """Whether this upload, and no other, put the object under its name."""
@@ -68,24 +79,28 @@ class PendingFile:
 class LocalFiles:
     """The files of one folder store. Functions raise `OSError` for whatever the system refuses, and errors of ours."""
 
-    def __init__(self, root: Path, system: System) -> None:
+    def __init__(self, root: Path, system: System, archives: ArchiveClasses, clock: Clock) -> None:
         self.folders = Folders(root, system)
         self.system = system
+        self._archives = archives
+        self._restores = LocalRestores(self.folders, system, clock)
         self._root = root
 
-    def put(self, key: str, data: Buffer, attributes: Mapping[str, str]) -> None:
+    def put(self, key: str, data: Buffer, attributes: Mapping[str, str], storage_class: str) -> None:
         """Store `data` whole and durably."""
-        pending = self.begin(key, attributes)
+        pending = self.begin(key, attributes, storage_class)
         try:
             pending.size = len(data)
-            self._write(pending.file.fd, [memoryview(data), memoryview(pack_trailer(len(data), attributes))])
+            write_all(self.system, pending.file, [memoryview(data), memoryview(_trailer(pending))])
             self._publish(pending)
         except BaseException:
             self._remove_temporary(pending)
             raise
 
-    def begin(self, key: str, attributes: Mapping[str, str]) -> PendingFile:
+    def begin(self, key: str, attributes: Mapping[str, str], storage_class: str) -> PendingFile:
         """Make the temporary file of `key`. Raises `UnavailableError` if there is one."""
+        check_class(storage_class)
+        stored = with_class(attributes, storage_class)
         place = upload_place(key)
 
         def create(folder: Descriptor) -> int:
@@ -95,18 +110,18 @@ class LocalFiles:
             fd = self._in_folder(place, create)
         except FileExistsError as exc:
             raise UnavailableError(f"an upload of {key!r} is under way; delete the key to abort it") from exc
-        return PendingFile(key, place, Descriptor(fd, self.system), attributes)
+        return PendingFile(key, place, Descriptor(fd, self.system), stored, archived=storage_class in self._archives)
 
     def append(self, pending: PendingFile, part: Buffer) -> None:
         """Write the next part."""
         with pending.lock:
-            self._write(pending.file.fd, [memoryview(part)])
+            write_all(self.system, pending.file, [memoryview(part)])
             pending.size += len(part)
 
     def finish(self, pending: PendingFile) -> None:
         """Make the object durable and readable."""
         with pending.lock:
-            self._write(pending.file.fd, [memoryview(pack_trailer(pending.size, pending.attributes))])
+            write_all(self.system, pending.file, [memoryview(_trailer(pending))])
             self._publish(pending)
 
     def abandon(self, pending: PendingFile) -> None:
@@ -118,15 +133,15 @@ class LocalFiles:
                 pending.linked = False
 
     def fetch(self, key: str, start: int, end: int) -> bytes:
-        """Return exactly `[start, end)`. Raises `ObjectMissingError`, `EOFError`."""
+        """Return exactly `[start, end)`. Raises `ObjectMissingError`, `ObjectArchivedError`, `EOFError`."""
         file = self._open(key)
-        self._check_bounds(file, key, start, end)
+        self._check_readable(file, key, start, end)
         return self.read(file, start, end)
 
     def open_range(self, key: str, start: int, end: int, first_end: int) -> tuple[Descriptor, bytes]:
         """Return the open file, checked to hold `[start, end)`, and its bytes `[start, first_end)`."""
         file = self._open(key)
-        self._check_bounds(file, key, start, end)
+        self._check_readable(file, key, start, end)
         return file, self.read(file, start, first_end)
 
     def read(self, file: Descriptor, start: int, end: int) -> bytes:
@@ -147,19 +162,31 @@ class LocalFiles:
     def head(self, key: str) -> ObjectHead | None:
         """Return what the file says of itself. Raises `UnsafePathError` if it does not end as our files do."""
         try:
-            file = self._open(key)
+            return self._describe(key)[0]
         except ObjectMissingError:
             return None
+
+    def request_restore(self, key: str, speed: RestoreSpeed, days: int) -> None:
+        """Let the object become readable. Raises `ObjectMissingError`, `ValueError` if that needs no restore."""
+        check_days(days)
+        head, archived = self._describe(key)
+        if not archived:
+            raise ValueError(f"object {key!r} needs no restore; its class is {head.storage_class}")
+        self._restores.request(key, self._archives.delay(head.storage_class, speed), days)
+        # `delete` removes first the object and then its restore: if it missed ours, we miss the object.
         try:
-            status, footer = self._inspect(file, key)
-            end = footer.payload_size + footer.attributes_size + FOOTER_BYTES
-            attributes = read_attributes(self.read(file, footer.payload_size, end))
-        except EOFError as exc:
-            raise UnsafePathError(f"object {key!r} is damaged: {exc}") from exc
-        return ObjectHead(Bytes(footer.payload_size), Timestamp(status.st_mtime_ns // 1000), attributes)
+            self._open(key)
+        except ObjectMissingError:
+            self._restores.remove([key])
+            raise
+
+    def restore_state(self, key: str) -> StoreRestore:
+        """Return how far the restore is. Raises `ObjectMissingError`."""
+        _, archived = self._describe(key)
+        return self._restores.state(key) if archived else StoreRestore(RestoreStage.READABLE)
 
     def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
-        """Remove objects and unfinished uploads; the removals are durable when it returns."""
+        """Remove objects, their restores and unfinished uploads; the removals are durable when it returns."""
         failed: dict[str, StorageError] = {}
         touched: dict[Place, list[str]] = {}
         for key in keys:
@@ -173,6 +200,9 @@ class LocalFiles:
                 failed[key] = explain(exc, self._root, f"deleting {key!r}")
             except StorageError as exc:
                 failed[key] = exc
+        # Also of objects that were gone: whoever removed one may have died before this.
+        unrestored = self._restores.remove([key for key in keys if key not in failed])
+        failed.update((key, explain(exc, self._root, f"deleting {key!r}")) for key, exc in unrestored.items())
         for folder, its_keys in touched.items():
             try:
                 self.folders.sync(self.folders.existing(folder))
@@ -296,19 +326,29 @@ class LocalFiles:
             raise DamagedFileError(f"the file has only {size} bytes, less than a footer")
         return status, read_footer(size, self.system.pread(file.fd, FOOTER_BYTES, size - FOOTER_BYTES))
 
-    def _check_bounds(self, file: Descriptor, key: str, start: int, end: int) -> None:
+    def _describe(self, key: str) -> tuple[ObjectHead, bool]:
+        """Return what the file says of itself, and whether it must be restored before it is read."""
+        file = self._open(key)
+        try:
+            status, footer = self._inspect(file, key)
+            end = footer.payload_size + footer.attributes_size + FOOTER_BYTES
+            attributes, storage_class = split_class(read_attributes(self.read(file, footer.payload_size, end)))
+        except EOFError as exc:
+            raise UnsafePathError(f"object {key!r} is damaged: {exc}") from exc
+        modified_at = Timestamp(status.st_mtime_ns // 1000)
+        return ObjectHead(Bytes(footer.payload_size), modified_at, attributes, storage_class), footer.archived
+
+    def _check_readable(self, file: Descriptor, key: str, start: int, end: int) -> None:
         check_range(start, end)
         _, footer = self._inspect(file, key)
+        if footer.archived and self._restores.state(key).stage is not RestoreStage.READABLE:
+            raise ObjectArchivedError(key)
         if end > footer.payload_size:
             raise EOFError(f"object {key!r} has {footer.payload_size} bytes, not {end}")
 
-    def _write(self, fd: int, buffers: list[memoryview]) -> None:
-        while buffers:
-            written = self.system.writev(fd, buffers)
-            while buffers and written >= len(buffers[0]):
-                written -= len(buffers.pop(0))
-            if buffers and written:
-                buffers[0] = buffers[0][written:]
-
     def _where(self, place: Place) -> Path:
         return self._root.joinpath(*place.trunk, *place.branch, place.name)
+
+
+def _trailer(pending: PendingFile) -> bytes:
+    return pack_trailer(pending.size, pending.attributes, archived=pending.archived)

@@ -5,6 +5,9 @@
     footer, 28 bytes             little-endian: payload size u64, attributes size u32, version u32,
                                  CRC-32 of attributes and the 16 bytes before u32, magic 8 bytes
 
+Version 2 marks an object that must be restored before it is read; whoever does not know of restores refuses it. All
+other objects are written as version 1. A storage class other than STANDARD is one of the attributes.
+
 One file, so one fsync makes payload and attributes durable together.
 """
 
@@ -14,7 +17,12 @@ import zlib
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from thermocline.ports.object_store import STANDARD
+
 VERSION: Final = 1
+ARCHIVED_VERSION: Final = 2
+CLASS: Final = ":storage-class"
+"""The attribute that holds the storage class; no header may be named like this, so no attribute of a user is."""
 MAGIC: Final = b"\x89THERMO\n"
 _SIZES = struct.Struct("<QII")
 _END = struct.Struct("<I8s")
@@ -30,12 +38,28 @@ class Footer(NamedTuple):
 
     payload_size: int
     attributes_size: int
+    archived: bool
+    """Whether the object must be restored before it is read."""
 
 
-def pack_trailer(payload_size: int, attributes: Mapping[str, str]) -> bytes:
+def with_class(attributes: Mapping[str, str], storage_class: str) -> Mapping[str, str]:
+    """Return the attributes as they are stored. Raises `ValueError` if one of them has the name that is ours."""
+    if CLASS in attributes:
+        raise ValueError(f"no attribute may be named {CLASS!r}")
+    return dict(attributes) if storage_class == STANDARD else {**attributes, CLASS: storage_class}
+
+
+def split_class(stored: Mapping[str, str]) -> tuple[Mapping[str, str], str]:
+    """Return the attributes and the storage class that `with_class` put together."""
+    attributes = dict(stored)
+    storage_class = attributes.pop(CLASS, STANDARD)
+    return attributes, storage_class
+
+
+def pack_trailer(payload_size: int, attributes: Mapping[str, str], *, archived: bool = False) -> bytes:
     """Return what follows a payload of this size. Equal input gives equal bytes."""
     encoded = json.dumps(dict(attributes), separators=(",", ":"), sort_keys=True).encode()
-    checked = encoded + _SIZES.pack(payload_size, len(encoded), VERSION)
+    checked = encoded + _SIZES.pack(payload_size, len(encoded), ARCHIVED_VERSION if archived else VERSION)
     return checked + _END.pack(zlib.crc32(checked), MAGIC)
 
 
@@ -46,11 +70,13 @@ def read_footer(file_size: int, raw: bytes) -> Footer:
     payload_size, attributes_size, version = _SIZES.unpack_from(raw)
     if raw[-len(MAGIC) :] != MAGIC:
         raise DamagedFileError("the file does not end with the footer of an object")
-    if version > VERSION:
-        raise DamagedFileError(f"the file has format {version}, newer than this program knows ({VERSION})")
+    if version > ARCHIVED_VERSION:
+        raise DamagedFileError(f"the file has format {version}, newer than this program knows ({ARCHIVED_VERSION})")
+    if version < VERSION:
+        raise DamagedFileError(f"the file has format {version}, which there never was")
     if payload_size + attributes_size + FOOTER_BYTES != file_size:
         raise DamagedFileError(f"the file has {file_size} bytes, but its footer describes another size")
-    return Footer(payload_size, attributes_size)
+    return Footer(payload_size, attributes_size, version == ARCHIVED_VERSION)
 
 
 def read_attributes(raw: bytes) -> Mapping[str, str]:

@@ -3,6 +3,8 @@
     <installation>/<placement>/<shard>/<content id, escaped>~<token>     keys as Thermocline makes them
     .free/<shard>/<key, escaped>~                                        any other key
     .uploads/<key, escaped>~                                             unfinished uploads of either
+    .restores/<key, escaped>~                                            how far the restore of an archived object is
+    .restores/<key, escaped>~~                                           the same, being written
 
 Escaped: `a-z 0-9 . _ -` stand for themselves, every other byte of the UTF-8 is written `%xx` in lower case. So
 case-only differences survive file systems that ignore case, non-ASCII those that normalise, and no name is `.`
@@ -20,6 +22,7 @@ from thermocline.domain.keys import is_name
 
 FREE: Final = ".free"
 UPLOADS: Final = ".uploads"
+RESTORES: Final = ".restores"
 MARKER: Final = ".installation"
 PIECE_CHARACTERS: Final = 200
 """File systems allow 255 bytes a name; some that encrypt or version names need a part of it."""
@@ -62,6 +65,16 @@ def upload_place(key: str) -> Place:
     encode_key(key)
     pieces = _pieces(escape(key) + _END)
     return Place((UPLOADS,), tuple(pieces[:-1]), pieces[-1])
+
+
+def restore_place(key: str) -> Place:
+    """Return where the restore of `key` is marked. Raises `ValueError` for what is not a key."""
+    return _restore_place(key, _END)
+
+
+def new_restore_place(key: str) -> Place:
+    """Return where a new mark of the restore of `key` is written before it replaces the old one."""
+    return _restore_place(key, _END + _END)
 
 
 def object_key(trunk: tuple[str, ...], shard: str, pieces: tuple[str, ...]) -> str | None:
@@ -124,6 +137,14 @@ def _place(trunk: tuple[str, ...], text: str, token: str) -> Place:
         return Place(trunk, (_shard_of(text),), name)
     pieces = _pieces(name)
     return Place(trunk, (_shard_of(text), *pieces[:-1]), pieces[-1])
+
+
+def _restore_place(key: str, end: str) -> Place:
+    encode_key(key)
+    # The folder is part of the branch, so that it is looked up anew each time: one that was removed and made again
+    # by another process must not be missed.
+    pieces = _pieces(escape(key) + end)
+    return Place((), (RESTORES, *pieces[:-1]), pieces[-1])
 
 
 def _pieces(name: str) -> list[str]:

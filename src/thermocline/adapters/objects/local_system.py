@@ -1,6 +1,7 @@
 """The system calls of the folder store, in one place, so that a test can record them or make them fail."""
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ class System:
     fsync = staticmethod(os.fsync)
     writev = staticmethod(os.writev)
     pread = staticmethod(os.pread)
+    flock = staticmethod(fcntl.flock)
 
     def scandir(self, fd: int) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         """Return the entries of an open folder, which stays open."""
@@ -44,3 +46,13 @@ class Descriptor:
         """Close it. Whatever had to be durable was synced before, so an error here has nothing to tell."""
         with contextlib.suppress(OSError):
             self._system.close(self.fd)
+
+
+def write_all(system: System, file: Descriptor, buffers: list[memoryview]) -> None:
+    """Write the buffers, all of them, at the end of what was written before. Uses up the list."""
+    while buffers:
+        written = system.writev(file.fd, buffers)
+        while buffers and written >= len(buffers[0]):
+            written -= len(buffers.pop(0))
+        if buffers and written:
+            buffers[0] = buffers[0][written:]

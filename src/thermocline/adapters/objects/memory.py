@@ -4,21 +4,25 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from thermocline.adapters.objects.key_rules import check_range, encode_key
+from thermocline.adapters.objects.archive_classes import ArchiveClasses, RestoredCopy, after_request, state_of
+from thermocline.adapters.objects.key_rules import check_class, check_range, encode_key
 from thermocline.domain.digests import CHUNK_BYTES, Buffer
 from thermocline.domain.errors import (
     IntentLostError,
+    ObjectArchivedError,
     ObjectMissingError,
     OutOfSpaceError,
     StorageError,
     UnavailableError,
     UnsafePathError,
 )
-from thermocline.domain.units import Bytes, Timestamp
+from thermocline.domain.restores import RestoreSpeed, RestoreStage, StoreRestore, check_days
+from thermocline.domain.units import Bytes, Seconds, Timestamp
 from thermocline.ports.clock import Clock
-from thermocline.ports.object_store import ObjectHead, ObjectInfo, ObjectStore, Upload
+from thermocline.ports.object_store import STANDARD, ObjectHead, ObjectInfo, ObjectStore, Restorable, Upload
 
 _PAGE = 1000
+_NO_ARCHIVES: Mapping[str, Mapping[RestoreSpeed, Seconds]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,18 @@ class _Object:
     data: bytes
     modified_at: Timestamp
     attributes: Mapping[str, str]
+    storage_class: str = STANDARD
+    archived: bool = False
 
 
 class _Contents:
     """What the store holds, with its size accounted for; shared by the store and its uploads."""
 
-    def __init__(self, clock: Clock, capacity: Bytes | None) -> None:
+    def __init__(self, clock: Clock, capacity: Bytes | None, archives: ArchiveClasses) -> None:
+        self.archives = archives
         self.objects: dict[str, _Object] = {}
         self.uploads: dict[str, _MemoryUpload] = {}
+        self.restores: dict[str, RestoredCopy] = {}
         self.used = 0
         self._clock = clock
         self._capacity = capacity
@@ -49,13 +57,21 @@ class _Contents:
             raise ObjectMissingError(key)
         return found
 
-    def add(self, key: str, data: bytes, attributes: Mapping[str, str]) -> None:
+    def restore_of(self, key: str) -> StoreRestore:
+        """Return how far the restore is; an object that needs none is readable. Raises `ObjectMissingError`."""
+        if not self.find(key).archived:
+            return StoreRestore(RestoreStage.READABLE)
+        return state_of(self.restores.get(key), self.now())
+
+    def add(self, key: str, data: bytes, attributes: Mapping[str, str], storage_class: str) -> None:
         """Store an object; the same one again is accepted, so that a request can be repeated."""
         held = self.objects.get(key)
         if held is None:
             self.reserve(len(data))
-            self.objects[key] = _Object(data, self.now(), MappingProxyType(dict(attributes)))
-        elif (held.data, held.attributes) != (data, attributes):
+            archived = storage_class in self.archives
+            copied = MappingProxyType(dict(attributes))
+            self.objects[key] = _Object(data, self.now(), copied, storage_class, archived)
+        elif (held.data, held.attributes, held.storage_class) != (data, attributes, storage_class):
             raise UnsafePathError(f"object {key!r} exists with other bytes; object keys are never reused")
 
     def reserve(self, size: int) -> None:
@@ -65,7 +81,8 @@ class _Contents:
         self.used += size
 
     def remove(self, key: str) -> None:
-        """Forget the object and the unfinished upload of this key."""
+        """Forget the object, its restore and the unfinished upload of this key."""
+        self.restores.pop(key, None)
         found = self.objects.pop(key, None)
         if found is not None:
             self.used -= len(found.data)
@@ -90,14 +107,22 @@ class _Contents:
         return None
 
 
-class MemoryObjectStore(ObjectStore):
-    """Keeps the port's promises except durability; `capacity` bounds the bytes of finished objects and uploads."""
+class MemoryObjectStore(ObjectStore, Restorable):
+    """Keeps the port's promises except durability; `capacity` bounds the bytes of finished objects and uploads.
+
+    `archive_classes` are the storage classes that need a restore, with how long each speed takes by `clock`.
+    """
 
     def __init__(
-        self, clock: Clock, *, part_size: Bytes = Bytes(4 * 1024 * 1024), capacity: Bytes | None = None
+        self,
+        clock: Clock,
+        *,
+        part_size: Bytes = Bytes(4 * 1024 * 1024),
+        capacity: Bytes | None = None,
+        archive_classes: Mapping[str, Mapping[RestoreSpeed, Seconds]] = _NO_ARCHIVES,
     ) -> None:
         self.part_size = part_size
-        self._contents = _Contents(clock, capacity)
+        self._contents = _Contents(clock, capacity, ArchiveClasses(archive_classes))
         self._owner: str | None = None
 
     @property
@@ -105,27 +130,32 @@ class MemoryObjectStore(ObjectStore):
         """Bytes held now, finished or not."""
         return Bytes(self._contents.used)
 
-    async def put(self, key: str, data: Buffer, attributes: Mapping[str, str]) -> None:
+    async def put(
+        self, key: str, data: Buffer, attributes: Mapping[str, str], *, storage_class: str = STANDARD
+    ) -> None:
         """Store a copy of `data`. Raises `UnsafePathError` if the key holds something else already."""
         encode_key(key)
-        self._contents.add(key, bytes(data), attributes)
+        check_class(storage_class)
+        self._contents.add(key, bytes(data), attributes, storage_class)
 
-    async def begin_upload(self, key: str, attributes: Mapping[str, str]) -> Upload:
+    async def begin_upload(self, key: str, attributes: Mapping[str, str], *, storage_class: str = STANDARD) -> Upload:
         """Begin an object that arrives in parts. Raises `UnavailableError` while the key has another upload."""
         encode_key(key)
+        check_class(storage_class)
         if key in self._contents.uploads:
             raise UnavailableError(f"an upload of {key!r} is already under way; delete the key to abort it")
-        upload = _MemoryUpload(self._contents, key, dict(attributes), self.part_size)
+        upload = _MemoryUpload(self._contents, key, dict(attributes), storage_class, self.part_size)
         self._contents.uploads[key] = upload
         return upload
 
     async def fetch(self, key: str, start: int, end: int) -> bytes:
         """Return exactly the bytes `[start, end)`."""
+        self._check_readable(key, start, end)
         return self._slice(key, start, end)
 
     async def stream(self, key: str, start: int, end: int) -> AsyncGenerator[Buffer]:
         """Yield the bytes `[start, end)` in blocks that end at multiples of 4 MiB."""
-        check_range(start, end)
+        self._check_readable(key, start, end)
         self._slice(key, start, start)
         while start < end:
             stop = min((start // CHUNK_BYTES + 1) * CHUNK_BYTES, end)
@@ -136,7 +166,9 @@ class MemoryObjectStore(ObjectStore):
         """Return what is known of a finished object, or None."""
         encode_key(key)
         found = self._contents.objects.get(key)
-        return None if found is None else ObjectHead(Bytes(len(found.data)), found.modified_at, found.attributes)
+        if found is None:
+            return None
+        return ObjectHead(Bytes(len(found.data)), found.modified_at, found.attributes, found.storage_class)
 
     async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
         """Delete objects and unfinished uploads; never fails."""
@@ -158,9 +190,29 @@ class MemoryObjectStore(ObjectStore):
         self._owner = self._owner or installation
         return self._owner
 
-    def _slice(self, key: str, start: int, end: int) -> bytes:
-        check_range(start, end)
+    async def request_restore(self, key: str, *, speed: RestoreSpeed, days: int) -> None:
+        """Let an archived object become readable after the delay of its class."""
         encode_key(key)
+        check_days(days)
+        contents = self._contents
+        found = contents.find(key)
+        if not found.archived:
+            raise ValueError(f"object {key!r} needs no restore; its class is {found.storage_class}")
+        delay = contents.archives.delay(found.storage_class, speed)
+        contents.restores[key] = after_request(contents.restores.get(key), contents.now(), delay=delay, days=days)
+
+    async def restore_state(self, key: str) -> StoreRestore:
+        """Return how far the restore is, by the store's clock."""
+        encode_key(key)
+        return self._contents.restore_of(key)
+
+    def _check_readable(self, key: str, start: int, end: int) -> None:
+        encode_key(key)
+        check_range(start, end)
+        if self._contents.restore_of(key).stage is not RestoreStage.READABLE:
+            raise ObjectArchivedError(key)
+
+    def _slice(self, key: str, start: int, end: int) -> bytes:
         data = self._contents.find(key).data
         if end > len(data):
             raise EOFError(f"object {key!r} has {len(data)} bytes, not {end}")
@@ -170,12 +222,15 @@ class MemoryObjectStore(ObjectStore):
 class _MemoryUpload(Upload):
     """Parts in a list until they are joined; checks the rule of equal parts that R2 has."""
 
-    def __init__(self, contents: _Contents, key: str, attributes: Mapping[str, str], part_size: int) -> None:
+    def __init__(
+        self, contents: _Contents, key: str, attributes: Mapping[str, str], storage_class: str, part_size: int
+    ) -> None:
         self.key = key
         self.size = 0
         self.begun_at = contents.now()
         self._contents = contents
         self._attributes = attributes
+        self._storage_class = storage_class
         self._part_size = part_size
         self._parts: list[bytes] = []
 
@@ -192,7 +247,7 @@ class _MemoryUpload(Upload):
         """Make the object readable."""
         self._check_open()
         self._contents.forget_upload(self)
-        self._contents.add(self.key, b"".join(self._parts), self._attributes)
+        self._contents.add(self.key, b"".join(self._parts), self._attributes, self._storage_class)
 
     async def abort(self) -> None:
         """Forget the parts; without effect after `complete`."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from thermocline.interfaces.cli.commands import configuration, contents, listing, repair, service, tokens
+from thermocline.interfaces.cli.commands import configuration, contents, listing, repair, service, tiers, tokens
 from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocation, JsonOption
 
 
@@ -50,6 +50,9 @@ app.command("get", short_help="Write a content to a file or standard output.")(c
 app.command("stat", short_help="Show what is known of a content.")(listing.stat)
 app.command("ls", short_help="List contents.")(listing.ls)
 app.command("rm", short_help="Delete contents.")(contents.rm)
+app.command("change", short_help="Change metadata, visibility, expiry, hold or pin.")(tiers.change)
+app.command("tier", short_help="Move contents to another tier.")(tiers.tier)
+app.command("restore", short_help="Make archived content readable.")(tiers.restore)
 app.command("fsck", short_help="Verify everything that is stored.")(repair.fsck)
 app.command("doctor", short_help="Try every part; say how to fix what is wrong.")(repair.doctor)
 app.command("migrate", short_help="Upgrade the catalog.")(repair.migrate)

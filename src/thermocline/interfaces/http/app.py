@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 APP_KEY = "thermocline.app"
 _CONTENT = b"/v1/content/"
 _REVISION = b"/i/"
-_INFO = b"/v1/info/"
+_OF_ONE_CONTENT = (b"/v1/info/", b"/v1/tier/", b"/v1/restore/")
 _CONTENT_METHODS = "GET, HEAD, PUT, DELETE, OPTIONS"
 _READ_METHODS = "GET, HEAD, OPTIONS"
 _LIVENESS = b"/healthz"
@@ -158,8 +158,9 @@ class ThermoclineApp:
             exchange.route = "revision"
             await self._revision(routes, exchange, path[len(_REVISION) :])
         else:
-            if path.startswith(_INFO):
-                parse_content_id(path[len(_INFO) :])
+            for prefix in _OF_ONE_CONTENT:
+                if path.startswith(prefix):
+                    parse_content_id(path[len(prefix) :])
             try:
                 text = path.decode()
             except UnicodeDecodeError as exc:

@@ -151,7 +151,7 @@ class _OneRead:
     async def _retrieve(self) -> Record | None:
         """Send the content from a buffer and return None, or return the record that made that impossible."""
         try:
-            entry = await self._reading.retrieve(self._content_id)
+            entry = await self._reading.retrieve(self._content_id, may_restore=self._may_restore())
         except ContentTooLargeError:
             return await self._reading.stat(self._content_id)  # replaced by a larger one meanwhile
         facts = facts_of_entry(self._content_id, entry, Source.STORAGE)
@@ -164,7 +164,9 @@ class _OneRead:
         start, end = plan.ranges[0] if plan.ranges else (0, facts.size)
         try:
             async with AsyncExitStack() as opened:
-                content = await opened.enter_async_context(self._reading.open(self._content_id, start, end))
+                content = await opened.enter_async_context(
+                    self._reading.open(self._content_id, start, end, may_restore=self._may_restore())
+                )
                 if content.record.version != record.version:
                     return content.record
                 frame = await self._begin(plan, facts)
@@ -174,6 +176,10 @@ class _OneRead:
                 raise
             return await self._reading.stat(self._content_id)  # replaced by a shorter one meanwhile
         return None
+
+    def _may_restore(self) -> bool:
+        # A restore costs money: whoever may only read must not be able to spend it.
+        return self._exchange.caller.may(Scope.WRITE, self._content_id)
 
     def _is_for_caller(self, facts: ContentFacts) -> bool:
         readable = facts.is_public or self._exchange.caller.may(Scope.READ, self._content_id)

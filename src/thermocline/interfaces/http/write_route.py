@@ -54,20 +54,30 @@ class WriteRoute:
     async def delete(self, exchange: Exchange, content_id: ContentId) -> None:
         """Delete the content and answer 204, whether there was one or not; `?erase=true` leaves no trace.
 
+        An erasure answers 200 with its report instead if the caller prefers that (`Prefer: return=representation`).
         Raises `ContentHeldError`, `PreconditionFailedError`, `InvalidInputError`.
         """
         require(exchange, Scope.WRITE, content_id)
         condition = parse_condition(exchange.head.get(b"if-match"), exchange.head.get(b"if-none-match"))
         deleting = self._services.deleting
+        erasure = None
         if not _wants_erasure(exchange.head.query):
             await deleting.delete(content_id, condition=condition)
         elif condition is ALWAYS:
-            await deleting.erase(content_id)
+            erasure = await deleting.erase(content_id)
         else:
             raise InvalidInputError("an erasure takes no condition; leave out If-Match, or the erase parameter")
-        await exchange.answer(
-            NO_CONTENT, [(b"cache-control", b"no-store"), (b"x-request-id", exchange.head.request_id.encode())]
-        )
+        fields = [(b"cache-control", b"no-store"), (b"x-request-id", exchange.head.request_id.encode())]
+        if erasure is None or not _wants_report(exchange.head.get(b"prefer")):
+            await exchange.answer(NO_CONTENT, fields)
+            return
+        body = json.dumps(erasure.as_dict(), ensure_ascii=False).encode()
+        fields += [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"preference-applied", b"return=representation"),
+        ]
+        await exchange.answer(OK, fields, body)
 
     async def _refuse_early(self, request: WriteRequest) -> None:
         """Refuse what the commit would refuse anyway before the body is sent; the commit checks again."""
@@ -83,6 +93,11 @@ class WriteRoute:
             raise PreconditionFailedError(request.content_id, current_etag=record.etag)
         if record.held:
             raise ContentHeldError(request.content_id)
+
+
+def _wants_report(preferences: str | None) -> bool:
+    wishes = (preferences or "").lower().split(",")
+    return any(wish.partition(";")[0].strip() == "return=representation" for wish in wishes)
 
 
 def _wants_erasure(query: bytes) -> bool:

@@ -4,8 +4,9 @@ import json
 import mimetypes
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +29,9 @@ from thermocline.interfaces.cli.running import run
 from thermocline.interfaces.cli.shapes import size_text
 from thermocline.interfaces.cli.sinks import new_file, standard_output
 from thermocline.interfaces.cli.sources import Source, open_source
+
+if TYPE_CHECKING:
+    from thermocline.services.deleting import Erasure
 
 SHA256_BYTES = 32
 _RANGE = re.compile(r"(\d*)-(\d*)")
@@ -61,14 +65,14 @@ def put(
     """Store a file, or standard input, as a content; all or nothing."""
     call = invocation(ctx, config, data, as_json)
     given: dict[str, Any] = {
-        "metadata": _metadata(metadata or []),
+        "metadata": parse_metadata(metadata or []),
         "content_type": content_type or _guess_type(source, content_id),
         "visibility": visibility,
         "expires_in": None if expires_in is None else parse_life(expires_in),
         "cache_control": cache_control,
         "content_disposition": content_disposition,
-        "if_match": _entity_tag(if_match),
-        "if_none_match": _entity_tag(if_none_match),
+        "if_match": entity_tag(if_match),
+        "if_none_match": entity_tag(if_none_match),
         "sha256": _digest(sha256),
     }
     if tier is not None:
@@ -105,6 +109,9 @@ def get(
         str | None, typer.Option("--range", metavar="A-B", help="Bytes A to B, both included; A- or -LAST as well.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False,  # noqa: FBT002 - a flag
+    wait: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="If it is archived, wait so long for its restore.")
+    ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag
@@ -114,13 +121,24 @@ def get(
     to_stdout = output in {None, "-"}
     if call.as_json and to_stdout:
         raise UsageError("--json cannot share standard output with the content", "name a file with -o FILE")
-    run(_get(call, content_id, output, _parse_range(byte_range), force=force))
+    waiting = 0.0 if wait is None else parse_life(wait)
+    run(_get(call, content_id, output, _parse_range(byte_range), force=force, waiting=waiting))
 
 
 async def _get(
-    call: Invocation, content_id: str, output: str | None, wanted: tuple[int, int | None], *, force: bool
+    call: Invocation,
+    content_id: str,
+    output: str | None,
+    wanted: tuple[int, int | None],
+    *,
+    force: bool,
+    waiting: float,
 ) -> None:
-    async with open_store(call) as store, store.open_content(content_id, start=wanted[0], end=wanted[1]) as content:
+    async with AsyncExitStack() as opened:
+        store = await opened.enter_async_context(open_store(call))
+        if waiting:
+            await store.restore_content(content_id, wait=waiting)
+        content = await opened.enter_async_context(store.open_content(content_id, start=wanted[0], end=wanted[1]))
         if output is None or output == "-":
             target = standard_output(asked_for=output == "-")
         else:
@@ -161,7 +179,7 @@ async def _rm(call: Invocation, content_ids: list[str], *, erase: bool, dry_run:
                     record = await store.stat(content_id)
                     _tell_removal(call, content_id, "would_delete", done=True, size=record.size)
                 elif erase:
-                    _tell_removal(call, content_id, "erased", done=await store.erase_content(content_id))
+                    _tell_erasure(call, await store.erase_content(content_id))
                 else:
                     _tell_removal(call, content_id, "deleted", done=await store.delete_content(content_id))
             except ContentNotFoundError:
@@ -184,7 +202,18 @@ def _tell_removal(call: Invocation, content_id: str, what: str, *, done: bool, s
         write_line(f"{what.replace('_', ' ')} {content_id}" + ("" if size is None else f" ({size_text(size)})"))
 
 
-def _metadata(pairs: list[str]) -> dict[str, Any] | None:
+def _tell_erasure(call: Invocation, erasure: "Erasure") -> None:
+    if call.as_json:
+        write_json({"content_id": erasure.content_id, "erased": erasure.existed, "removed": dict(erasure.steps)})
+        return
+    _tell_removal(call, erasure.content_id, "erased", done=erasure.existed)
+    for name, count in erasure.steps.items():
+        if count and name != "record":
+            write_line(f"  {name.replace('_', ' ')}: {count}")
+
+
+def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
+    """Return metadata of KEY=VALUE and JSON objects, the later ones winning; None of nothing. Raises `UsageError`."""
     metadata: dict[str, Any] = {}
     for pair in pairs:
         if pair.startswith("{"):
@@ -226,7 +255,7 @@ def parse_life(text: str) -> float:
     return seconds
 
 
-def _entity_tag(text: str | None) -> str | None:
+def entity_tag(text: str | None) -> str | None:
     """Return an entity tag as HTTP writes it: shells eat the quotes, so they may be left out."""
     if text is None or text.strip() == "*" or '"' in text:
         return text

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from thermocline.domain.errors import StorageError
-from thermocline.interfaces.http.control import documentation, probes, records, statistics
+from thermocline.interfaces.http.control import documentation, probes, records, statistics, tiers
 from thermocline.interfaces.http.control.calls import current_services
 from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.interfaces.http.error_table import problem_of
@@ -26,6 +26,7 @@ from thermocline.interfaces.http.problems import (
 
 log = structlog.get_logger(__name__)
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
+PARTS = (records, tiers, statistics, probes, documentation)
 
 
 def create_control(counters: HttpCounters) -> FastAPI:
@@ -39,7 +40,7 @@ def create_control(counters: HttpCounters) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.counters = counters
-    for part in (records, statistics, probes, documentation):
+    for part in PARTS:
         app.include_router(part.router)
     app.add_exception_handler(ProblemError, _answer_problem)
     app.add_exception_handler(StorageError, _answer_error)
@@ -91,7 +92,7 @@ def _methods_at(request: Request) -> str:
     path = getattr(request.scope.get("route"), "path", None)
     methods = {
         method
-        for part in (records, statistics, probes, documentation)
+        for part in PARTS
         for route in part.router.routes
         if getattr(route, "path", None) == path
         for method in getattr(route, "methods", ())

@@ -8,7 +8,7 @@ from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.units import Timestamp
 from thermocline.interfaces.http.write_headers import expiry_after
 
-KEYS = ("metadata", "visibility", "expires_in", "never_expires", "hold")
+KEYS = ("metadata", "visibility", "expires_in", "never_expires", "hold", "pinned")
 
 
 def read_changes(body: Mapping[str, Any], *, now: Timestamp) -> Changes:
@@ -30,7 +30,8 @@ def read_changes(body: Mapping[str, Any], *, now: Timestamp) -> Changes:
         visibility=_visibility(body),
         expires_at=_expiry(body, now),
         never_expires=never_expires,
-        held=_hold(body),
+        held=_flag(body, "hold"),
+        pinned=_flag(body, "pinned"),
     )
 
 
@@ -49,9 +50,10 @@ def _expiry(body: Mapping[str, Any], now: Timestamp) -> Timestamp | None:
     return expiry_after(seconds, now)
 
 
-def _hold(body: Mapping[str, Any]) -> bool | None:
-    if "hold" not in body:
+def _flag(body: Mapping[str, Any], key: str) -> bool | None:
+    if key not in body:
         return None
-    if not isinstance(body["hold"], bool):
-        raise InvalidInputError("hold must be true or false")
-    return body["hold"]
+    value = body[key]
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{key} must be true or false")
+    return value

@@ -30,7 +30,10 @@ def describe_content() -> dict[str, _Object]:
             "delete": _operation(
                 "Delete content; idempotent",
                 "delete_content",
-                {"204": {"description": "It is not there (any more)"}},
+                {
+                    "200": {"description": "Erased; the report, if the caller prefers return=representation"},
+                    "204": {"description": "It is not there (any more)"},
+                },
                 _ERASE,
             ),
         },

@@ -13,8 +13,8 @@ MAX_DEPTH = 32
 _JSON_TYPES = frozenset({"application/json", "application/merge-patch+json"})
 
 
-async def read_json_object(exchange: Exchange) -> dict[str, Any]:
-    """Return the request's body, a JSON object of at most 64 KiB.
+async def read_json_object(exchange: Exchange, *, may_be_empty: bool = False) -> dict[str, Any]:
+    """Return the request's body, a JSON object of at most 64 KiB; no body at all counts as `{}` if it may be empty.
 
     Raises `ContentTooLargeError`, `InvalidInputError`, and `ProblemError` (415) for a body that is not JSON.
     """
@@ -26,6 +26,8 @@ async def read_json_object(exchange: Exchange) -> dict[str, Any]:
         body += piece
         if len(body) > MAX_BODY_BYTES:
             raise ContentTooLargeError(f"the body must have at most {MAX_BODY_BYTES} bytes")
+    if may_be_empty and not body:
+        return {}
     try:
         value = json.loads(bytes(body), parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as exc:

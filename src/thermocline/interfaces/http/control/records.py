@@ -40,15 +40,15 @@ async def list_records(
 async def read_record(exchange: ExchangeHere, services: ServicesHere, content_id: str) -> JSONResponse:
     """Return what is known of the content. Needs `read` on it."""
     require(exchange, Scope.READ, content_id)
-    return json_answer(exchange, (await services.reading.stat(parse_content_id(content_id))).as_dict())
+    return json_answer(exchange, (await services.describing.describe(parse_content_id(content_id))).as_dict())
 
 
-@router.patch("/v1/info/{content_id:path}", summary="Change metadata, visibility, expiry or hold")
+@router.patch("/v1/info/{content_id:path}", summary="Change metadata, visibility, expiry, hold or pin")
 async def change_record(exchange: ExchangeHere, services: ServicesHere, content_id: str) -> JSONResponse:
     """Change what is known of the content, not its bytes, and return the record as committed. Needs `write` on it.
 
     The body is a JSON object with one or more of: `metadata` (a merge patch; null removes a key), `visibility`,
-    `expires_in` (seconds), `never_expires` (true), `hold`. `If-Match` is honoured.
+    `expires_in` (seconds), `never_expires` (true), `hold`, `pinned`. `If-Match` is honoured.
     """
     require(exchange, Scope.WRITE, content_id)
     condition = parse_condition(exchange.head.get(b"if-match"), exchange.head.get(b"if-none-match"))

@@ -1,0 +1,282 @@
+"""Moving content between tiers.
+
+**Same placement**: one compare-and-set in the catalog; no byte is touched. That is its commit point.
+**Other placement**: 1. The wish is planned: one row per content, the latest wins. That is what a 202 acknowledges.
+2. A worker claims the plan and declares an intent for the copy. 3. It copies, verifying every byte, renewing claim and
+intent. 4. It asks the target's store for what arrived. 5. **Commit point**: one catalog transaction compares
+(revision, object key, tier, pin, hold), switches the record, ends plan and intent, queues the old object's deletion
+after the grace and, when it leaves HOT, an invalidation, and writes the ledger. 6. Before anything is
+acknowledged: evict. Then, best effort: fill the cache for HOT.
+
+A crash before 5 leaves the plan, which is claimed again, and an intent, whose copy the cleaner removes. A lost
+compare-and-set makes the copy garbage; it is removed at once. Content that leaves an archive class is restored
+first, and its plan waits. Held content stays where it is.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from thermocline.domain.content import ALWAYS, Condition, Record
+from thermocline.domain.content_id import ContentId
+from thermocline.domain.errors import (
+    ContentHeldError,
+    ContentNotFoundError,
+    IntegrityError,
+    MoveLostError,
+    ObjectArchivedError,
+    ObjectMissingError,
+    PreconditionFailedError,
+    RestoreBudgetError,
+    StorageError,
+    UnavailableError,
+)
+from thermocline.domain.moves import BY_USER, ClaimedMove, PlannedMove, TierChange
+from thermocline.domain.restores import RestoreStage
+from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import Seconds, later
+from thermocline.ports.clock import Clock
+from thermocline.ports.moves import Moves
+from thermocline.ports.records import Records
+from thermocline.services.caching import ContentCache
+from thermocline.services.copying import Copier
+from thermocline.services.placements import Placements
+from thermocline.services.prefilling import Prefiller
+from thermocline.services.restoring import RestoringService
+from thermocline.services.transferring import EVICT_DELAY
+
+log = structlog.get_logger(__name__)
+
+CONCURRENCY = 4
+"""Copies at once: they wait for stores, and each holds memory for up to three parts."""
+CLAIM_LEASE = Seconds(120.0)
+ATTEMPTS = 10
+FIRST_RETRY = Seconds(2.0)
+LONGEST_RETRY = Seconds(3600.0)
+DAMAGE_RETRY = Seconds(86400.0)
+HELD_RETRY = Seconds(3600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TierOutcome:
+    """What asking for another tier led to."""
+
+    record: Record
+    """As committed, or as it stays until a planned move is made."""
+    target: StorageTier
+    planned: bool
+    """Whether the move needs a copy and is yet to be made."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the outcome as JSON-ready values."""
+        return {
+            "content_id": self.record.content_id,
+            "tier": self.record.tier.value,
+            "target": self.target.value,
+            "state": "planned" if self.planned else "done",
+            "placement": self.record.placement,
+            "revision": self.record.revision,
+            "version": self.record.version,
+        }
+
+
+class MovingService:
+    """Moves of contents between tiers; each is made once, whoever works on it."""
+
+    def __init__(
+        self,
+        moves: Moves,
+        records: Records,
+        placements: Placements,
+        copier: Copier,
+        restoring: RestoringService,
+        cache: ContentCache,
+        prefiller: Prefiller,
+        clock: Clock,
+    ) -> None:
+        self._moves = moves
+        self._records = records
+        self._placements = placements
+        self._copier = copier
+        self._restoring = restoring
+        self._cache = cache
+        self._prefiller = prefiller
+        self._clock = clock
+        self.moved = 0
+        self.copied_bytes = 0
+        self.lost = 0
+        self.failed = 0
+
+    async def set_tier(
+        self, content_id: ContentId, tier: StorageTier, *, reason: str = BY_USER, condition: Condition = ALWAYS
+    ) -> TierOutcome:
+        """Move the content, at once if no copy is needed, else durably planned; idempotent.
+
+        A wish for the present tier drops an older plan. Raises `ContentNotFoundError`, `ContentHeldError`,
+        `PreconditionFailedError`.
+        """
+        for _ in range(ATTEMPTS):
+            record = await self._find(content_id)
+            if not condition.holds_for(record.revision):
+                raise PreconditionFailedError(content_id, current_etag=record.etag)
+            if record.tier is tier:
+                await self._moves.cancel(content_id)
+                return TierOutcome(record, tier, planned=False)
+            if record.held:
+                raise ContentHeldError(content_id)
+            if self._placements.of_tier(tier).name == record.placement:
+                moved = await self._change_in_place(record, PlannedMove(content_id, tier, reason))
+                if moved is not None:
+                    return TierOutcome(moved, tier, planned=False)
+            elif await self._moves.plan([PlannedMove(content_id, tier, reason)], now=self._clock.now()):
+                return TierOutcome(record, tier, planned=True)
+        raise UnavailableError(f"content {content_id!r} changes faster than it can be moved; try again")
+
+    async def make_now(self, content_id: ContentId) -> bool:
+        """Make the planned move of one content, due or not, unless somebody else is at it; whether it was tried."""
+        claims = await self._moves.claim(now=self._clock.now(), lease=CLAIM_LEASE, limit=1, content_id=content_id)
+        for claim in claims:
+            await self._make(claim)
+        return bool(claims)
+
+    async def finish(self, outcome: TierOutcome) -> TierOutcome:
+        """Make the planned move now, if nothing stands in its way; return what came of it."""
+        await self.make_now(outcome.record.content_id)
+        record = await self._find(outcome.record.content_id)
+        # Made by whoever claimed it; otherwise it waits for a restore, or for somebody who is at it.
+        return TierOutcome(record, outcome.target, planned=record.tier is not outcome.target)
+
+    async def run(self) -> int:
+        """Make one batch of planned moves that are due; return how many were tried."""
+        claims = await self._moves.claim(now=self._clock.now(), lease=CLAIM_LEASE, limit=CONCURRENCY)
+        results = await asyncio.gather(*(self._make(claim) for claim in claims), return_exceptions=True)
+        for result in results:
+            if result is not None:
+                raise result
+        return len(claims)
+
+    async def _make(self, claim: ClaimedMove) -> None:
+        content_id = claim.plan.content_id
+        try:
+            async with self._renewing(claim):
+                await self._try(claim)
+        except MoveLostError as exc:
+            self.lost += 1
+            log.info("move_lost", content_id=content_id, reason=str(exc))
+            await self._later(claim, FIRST_RETRY, None)
+        except (IntegrityError, ObjectMissingError) as exc:
+            await self._fail_damaged(claim, exc)
+        except RestoreBudgetError as exc:
+            await self._later(claim, exc.retry_after, str(exc))
+        except StorageError as exc:
+            self.failed += 1
+            delay = Seconds(min(FIRST_RETRY * 2 ** min(claim.attempts - 1, 20), LONGEST_RETRY))
+            log.warning("move_failed", content_id=content_id, attempts=claim.attempts, error=str(exc))
+            await self._later(claim, delay, f"{type(exc).__name__}: {exc}")
+
+    async def _try(self, claim: ClaimedMove) -> None:
+        plan = claim.plan
+        record = await self._records.find(plan.content_id)
+        if (
+            record is None
+            or not record.is_alive(self._clock.now())
+            or record.tier is plan.tier
+            or (plan.by_policy and record.pinned)
+        ):
+            await self._moves.cancel(plan.content_id, lease_token=claim.lease_token)
+            return
+        if record.held:
+            await self._later(claim, HELD_RETRY, "the content is on hold")
+            return
+        target = self._placements.of_tier(plan.tier)
+        if target.name == record.placement:
+            if await self._change_in_place(record, plan) is None:
+                raise MoveLostError(f"content {plan.content_id!r} changed; it is looked at again")
+            return
+        if self._restoring.needs_restore(record) and not await self._is_readable(claim, record, refused=False):
+            return
+        source = self._placements.named(record.placement)
+        try:
+            committed = await self._copier.copy(claim, record, source, target)
+        except ObjectArchivedError:
+            if await self._is_readable(claim, record, refused=True):
+                raise
+            return
+        self.copied_bytes += record.size
+        await self._settle(record, committed.record, plan)
+
+    async def _is_readable(self, claim: ClaimedMove, record: Record, *, refused: bool) -> bool:
+        """Whether the archived object can be read now; if not, its restore is under way and the plan waits for it."""
+        status = await self._restoring.request(record, refused=refused)
+        if status.stage is RestoreStage.READABLE:
+            return True
+        due_at = status.eta or later(self._clock.now(), self._restoring.policy.poll_every)
+        await self._moves.postpone(claim, due_at=due_at, reason=None)
+        return False
+
+    async def _change_in_place(self, record: Record, plan: PlannedMove) -> Record | None:
+        """Commit a move that needs no copy; None if the content is not any more as `record` says."""
+        now = self._clock.now()
+        change = TierChange(
+            record.content_id, record.revision, record.placement, record.tier, plan.tier, plan.reason, plan.by_policy
+        )
+        made = await self._moves.change_tiers([change], now=now, evict_at=later(now, EVICT_DELAY))
+        if not made:
+            return None
+        moved = replace(record, tier=plan.tier, tier_since=now, version=made[0].version)
+        await self._settle(record, moved, plan)
+        return moved
+
+    async def _settle(self, before: Record, after: Record, plan: PlannedMove) -> None:
+        await self._cache.invalidate(before.content_id, after.version)
+        self.moved += 1
+        log.info(
+            "moved",
+            content_id=before.content_id,
+            from_tier=before.tier.value,
+            to_tier=plan.tier.value,
+            copied=before.object_key != after.object_key,
+            reason=plan.reason,
+        )
+        if after.tier is StorageTier.HOT and self._cache.is_cacheable(after):
+            self._prefiller.warm(after.content_id)
+
+    async def _find(self, content_id: ContentId) -> Record:
+        record = await self._records.find(content_id)
+        if record is None or not record.is_alive(self._clock.now()):
+            raise ContentNotFoundError(content_id)
+        return record
+
+    async def _fail_damaged(self, claim: ClaimedMove, exc: StorageError) -> None:
+        """Look whether the content only moved on meanwhile; if not, its object is damaged and stays where it is."""
+        self.failed += 1
+        log.error("move_found_damage", content_id=claim.plan.content_id, error=str(exc))
+        # The first time it may have raced an overwrite.
+        delay = FIRST_RETRY if claim.attempts == 1 else DAMAGE_RETRY
+        await self._later(claim, delay, f"{type(exc).__name__}: {exc}")
+
+    async def _later(self, claim: ClaimedMove, delay: Seconds, reason: str | None) -> None:
+        await self._moves.postpone(claim, due_at=later(self._clock.now(), delay), reason=reason)
+
+    @asynccontextmanager
+    async def _renewing(self, claim: ClaimedMove) -> AsyncIterator[None]:
+        """Keep the claim for as long as the block takes: a large copy must not be begun by a second worker."""
+
+        async def renew() -> None:
+            while True:
+                await self._clock.sleep(Seconds(CLAIM_LEASE / 3))
+                try:
+                    await self._moves.renew(claim, lease=CLAIM_LEASE)
+                except StorageError as exc:
+                    log.warning("move_renewal_failed", content_id=claim.plan.content_id, error=str(exc))
+
+        renewing = asyncio.get_running_loop().create_task(renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
