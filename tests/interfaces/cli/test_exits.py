@@ -23,7 +23,7 @@ ERRORS = [
     for name, kind in vars(errors).items()
     if inspect.isclass(kind) and issubclass(kind, StorageError)
 ]
-LOCAL = {"configuration", "catalog-version", "installation-mismatch", "storage"}
+LOCAL = {"configuration", "catalog-version", "installation-mismatch", "object-archived", "storage"}
 """Errors that a running service does not tell its clients by name."""
 
 

@@ -27,9 +27,12 @@ EXPECTED = {
     errors.UnavailableError("secret host", retry_after=Seconds(2.5)): (503, "unavailable"),
     errors.BusyError("x"): (503, "busy"),
     errors.OutOfSpaceError("secret path"): (503, "out-of-space"),
+    errors.RestoreBudgetError("x"): (503, "restore-budget"),
     errors.CommitUnknownError("secret"): (503, "commit-unknown"),
     errors.IntentLostError("x"): (503, "upload-lost"),
     errors.ObjectMissingError("secret/key"): (500, "content-corrupted"),
+    # Services turn it into ContentArchivedError: one that comes this far is a mistake of ours.
+    errors.ObjectArchivedError("secret/key"): (500, "internal"),
     errors.UnsafePathError("secret"): (500, "content-corrupted"),
     errors.ConfigurationError("secret"): (500, "misconfigured"),
     errors.CatalogVersionError("secret"): (500, "misconfigured"),

@@ -18,6 +18,7 @@ from thermocline.domain.errors import (
     ObjectMissingError,
     OutOfSpaceError,
     PreconditionFailedError,
+    RestoreBudgetError,
     StorageError,
     TruncatedBodyError,
     UnavailableError,
@@ -80,6 +81,7 @@ _HINTS: tuple[tuple[type[StorageError], str], ...] = (
     (DigestMismatchError, "send the bytes again, or the digest that belongs to them"),
     (TruncatedBodyError, "try again when the source no longer changes"),
     (OutOfSpaceError, "free some space or make the data folder writable, then try again"),
+    (RestoreBudgetError, "try again when the next day's budget begins, or raise the budget"),
     (UnavailableError, "try again; 'thermocline doctor' looks for the cause"),
 )
 _NAMES: tuple[tuple[type[StorageError], str], ...] = (

@@ -20,6 +20,7 @@ from thermocline.domain.errors import (
     ObjectMissingError,
     OutOfSpaceError,
     PreconditionFailedError,
+    RestoreBudgetError,
     StorageError,
     TruncatedBodyError,
     UnavailableError,
@@ -68,6 +69,7 @@ _TABLE: dict[type[StorageError], _Row] = {
         "Out of space",
         "The store cannot take more; nothing was stored. Make room, then try again.",
     ),
+    RestoreBudgetError: (503, "restore-budget", "Restore budget spent", None),
     CommitUnknownError: (
         503,
         "commit-unknown",
