@@ -9,8 +9,9 @@ import pytest
 
 from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.errors import CommitUnknownError, UnavailableError
-from thermocline.domain.units import Bytes
-from thermocline.ports.object_store import ObjectStore
+from thermocline.domain.restores import RestoreSpeed, RestoreStage
+from thermocline.domain.units import Bytes, Seconds
+from thermocline.ports.object_store import ObjectStore, Restorable
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.faults import FaultMode, Faults, ProcessDied, random_chooser
 
@@ -89,6 +90,30 @@ def test_an_empty_plan_records_every_point_and_changes_nothing() -> None:
     assert objects.part_size == 2
     objects.part_size = Bytes(3)
     assert objects.part_size == 3
+
+
+class WithoutRestores:
+    async def head(self, key: str) -> None:
+        """Have one method, so that it is a port."""
+
+
+def test_the_abilities_of_a_store_are_seen_through_and_are_points() -> None:
+    faults = Faults({"objects.request_restore#1": FaultMode.LOST})
+    real = MemoryObjectStore(ManualClock(), archive_classes={"COLD": {RestoreSpeed.BULK: Seconds(5.0)}})
+    objects: ObjectStore = faults.wrap("objects", real)
+    assert isinstance(objects, Restorable)
+    assert not isinstance(faults.wrap("objects", WithoutRestores()), Restorable)
+
+    async def restore() -> None:
+        assert isinstance(objects, Restorable)
+        await objects.put("a", b"1", {}, storage_class="COLD")
+        faults.start()
+        with pytest.raises(UnavailableError):
+            await objects.request_restore("a", speed=RestoreSpeed.BULK, days=1)
+        assert (await objects.restore_state("a")).stage is RestoreStage.REQUESTED
+
+    run(restore())
+    assert faults.points == ["objects.request_restore#1", "objects.restore_state#1"]
 
 
 @pytest.mark.parametrize("mode", FaultMode)

@@ -132,7 +132,7 @@ class Restorable(Protocol):
     async def request_restore(self, key: str, *, speed: RestoreSpeed, days: int) -> None:
         """Ask the store to make the object readable for `days` days from its arrival on.
 
-        One that is under way stays as it is, a readable one stays `days` days from now: both are successes.
+        One that is under way stays as it is, a readable one stays at least `days` days from now: both are successes.
         Raises `ObjectMissingError`, `ValueError` if the object's class needs no restore or has no such speed,
         `InvalidInputError` for days that no copy may stay.
         """

@@ -8,9 +8,10 @@ import pytest
 
 from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.errors import OutOfSpaceError, UnavailableError
-from thermocline.domain.units import Bytes
+from thermocline.domain.units import Bytes, Seconds
 from thermocline.testing.clock import START, ManualClock
 from thermocline.testing.contracts.object_store import NeverOverwrites, ObjectStoreContract, OpenStore
+from thermocline.testing.contracts.restorable import ARCHIVE_CLASSES, Archive, RestorableContract
 
 
 class TestMemoryObjectStore(ObjectStoreContract, NeverOverwrites):
@@ -23,6 +24,22 @@ class TestMemoryObjectStore(ObjectStoreContract, NeverOverwrites):
             yield store
 
         return opened
+
+
+class TestMemoryRestores(RestorableContract):
+    @pytest.fixture
+    def archive(self) -> Archive:
+        clock = ManualClock()
+        store = MemoryObjectStore(clock, archive_classes=ARCHIVE_CLASSES)
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[MemoryObjectStore]:
+            yield store
+
+        async def advance(seconds: Seconds) -> None:
+            clock.advance(seconds)
+
+        return Archive(opened, clock.now, advance)
 
 
 def test_capacity_bounds_objects_and_uploads_together() -> None:

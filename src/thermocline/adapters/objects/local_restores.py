@@ -13,8 +13,8 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from thermocline.adapters.objects.archive_classes import RestoredCopy, after_request, state_of
@@ -104,7 +104,7 @@ class LocalRestores:
         if not stat.S_ISREG(status.st_mode) or status.st_size != _MARK_BYTES:
             return None
         raw = b""
-        while more := self._system.pread(file.fd, _MARK_BYTES - len(raw), len(raw)):
+        while len(raw) < _MARK_BYTES and (more := self._system.pread(file.fd, _MARK_BYTES - len(raw), len(raw))):
             raw += more
         return _unpack(key, raw)
 
@@ -116,10 +116,10 @@ class LocalRestores:
             new = new_restore_place(key)
             try:
                 beside = self._folders.made(new)
-                file = self._lock(beside, new.name)
-                if file is None:
-                    return False
-                self._replace(key, file, beside, delay, days)
+                with self._locked(beside, new.name) as file:
+                    if file is None:
+                        return False
+                    self._replace(key, file, beside, delay, days)
             finally:
                 for emptied in (new, place):
                     if len(emptied.branch) > 1:
@@ -128,30 +128,47 @@ class LocalRestores:
         self._folders.sync(self._folders.existing(place))
         return True
 
-    def _lock(self, folder: Descriptor, name: str) -> Descriptor | None:
-        """Return the empty file of this name, ours alone until it is closed; None if that takes another attempt."""
+    @contextmanager
+    def _locked(self, folder: Descriptor, name: str) -> Iterator[Descriptor | None]:
+        """Hold the empty file of this name, ours alone inside the block; None if that takes another attempt."""
         try:
             file = Descriptor(self._system.open(name, _WRITE, _MODE, dir_fd=folder.fd), self._system)
         except OSError as exc:
             if exc.errno not in _NOT_A_FILE:
                 raise
             self._system.unlink(name, dir_fd=folder.fd)
-            return None
+            yield None
+            return
+        self._lock(file, folder, name)
+        try:
+            yield file if self._is_empty(file, folder, name) else None
+        finally:
+            # In words, not by closing: an error on its way up keeps the file open, but must not keep others waiting.
+            with suppress(OSError):
+                self._system.flock(file.fd, fcntl.LOCK_UN)
+
+    def _lock(self, file: Descriptor, folder: Descriptor, name: str) -> None:
         try:
             self._system.flock(file.fd, fcntl.LOCK_EX)
         except OSError as exc:
-            # Without locks the last of two requests at the same moment wins; its mark is as good.
             if exc.errno not in _NO_LOCKS:
                 raise
+            self._system.unlink(name, dir_fd=folder.fd)
+            raise UnavailableError(
+                "the file system of the objects has no locks (flock), which restores need; mount it with them, or "
+                "use one that has them, such as ext4, XFS or Btrfs"
+            ) from exc
+
+    def _is_empty(self, file: Descriptor, folder: Descriptor, name: str) -> bool:
+        """Whether the locked file still has this name and is empty; removes it if it has the name and is not."""
         status = self._system.fstat(file.fd)
-        named = self._system.stat(name, dir_fd=folder.fd, follow_symlinks=False)
-        if not os.path.samestat(status, named):
-            return None  # while we waited it became the mark
+        if not os.path.samestat(status, self._system.stat(name, dir_fd=folder.fd, follow_symlinks=False)):
+            return False  # while we waited it became the mark
         if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-            return file
+            return True
         # Its writer died, or it was never ours.
         self._system.unlink(name, dir_fd=folder.fd)
-        return None
+        return False
 
     def _replace(self, key: str, file: Descriptor, beside: Descriptor, delay: Seconds, days: int) -> None:
         """Write the new mark into the locked file and let it replace the old one; remove it if nothing changes."""

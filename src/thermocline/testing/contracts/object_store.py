@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from thermocline.domain.digests import CHUNK_BYTES
 from thermocline.domain.errors import ObjectMissingError, StorageError
-from thermocline.ports.object_store import ObjectInfo, ObjectStore
+from thermocline.ports.object_store import STANDARD, ObjectInfo, ObjectStore
 from thermocline.testing import strategies
 from thermocline.testing.contracts.running import AsyncTests, in_event_loop
 
@@ -135,6 +135,28 @@ class ObjectStoreContract(AsyncTests):
                 (info,) = await _listed(store, key)
                 assert info.modified_at == head.modified_at
                 assert size <= info.size <= size + MOST_OVERHEAD_BYTES
+
+    async def test_every_object_tells_its_storage_class(self, open_store: OpenStore) -> None:
+        async with open_store() as store:
+            for storage_class in (STANDARD, "STANDARD_IA"):
+                for _ in range(2):
+                    await store.put(storage_class, b"12345", {"a": "b"}, storage_class=storage_class)
+                upload = await store.begin_upload(f"u{storage_class}", {"a": "b"}, storage_class=storage_class)
+                await upload.write(b"12345")
+                await upload.complete()
+                for key in (storage_class, f"u{storage_class}"):
+                    head = await store.head(key)
+                    assert head is not None
+                    assert (head.storage_class, dict(head.attributes), head.size) == (storage_class, {"a": "b"}, 5)
+                    assert await store.fetch(key, 0, 5) == b"12345"
+            for name in ("", "two words", "é", "new\nline", "x" * 65):
+                for attempt in (
+                    store.put("k", b"", {}, storage_class=name),
+                    store.begin_upload("k", {}, storage_class=name),
+                ):
+                    with pytest.raises(ValueError, match="storage class"):
+                        await attempt
+            assert await _listed(store, "k") == []
 
     async def test_an_upload_appears_only_when_it_is_complete(self, open_store: OpenStore) -> None:
         async with open_store() as store, open_store() as other:
@@ -299,15 +321,16 @@ class NeverOverwrites(AsyncTests):
     async def test_other_bytes_never_replace_an_object(self, open_store: OpenStore) -> None:
         async with open_store() as store:
             await store.put("k", b"first", {"a": "b"})
-            for body, attributes in (
-                (b"other", {"a": "b"}),
-                (b"first", {"a": "c"}),
-                (b"", {}),
-                (b"first!", {"a": "b"}),
+            for body, attributes, storage_class in (
+                (b"other", {"a": "b"}, STANDARD),
+                (b"first", {"a": "c"}, STANDARD),
+                (b"first", {"a": "b"}, "STANDARD_IA"),
+                (b"", {}, STANDARD),
+                (b"first!", {"a": "b"}, STANDARD),
             ):
                 with pytest.raises(StorageError):
-                    await store.put("k", body, attributes)
-                upload = await store.begin_upload("k", attributes)
+                    await store.put("k", body, attributes, storage_class=storage_class)
+                upload = await store.begin_upload("k", attributes, storage_class=storage_class)
                 await upload.write(body)
                 with pytest.raises(StorageError):
                     await upload.complete()
