@@ -7,7 +7,8 @@ from typing import Any
 from thermocline.adapters.objects.local_system import System
 
 CALLS = (
-    "open", "fstat", "stat", "mkdir", "rmdir", "link", "rename", "unlink", "fsync", "writev", "pread", "scandir",
+    "open", "fstat", "stat", "mkdir", "rmdir", "link", "rename", "unlink", "fsync", "flock", "writev", "pread",
+    "scandir",
 )  # fmt: skip
 
 
@@ -16,7 +17,7 @@ class Died(BaseException):
 
 
 class FaultySystem(System):
-    """Passes calls on; `fail` maps a call to the errors of its next times; `die_at` kills at the n-th call.
+    """Passes calls on; `fail` maps a call to the errors of its next times; `fail_at` and `die_at` strike the n-th call.
 
     Closing always works: the kernel does it for the dead too.
     """
@@ -25,6 +26,8 @@ class FaultySystem(System):
         self.calls: list[str] = []
         """What was called, like `fsync a/b`: the call and the last path or descriptor, by name."""
         self.fail: dict[str, list[int | None]] = {}
+        self.fail_at: tuple[int, int] | None = None
+        """Which call of all fails, and with which error."""
         self.die_at: int | None = None
         for name in CALLS:
             setattr(self, name, self._watched(name, getattr(System, name)))
@@ -37,6 +40,8 @@ class FaultySystem(System):
             self.calls.append(f"{name} {_named(name, args)}")
             planned = self.fail.get(name)
             code = planned.pop(0) if planned else None
+            if self.fail_at is not None and len(self.calls) == self.fail_at[0] + 1:
+                code = self.fail_at[1]
             if code is not None:
                 raise OSError(code, os.strerror(code), args[0] if isinstance(args[0], str) else None)
             return function(*args, **kwargs)
