@@ -58,10 +58,10 @@ def test_a_placement_that_fails_keeps_no_other_waiting(tmp_path: Path, *, gone: 
         async with machine.process() as store:
             services = store.services
             catalog = services.adapters.catalog
-            add_placement(store, "archive", None if gone else Failing())
-            intents = {place: await make_orphan(machine, place, "intent") for place in ("archive", "standard")}
-            quarantined = {place: await make_orphan(machine, place, "swept") for place in ("archive", "standard")}
-            for place in ("archive", "standard"):
+            add_placement(store, "attic", None if gone else Failing())
+            intents = {place: await make_orphan(machine, place, "intent") for place in ("attic", "standard")}
+            quarantined = {place: await make_orphan(machine, place, "swept") for place in ("attic", "standard")}
+            for place in ("attic", "standard"):
                 await catalog.intents.declare(intents[place], place, lease=Seconds(1))
                 now = machine.clock.now()
                 await catalog.sweeps.quarantine_unnamed([quarantined[place]], placement=place, delete_at=now)
@@ -72,7 +72,7 @@ def test_a_placement_that_fails_keeps_no_other_waiting(tmp_path: Path, *, gone: 
                     await services.cleaner.run()
                 with pytest.raises(error):
                     await services.sweep.empty_quarantine()
-            assert await listed(machine) == {intents["archive"], quarantined["archive"]}
+            assert await listed(machine) == {intents["attic"], quarantined["attic"]}
             assert await catalog.intents.count() == 1
             if not gone:
                 swept = await make_orphan(machine, "standard", "later")
@@ -84,7 +84,7 @@ def test_a_placement_that_fails_keeps_no_other_waiting(tmp_path: Path, *, gone: 
                 with pytest.raises(UnavailableError):
                     await services.sweep.run()
                 assert swept not in await listed(machine)
-            add_placement(store, "archive", machine.objects)
+            add_placement(store, "attic", machine.objects)
             for _ in range(2):
                 machine.clock.advance(Seconds(121))
                 await services.cleaner.run()

@@ -64,7 +64,7 @@ def test_erasing_deletes_the_bytes_itself_however_much_is_due_before_them(tmp_pa
         faults = Faults()
         async with machine.process(faults) as store, machine.process() as other:
             receipt = await store.store_content("a", b"x")
-            gate = faults.gate("catalog.records.commit_delete#1", after=True)
+            gate = faults.gate("catalog.records.commit_erase#1", after=True)
             faults.start()
             erasing = asyncio.create_task(store.erase_content("a"))
             await gate.reached()

@@ -47,7 +47,7 @@ def test_a_sweep_waits_two_graces_and_spares_what_is_named(tmp_path: Path) -> No
             await store.services.sweep.run()
             assert await listed(machine) == {receipt.object_key, *orphans}, "younger than the grace"
             machine.clock.advance(GRACE)
-            (report,) = await store.services.sweep.run()
+            report, _ = await store.services.sweep.run()
             assert (report.unnamed, report.quarantined, report.refused) == (3, 3, None)
             assert await listed(machine) == {receipt.object_key, *orphans}, "quarantined, not deleted"
             machine.clock.advance(GRACE)
@@ -84,13 +84,13 @@ def test_a_sweep_that_would_take_too_much_stops_and_asks(tmp_path: Path) -> None
                 await store.store_content(f"c{number}", b"live")
             orphans = await add_orphans(machine, store, 11)
             machine.clock.advance(GRACE)
-            (report,) = await store.services.sweep.run()
+            report, _ = await store.services.sweep.run()
             assert report.refused is not None
             assert "--confirm" in report.refused
             machine.clock.advance(GRACE)
             await store.services.sweep.run()
             assert set(orphans) <= await listed(machine)
-            (report,) = await store.services.sweep.run(confirmed=True)
+            report, _ = await store.services.sweep.run(confirmed=True)
             assert report.quarantined == 11
             machine.clock.advance(GRACE)
             await store.services.sweep.run()
@@ -270,10 +270,10 @@ def test_age_is_reckoned_by_the_stores_own_time(tmp_path: Path, ahead: float) ->
             machine.objects._contents.now = lambda: store_time  # type: ignore[method-assign]
             machine.clock.jump(ahead)
             await add_orphans(machine, store, 1)
-            (report,) = await store.services.sweep.run()
+            report, _ = await store.services.sweep.run()
             assert (report.listed, report.unnamed) == (1, 0)
             machine.objects._contents.now = lambda: store_time + 3 * 3600 * 1_000_000  # type: ignore[method-assign, assignment, return-value]
-            (report,) = await store.services.sweep.run()
+            report, _ = await store.services.sweep.run()
             assert report.quarantined == 1
 
     asyncio.run(scenario())
@@ -297,7 +297,7 @@ def test_what_a_commit_named_after_the_listing_is_spared(tmp_path: Path) -> None
                 machine.objects._contents.objects[receipt.object_key]
             )(b"x", machine.clock.now() - 10 * 3600 * 1_000_000, {})  # type: ignore[arg-type]
             gate.open()
-            (report,) = await sweeping
+            report, _ = await sweeping
             assert (report.listed, report.unnamed, report.quarantined) == (2, 0, 0)
 
     asyncio.run(scenario())
@@ -327,7 +327,7 @@ def test_a_sweep_may_take_its_share_unasked(tmp_path: Path) -> None:
                 await store.store_content(f"c{number}", b"live")
             await add_orphans(machine, store, 11)
             machine.clock.advance(GRACE)
-            (report,) = await store.services.sweep.run()
+            report, _ = await store.services.sweep.run()
             assert (report.refused, report.quarantined) == (None, 11)
 
     asyncio.run(scenario())
@@ -339,7 +339,7 @@ def test_a_sweep_refuses_before_it_quarantines_anything(tmp_path: Path) -> None:
         async with machine.process() as store:
             await add_orphans(machine, store, 11)
             machine.clock.advance(GRACE)
-            (report,) = await store.services.sweep.run()
+            report, _ = await store.services.sweep.run()
             assert (report.unnamed, report.quarantined) == (11, 0)
             assert report.refused
             catalog = store.services.adapters.catalog

@@ -128,10 +128,12 @@ def examine_descriptors(settings: Settings) -> Examination:
 
 async def _examine_services(settings: Settings, services: Services) -> AsyncIterator[Examination]:
     yield await _examine_catalog(settings, services)
+    clocks: set[str] = set()
     for placement in services.placements.all():
         examination, skew = await _examine_placement(services, placement)
         yield examination
-        if skew is not None:
+        if skew is not None and placement.store_name not in clocks:
+            clocks.add(placement.store_name)
             yield _examine_clock(services, placement, skew)
     yield await _examine_access(settings, services)
 
@@ -177,9 +179,12 @@ async def _examine_placement(services: Services, placement: Placement) -> tuple[
     token = new_token(now, secrets.token_bytes(TOKEN_ENTROPY_BYTES))
     key = str(ObjectKey(services.placements.installation, placement.name, PROBE, token))
     try:
-        await placement.store.put(key, PROBE_BYTES, {"content-id": PROBE, "token": token})
+        attributes = {"content-id": PROBE, "token": token}
+        await placement.store.put(key, PROBE_BYTES, attributes, storage_class=placement.storage_class)
         head = await placement.store.head(key)
-        read = await placement.store.fetch(key, 0, len(PROBE_BYTES))
+        # What must be restored before it is read is not: restores cost money.
+        restorable = placement.restores is not None
+        read = PROBE_BYTES if restorable else await placement.store.fetch(key, 0, len(PROBE_BYTES))
         failures = await placement.store.delete([key])
         gone = await placement.store.head(key) is None
     except (StorageError, EOFError) as exc:
@@ -188,7 +193,8 @@ async def _examine_placement(services: Services, placement: Placement) -> tuple[
     if head is None or read != PROBE_BYTES or failures or not gone:
         detail = "the store does not keep, show or delete what was just written to it"
         return Examination(part, Health.FAIL, detail, f"do not use [objects.{placement.store_name}] like this"), None
-    detail = f"object store {placement.store_name!r} is ours; put, head, fetch and delete work"
+    tried = "put, head and delete" if restorable else "put, head, fetch and delete"
+    detail = f"object store {placement.store_name!r} is ours; {tried} work"
     return Examination(part, Health.OK, detail), elapsed(now, head.modified_at)
 
 

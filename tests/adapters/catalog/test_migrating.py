@@ -207,15 +207,23 @@ async def test_a_newer_catalog_is_refused_untouched(file: SqliteFile) -> None:
     url = fresh_sqlite_catalog(file.path)
     with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
         raw.execute("UPDATE alembic_version SET version_num = '0999'")
-        raw.execute("UPDATE installation SET compatible_from = '0998'")
     before = file.path.read_bytes()
     with pytest.raises(CatalogVersionError, match=r"schema 0999, newer than the 0002 .* newer Thermocline"):
         await SqlCatalog.open(url)
     with pytest.raises(CatalogVersionError):
         upgrade_catalog(url)
-    assert catalog_status(url) == CatalogStatus("0999", SCHEMA_VERSION, "0998")
+    assert catalog_status(url) == CatalogStatus("0999", SCHEMA_VERSION, "0002")
     assert file.path.read_bytes() == before
     assert [entry.name for entry in file.path.parent.iterdir()] == ["catalog.db"]
+
+
+def test_the_next_catalog_is_refused_if_it_says_so(file: SqliteFile, next_migrations: Path) -> None:
+    fresh_sqlite_catalog(file.path)
+    upgrade_file(file, lambda: START, newest="0003", migrations=next_migrations)
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
+        raw.execute("UPDATE installation SET compatible_from = '0003'")
+    with pytest.raises(CatalogVersionError):
+        upgrade_file(file, lambda: START)
 
 
 @in_event_loop

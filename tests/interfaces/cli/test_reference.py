@@ -33,7 +33,12 @@ def test_a_command_and_its_options_are_in_the_page(name: str) -> None:
 
 
 def test_the_page_names_no_option_that_is_not_there() -> None:
-    known = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    known = {
+        option
+        for command in COMMANDS.values()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     known |= {"--version", "--install-completion", "--show-completion"} | HELP
     assert set(re.findall(r"--[a-z][a-z0-9-]+", PAGE)) - known == set()
 

@@ -11,7 +11,17 @@ import pytest
 from tests.interfaces.cli.commandline import CommandLine
 from thermocline.wiring import diagnosis
 
-PARTS = ["settings", "data folder", "memory", "open files", "catalog", "placement standard", "clock", "access"]
+PARTS = [
+    "settings",
+    "data folder",
+    "memory",
+    "open files",
+    "catalog",
+    "placement standard",
+    "clock",
+    "placement archive",
+    "access",
+]
 
 
 def _damage(path: Path) -> None:
@@ -81,7 +91,7 @@ def test_a_sweep_quarantines_what_nothing_names(cli: CommandLine) -> None:
     assert [line["kind"] for line in found.json_lines()] == ["finding", "finding", "summary"]
     swept = cli.run("fsck", "--sweep", "--json")
     assert swept.code == 1
-    assert swept.json_lines()[-1] == {
+    assert swept.json_lines()[-2] == {
         "kind": "sweep",
         "placement": "standard",
         "listed": 3,
@@ -90,7 +100,9 @@ def test_a_sweep_quarantines_what_nothing_names(cli: CommandLine) -> None:
         "refused": None,
     }
     # In quarantine they are known: nothing is wrong any more, and a later sweep deletes them.
-    assert cli.run("fsck", "--sweep").out.endswith("sweep of standard: 0 of 3 objects quarantined\n")
+    assert cli.run("fsck", "--sweep").out.endswith(
+        "sweep of standard: 0 of 3 objects quarantined\nsweep of archive: 0 of 0 objects quarantined\n"
+    )
     assert cli.ok("get", "a").out == "x"
 
 
@@ -190,9 +202,9 @@ def test_doctor_sees_a_damaged_catalog(cli: CommandLine) -> None:
 def test_migrate(cli: CommandLine) -> None:
     assert cli.ok("migrate", "--check", "--json").json() == {"current": None, "newest": "0002", "is_current": False}
     assert not (cli.data / "catalog.db").exists()
-    assert cli.ok("migrate", "--json").json() == {"before": None, "after": "0001", "backup": None}
-    assert cli.ok("migrate").out == "the catalog is current: schema 0001\n"
-    assert cli.ok("migrate", "--check").out == "the catalog is current: schema 0001\n"
+    assert cli.ok("migrate", "--json").json() == {"before": None, "after": "0002", "backup": None}
+    assert cli.ok("migrate").out == "the catalog is current: schema 0002\n"
+    assert cli.ok("migrate", "--check").out == "the catalog is current: schema 0002\n"
     cli.put("a", b"x")
 
 
@@ -202,7 +214,7 @@ def test_migrate_check_answers_1_if_an_upgrade_is_due(cli: CommandLine) -> None:
         database.execute("UPDATE alembic_version SET version_num = '0000'")
     database.close()
     outcome = cli.run("migrate", "--check")
-    assert (outcome.code, outcome.out) == (1, "the catalog has schema 0000, this program needs 0001\n")
+    assert (outcome.code, outcome.out) == (1, "the catalog has schema 0000, this program needs 0002\n")
 
 
 def test_a_lost_object_folder_is_found_not_hidden(cli: CommandLine) -> None:

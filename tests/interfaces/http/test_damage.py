@@ -168,6 +168,7 @@ async def test_an_unexpected_error_is_a_problem_without_a_trace(
             raise RuntimeError("secret")
 
         monkeypatch.setattr(type(run.services.reading), "stat", fail)
+        monkeypatch.setattr(type(run.services.describing), "describe", fail)
         monkeypatch.setattr(type(run.services.listing), "page", fail)
         for path in ("/v1/content/a", "/v1/info/a", "/v1/content"):
             with capture_logs() as events:

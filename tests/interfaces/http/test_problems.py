@@ -30,6 +30,7 @@ EXPECTED = {
     errors.RestoreBudgetError("x"): (503, "restore-budget"),
     errors.CommitUnknownError("secret"): (503, "commit-unknown"),
     errors.IntentLostError("x"): (503, "upload-lost"),
+    errors.MoveLostError("x"): (503, "move-lost"),
     errors.ObjectMissingError("secret/key"): (500, "content-corrupted"),
     # Services turn it into ContentArchivedError: one that comes this far is a mistake of ours.
     errors.ObjectArchivedError("secret/key"): (500, "internal"),

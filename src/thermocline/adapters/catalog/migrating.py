@@ -2,8 +2,8 @@
 
 1. The version is read; if it is this program's, nothing else happens (and Alembic is not even imported).
 2. An existing catalog is copied to a backup file beside it.
-   A newer catalog is used as it is if it says that programs of this schema may (`compatible_from`): migrations that
-   only add leave that word alone, so versions N and N-1 run beside each other.
+   A catalog of the next schema is used as it is if it says that programs of this one may (`compatible_from`):
+   migrations that only add leave that word alone, so versions N and N-1 run beside each other.
 3. One exclusive transaction: read the version again (another process may have been faster), run the migrations,
    choose the installation id if there is none, write the version. A crash leaves the old catalog, or no tables.
 """
@@ -47,9 +47,10 @@ class CatalogStatus:
 
     @property
     def is_newer_but_compatible(self) -> bool:
-        """Whether a newer program upgraded it in a way that this one can live with."""
-        newer = self.current is not None and self.current > self.newest
-        return newer and self.compatible_from is not None and self.compatible_from <= self.newest
+        """Whether the next version upgraded it in a way that this one can live with; none sees further than that."""
+        if self.current is None or self.compatible_from is None or self.compatible_from > self.newest:
+            return False
+        return int(self.current) == int(self.newest) + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from thermocline.domain.errors import (
     InvalidInputError,
     InvalidMetadataError,
     InvalidRangeError,
+    MoveLostError,
     ObjectMissingError,
     OutOfSpaceError,
     PreconditionFailedError,
@@ -77,6 +78,7 @@ _TABLE: dict[type[StorageError], _Row] = {
         "The change may or may not have been made. Read the content to find out, or make the same change again.",
     ),
     IntentLostError: (503, "upload-lost", "Upload lost", None),
+    MoveLostError: (503, "move-lost", "Move lost", None),
 }
 
 
@@ -97,7 +99,7 @@ def _fields_of(error: StorageError, now: Timestamp) -> tuple[tuple[bytes, bytes]
         return () if error.eta is None else ((b"retry-after", _seconds(elapsed(now, error.eta))),)
     if isinstance(error, UnavailableError):
         return ((b"retry-after", _seconds(error.retry_after)),)
-    if isinstance(error, IntentLostError):
+    if isinstance(error, IntentLostError | MoveLostError):
         return ((b"retry-after", b"1"),)
     return ()
 

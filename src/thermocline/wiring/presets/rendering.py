@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -113,16 +113,19 @@ def _sections(model: BaseModel, path: tuple[str, ...]) -> Iterator[tuple[tuple[s
             for key, entry in value.items():
                 where = (*path, name, key.value if isinstance(key, Enum) else key)
                 yield where, entry, _doc(type(entry))
+                yield from _sections(entry, where)
 
 
 def _scalars(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            continue
-        if getattr(annotation, "__origin__", None) is dict:
-            continue
-        yield name, field
+        if _is_scalar(field):
+            yield name, field
+
+
+def _is_scalar(field: FieldInfo) -> bool:
+    """Whether a setting is neither a section, nor one that may be left out, nor several with names."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return not any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)
 
 
 def _is_entry(path: tuple[str, ...]) -> bool:
@@ -153,13 +156,15 @@ def _plain(model: BaseModel) -> dict[str, Any]:
             values[name] = _plain(value)
         elif isinstance(value, dict):
             values[name] = {str(key): _plain(entry) for key, entry in value.items()}
-        else:
+        elif _is_scalar(field):
             values[name] = _redacted(_written(field, value))
     return values
 
 
 def _written(field: FieldInfo, value: Any) -> Any:
-    """Return the value as people write it: sizes and durations with their units."""
+    """Return the value as people write it: sizes and durations with their units, nothing as `none`."""
+    if value is None:
+        return "none"
     parsers = {getattr(part, "func", None) for part in field.metadata}
     if parse_size in parsers:
         return write_size(value)
