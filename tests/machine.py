@@ -5,14 +5,16 @@ would still do takes effect; the next process starts on what is there.
 """
 
 import random
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from thermocline import StorageOrchestrator
 from thermocline.adapters.cache.memory import MemoryCache
 from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.objects.memory import MemoryObjectStore
+from thermocline.domain.errors import ContentArchivedError, ContentNotFoundError
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.domain.work import OutboxKind
 from thermocline.testing.catalog import INSTALLATION, fresh_sqlite_catalog
@@ -23,7 +25,26 @@ from thermocline.wiring.settings import Settings
 
 PART_SIZE = Bytes(64)
 """So small that bodies of a few hundred bytes are uploads of several parts."""
-SETTINGS = Settings.model_validate({"limits": {"sweep_max_share": 1.0}})
+SETTINGS = Settings.model_validate(
+    {
+        "limits": {"sweep_max_share": 1.0},
+        "placements": {
+            "standard": {"objects": "main"},
+            "infrequent": {"objects": "main", "storage_class": "STANDARD_IA"},
+            "archive": {
+                "objects": "main",
+                "storage_class": "GLACIER",
+                "restore": {
+                    "bulk": {"delay": "5h", "usd_per_gb": 0.0},
+                    "standard": {"delay": "1h", "usd_per_gb": 10.0, "usd_per_request": 0.01},
+                },
+            },
+        },
+        "tiers": {"cold": {"placement": "infrequent"}},
+        "restore": {"daily_budget": 1.0, "days": 2},
+    }
+)
+"""HOT and WARM share a placement, COLD has one of its own, ARCHIVE must be restored before it is read."""
 ROUNDS = 5
 """Passes of the background work after which everything has come to its end: the longest way takes three."""
 
@@ -35,7 +56,9 @@ class Machine:
         self, folder: Path, *, seed: int = 0, settings: Settings = SETTINGS, installation: str = INSTALLATION
     ) -> None:
         self.clock = ManualClock()
-        self.objects = MemoryObjectStore(self.clock, part_size=PART_SIZE)
+        self.objects = MemoryObjectStore(
+            self.clock, part_size=PART_SIZE, archive_classes=settings.archive_classes("main")
+        )
         self.database = folder / "catalog.db"
         self.settings = settings
         self.random = random.Random(seed)
@@ -73,6 +96,14 @@ class Machine:
         async with self.process() as store:
             await settle(store, self.clock)
 
+    async def work_left(self) -> dict[str, int]:
+        """Return how many moves are planned, how many were made, and how many restores are known."""
+        with closing(sqlite3.connect(self.database)) as raw:
+            return {
+                table: int(raw.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - three names
+                for table in ("moves", "ledger", "restores")
+            }
+
     async def remains(self) -> tuple[set[str], set[str], int, int]:
         """Return (keys in the store, keys that records name, outbox rows, intents)."""
         stored: set[str] = set()
@@ -87,6 +118,19 @@ class Machine:
             await catalog.aclose()
 
 
+async def read_whole(store: StorageOrchestrator, clock: ManualClock, content_id: str = "a") -> bytes | None:
+    """Return the content, restored first if it must be; None if there is none."""
+    try:
+        return await store.retrieve_content(content_id)
+    except ContentNotFoundError:
+        return None
+    except ContentArchivedError:
+        clock.advance(Seconds(2 * 3600.0))
+        while await store.services.restoring.run():
+            pass
+    return await store.retrieve_content(content_id)
+
+
 async def settle(store: StorageOrchestrator, clock: ManualClock) -> None:
     """Run every job while days pass, so that every lease, grace and delay ends."""
     services = store.services
@@ -94,6 +138,8 @@ async def settle(store: StorageOrchestrator, clock: ManualClock) -> None:
         clock.advance(Seconds(3 * 3600.0))
         await services.expiry.run()
         await services.cleaner.run()
+        while await services.restoring.run() + await services.moving.run():
+            pass
         for kind in OutboxKind:
             while await services.outbox.deliver(kind):
                 pass

@@ -14,10 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import Machine
+from tests.machine import Machine, read_whole
 from thermocline import StorageOrchestrator
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.errors import ContentNotFoundError, PreconditionFailedError, StorageError
+from thermocline.domain.errors import (
+    ContentArchivedError,
+    ContentNotFoundError,
+    PreconditionFailedError,
+    StorageError,
+)
 from thermocline.domain.keys import ObjectKey, new_token
 from thermocline.domain.units import Seconds
 from thermocline.testing.faults import FaultMode, Faults, ProcessDied
@@ -25,6 +30,8 @@ from thermocline.testing.faults import FaultMode, Faults, ProcessDied
 OLD, NEW = b"old " * 50, b"new " * 70
 """Both larger than a part: uploads of several parts."""
 SMALL = b"small"
+ARCHIVED = b"archived"
+"""Stands for content that must be restored before it is read."""
 MODES = (FaultMode.BEFORE, FaultMode.AFTER, FaultMode.LOST, FaultMode.CANCELLED, FaultMode.CANCELLED_BEFORE)
 LATE = (FaultMode.DIED_LATE, FaultMode.CANCELLED_LATE)
 CHANGES_THE_STORE = ("put", "begin_upload", "write", "complete", "abort", "delete")
@@ -39,6 +46,8 @@ class Operation:
     act: Callable[[StorageOrchestrator, Machine], Awaitable[object]]
     before: bytes | None
     after: bytes | None
+    tiers: tuple[str, str] | None = None
+    """The tier before, and after it all has come to its end; None: the content is not moved."""
 
 
 async def nothing(store: StorageOrchestrator, machine: Machine) -> None:
@@ -136,6 +145,80 @@ async def refused_small(store: StorageOrchestrator, machine: Machine) -> None:
         await store.store_content("a", SMALL, if_match='"1"')
 
 
+async def hold(store: StorageOrchestrator, machine: Machine) -> None:
+    await store.update_metadata("a", held=True, pinned=True)
+
+
+async def put_twice(store: StorageOrchestrator, machine: Machine) -> None:
+    """An older revision waits for its deletion."""
+    await put_old(store, machine)
+    await put_new(store, machine)
+    await store.services.background.drain()
+
+
+def move_to(tier: str) -> Callable[[StorageOrchestrator, Machine], Awaitable[object]]:
+    async def move(store: StorageOrchestrator, machine: Machine) -> None:
+        await store.set_tier("a", tier)
+
+    return move
+
+
+def put_in(tier: str, body: bytes = OLD) -> Callable[[StorageOrchestrator, Machine], Awaitable[object]]:
+    async def put(store: StorageOrchestrator, machine: Machine) -> None:
+        await store.store_content("a", body, initial_tier=tier)
+        await store.services.background.drain()
+
+    return put
+
+
+async def plan_cold(store: StorageOrchestrator, machine: Machine) -> None:
+    await put_old(store, machine)
+    assert (await store.set_tier("a", "cold", wait=False)).planned
+
+
+async def make_moves(store: StorageOrchestrator, machine: Machine) -> None:
+    await store.services.moving.run()
+
+
+async def plan_archive_instead(store: StorageOrchestrator, machine: Machine) -> None:
+    """A newer wish replaces the one that a worker has already claimed."""
+    await store.set_tier("a", "archive", wait=False)
+    await store.services.moving.run()
+
+
+async def restore(store: StorageOrchestrator, machine: Machine) -> None:
+    await store.restore_content("a")
+    machine.clock.advance(Seconds(3601.0))
+    await store.services.restoring.run()
+
+
+async def put_restored(store: StorageOrchestrator, machine: Machine) -> None:
+    await put_in("archive")(store, machine)
+    await restore(store, machine)
+
+
+async def put_restored_long_ago(store: StorageOrchestrator, machine: Machine) -> None:
+    await put_restored(store, machine)
+    machine.clock.advance(Seconds(3 * 86400.0))
+
+
+async def end_restores(store: StorageOrchestrator, machine: Machine) -> None:
+    await store.services.restoring.run()
+
+
+async def read_archived(store: StorageOrchestrator, machine: Machine) -> None:
+    """Ask for the restore by reading."""
+    with contextlib.suppress(ContentArchivedError):
+        await store.retrieve_content("a")
+
+
+async def move_out_of_archive(store: StorageOrchestrator, machine: Machine) -> None:
+    await store.set_tier("a", "warm")
+    machine.clock.advance(Seconds(3601.0))
+    await store.services.restoring.run()
+    await store.services.moving.run()
+
+
 async def clean(store: StorageOrchestrator, machine: Machine) -> None:
     await store.services.cleaner.run()
     machine.clock.advance(Seconds(121.0))
@@ -152,6 +235,20 @@ OPERATIONS = (
     Operation("delete", put_old, delete, OLD, None),
     Operation("erase", put_old, erase, OLD, None),
     Operation("change", put_old, change, OLD, OLD),
+    Operation("erase two revisions", put_twice, erase, NEW, None),
+    Operation("hold and pin", put_old, hold, OLD, OLD),
+    Operation("move in place", put_old, move_to("warm"), OLD, OLD, ("hot", "warm")),
+    Operation("move into memory", put_in("warm", SMALL), move_to("hot"), SMALL, SMALL, ("warm", "hot")),
+    Operation("copy", put_old, move_to("cold"), OLD, OLD, ("hot", "cold")),
+    Operation("copy one part", put_in("cold", SMALL), move_to("warm"), SMALL, SMALL, ("cold", "warm")),
+    Operation("make planned moves", plan_cold, make_moves, OLD, OLD, ("cold", "cold")),
+    Operation("plan anew", plan_cold, plan_archive_instead, OLD, OLD, ("cold", "archive")),
+    Operation("archive", put_old, move_to("archive"), OLD, OLD, ("hot", "archive")),
+    Operation("restore", put_in("archive"), restore, OLD, OLD),
+    Operation("restore by reading", put_in("archive"), read_archived, OLD, OLD),
+    Operation("end a restore", put_restored_long_ago, end_restores, OLD, OLD),
+    Operation("move what is restored", put_restored, move_to("hot"), OLD, OLD, ("archive", "hot")),
+    Operation("move out of the archive", put_in("archive"), move_out_of_archive, OLD, OLD, ("archive", "warm")),
     Operation("expire", put_expiring, expire, None, None),
     Operation("deliver", overwrite_then_wait, deliver, NEW, NEW),
     Operation("clean", abandoned_upload, clean, OLD, OLD),
@@ -191,7 +288,7 @@ async def strike(operation: Operation, point: str, mode: FaultMode, folder: Path
         died = faults.dead
         if not died:
             # Not every fault kills: what the same process shows right now must be one of the two states, too.
-            assert await shown(store) in {operation.before, operation.after}
+            assert await shown(store) in {operation.before, operation.after, ARCHIVED}
     await machine.recover()
     if mode in LATE:
         await faults.land()
@@ -199,15 +296,36 @@ async def strike(operation: Operation, point: str, mode: FaultMode, folder: Path
     now = await read(machine)
     allowed = {operation.after} if acknowledged else {operation.before, operation.after}
     assert now in allowed, f"{operation.name}, {point}, {mode}: shows {now!r}"
+    await check_tier(operation, machine, acknowledged=acknowledged)
+    # Looking at archived content has restored it, and much time has passed.
+    await machine.recover()
     stored, named, rows, intents = await machine.remains()
     assert stored == named, f"{operation.name}, {point}, {mode}: orphans {stored - named}, missing {named - stored}"
     assert (rows, intents) == (0, 0), f"{operation.name}, {point}, {mode}: {rows} outbox rows, {intents} intents"
     return bool(faults.fired)
 
 
+async def check_tier(operation: Operation, machine: Machine, *, acknowledged: bool) -> None:
+    """Every wish that was acknowledged has come true, once, and nothing waits any more."""
+    left = await machine.work_left()
+    assert left["moves"] == 0, left
+    if operation.tiers is None:
+        assert left["ledger"] == 0, left
+        return
+    async with machine.process() as store:
+        record = await store.stat("a")
+        entries = await store.services.adapters.catalog.moves.ledger(content_id=record.content_id, limit=9)
+    before, after = operation.tiers
+    assert record.tier.value == after if acknowledged else record.tier.value in {before, after}, record.tier
+    assert store.services.placements.of_tier(record.tier).name == record.placement
+    path = [entry.to_tier.value for entry in reversed(entries)]
+    assert path[-1:] == [record.tier.value] or (not path and record.tier.value == before), path
+    assert len(path) == len(set(path)), f"moved twice: {path}"
+
+
 async def read(machine: Machine) -> bytes | None:
     async with machine.process() as store:
-        return await shown(store)
+        return await read_whole(store, machine.clock)
 
 
 async def shown(store: StorageOrchestrator) -> bytes | None:
@@ -215,6 +333,8 @@ async def shown(store: StorageOrchestrator) -> bytes | None:
         return await store.retrieve_content("a")
     except ContentNotFoundError:
         return None
+    except ContentArchivedError:
+        return ARCHIVED
 
 
 def modes_of(point: str) -> tuple[FaultMode, ...]:
