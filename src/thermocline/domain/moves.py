@@ -34,7 +34,7 @@ class TierChanged:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMove:
-    """A copying move that shall be made; at most one per content, the latest wish wins."""
+    """A copying move that shall be made; at most one per content. The latest wish wins, but a policy's never a user's."""
 
     content_id: ContentId
     tier: StorageTier
@@ -48,7 +48,7 @@ class ClaimedMove:
 
     plan: PlannedMove
     attempts: int
-    """How often it was claimed, this time included."""
+    """How often it was claimed since it was planned or last only waited, this time included."""
     lease_token: str
 
 

@@ -43,17 +43,20 @@ class Moves(Protocol):
     ) -> Sequence[TierChanged]:
         """Make metadata-only moves, each by compare-and-set, all in one transaction; return those that were made.
 
-        Not made: where the content is not (any more) as described, is on hold, has expired, or is pinned and a
-        policy wants it. Of each that is made: the version grows, a plan is dropped, a ledger entry is written,
-        `INVALIDATE` is queued when it leaves HOT, the change is announced.
+        Not made: where the content is not (any more) as described, is on hold, has expired or has that tier already;
+        and where a policy wants it, but the content is pinned or somebody asked for another move that is planned. Of
+        each that is made: the version grows, a plan is dropped, a ledger entry is written, `INVALIDATE` is queued
+        when it leaves HOT, the change is announced. Of several for one content the last counts. In order of ids.
         """
 
     @abstractmethod
     async def plan(self, moves: Sequence[PlannedMove], *, now: Timestamp) -> Sequence[ContentId]:
         """Plan copying moves, in one transaction; return the contents for which there is now such a plan.
 
-        A plan for another tier replaces an older one: whoever works on that one can no longer commit. Not planned:
-        what does not exist, is on hold, or is pinned and a policy wants it.
+        A plan for another tier replaces an older one: whoever works on that one can no longer commit. A policy's
+        never replaces one that somebody asked for; asking for what a policy has planned makes it asked for, and
+        leaves a claim alone. Not planned: what does not exist, has expired, is on hold, or is pinned and a policy
+        wants it. Of several for one content the last counts. An overwrite keeps a plan, a delete drops it.
         """
 
     @abstractmethod
@@ -76,15 +79,20 @@ class Moves(Protocol):
     ) -> Committed | None:
         """Switch the record to the copy, or return None: the copy is garbage.
 
-        In one transaction: lock the record; compare revision, object key, tier and hold, and for a policy the pin;
-        end the copy's own live intent and the claimed plan, or do nothing; raise the version; queue
+        In one transaction: lock the record; compare revision, object key, tier, hold and expiry, and for a policy
+        the pin; end the copy's own live intent and the claimed plan, or do nothing; raise the version; queue
         `DELETE_OBJECT` of the old object due at `delete_at` and, when it leaves HOT, `INVALIDATE` due at
-        `evict_at`; write a ledger entry; announce. Raises `CommitUnknownError` as every commit does.
+        `evict_at`; write a ledger entry; announce. After None the copy's intent still names it, if it did before.
+        A claim holds, also beyond its lease, until another claims the plan. Raises `CommitUnknownError` as every
+        commit does: then the intent tells, once it is gone the move was committed.
         """
 
     @abstractmethod
     async def postpone(self, claim: ClaimedMove, *, due_at: Timestamp, reason: str | None) -> None:
-        """Give a claimed plan back, to be tried at `due_at`; `reason` is what failed, None if it only waits."""
+        """Give a claimed plan back, to be tried at `due_at`; `reason` is what failed.
+
+        None if it only waits: then its attempts are counted anew. Without effect if the claim was lost.
+        """
 
     @abstractmethod
     async def ledger(self, *, content_id: ContentId | None, limit: int) -> Sequence[LedgerEntry]:

@@ -114,7 +114,7 @@ class Records(Protocol):
     ) -> Committed | None:
         """Leave a catalog tombstone; None if there was no content (or it is not expired, with `only_expired`).
 
-        Allocates a revision and a version. Queues `DELETE_OBJECT` and a hard `INVALIDATE`.
+        Allocates a revision and a version. Queues `DELETE_OBJECT` and a hard `INVALIDATE`. Drops a planned move.
         Raises `PreconditionFailedError`, `ContentHeldError`.
         """
 
@@ -124,8 +124,9 @@ class Records(Protocol):
     ) -> Erased:
         """Delete the content, and all that the catalog tells of it, in one transaction. Idempotent.
 
-        `prefixes` are those of its object keys in every placement: deletions queued under them become due now.
-        Of the content only a catalog tombstone stays. Raises `ContentHeldError`.
+        `prefixes` are those of its object keys in every placement, up to the slash before the token: deletions queued
+        under them become due now, dead letters too, and so do quarantined objects. Of the content only a catalog
+        tombstone stays (and, until they are done, work and announcements that name it). Raises `ContentHeldError`.
         """
 
     @abstractmethod

@@ -71,8 +71,10 @@ class Restores(Protocol):
     ) -> Requested | None:
         """Ask for a restore, in one transaction with its charge to today's budget; None if the record moved on.
 
-        One that is under way, or readable for at least as long, is returned as it is and costs nothing. Raises
-        `RestoreBudgetError` if the charge would exceed the budget: then nothing was changed.
+        It moved on if it names another object, or has expired. One that is under way (a longer stay too, until it
+        was sent), or readable for at least as long, is returned as it is and costs nothing. Making a readable copy
+        stay longer costs nothing either: its bytes were retrieved already. Raises `RestoreBudgetError` if the charge
+        would exceed the budget: then nothing was changed.
         """
 
     @abstractmethod
@@ -85,7 +87,11 @@ class Restores(Protocol):
     async def progress(
         self, claim: ClaimedRestore, *, eta: Timestamp, readable_until: Timestamp | None, check_at: Timestamp
     ) -> None:
-        """Note what the store said and give the claim back, to be looked after again at `check_at`."""
+        """Note what the store said and give the claim back, to be looked after again at `check_at`.
+
+        The request counts as sent, and attempts are counted anew. This, `postpone` and `drop` have no effect once
+        the claim was lost.
+        """
 
     @abstractmethod
     async def postpone(self, claim: ClaimedRestore, *, check_at: Timestamp, reason: str) -> None:

@@ -21,6 +21,7 @@ from thermocline.testing.contracts.catalog.record_races import RecordRacesContra
 from thermocline.testing.contracts.catalog.records import RecordsContract
 from thermocline.testing.contracts.catalog.steps import OpenCatalog
 from thermocline.testing.contracts.catalog.sweeps import SweepsContract
+from thermocline.testing.contracts.catalog.tier_changes import TierChangesContract
 from thermocline.testing.contracts.catalog.tokens import TokensContract
 
 
@@ -65,3 +66,6 @@ class TestElections(OnSqlite, ElectionsContract): ...
 
 
 class TestCatalog(OnSqlite, WholeCatalogContract): ...
+
+
+class TestTierChanges(OnSqlite, TierChangesContract): ...

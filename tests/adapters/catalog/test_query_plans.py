@@ -10,6 +10,7 @@ import pytest
 from thermocline.adapters.catalog import (
     accesses,
     announcing,
+    booking,
     change_feed,
     commits,
     describing,
@@ -27,14 +28,15 @@ from thermocline.adapters.catalog import (
     restores,
     sql,
     sweeps,
+    tier_changes,
     tokens,
 )
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.testing.catalog import fresh_sqlite_catalog
 
 MODULES = (
-    accesses, announcing, change_feed, commits, describing, elections, erasing, finding, intents, locking,
-    move_commits, moves, naming, outbox, queueing, records, restores, sql, sweeps, tokens,
+    accesses, announcing, booking, change_feed, commits, describing, elections, erasing, finding, intents, locking,
+    move_commits, moves, naming, outbox, queueing, records, restores, sql, sweeps, tier_changes, tokens,
 )  # fmt: skip
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
@@ -46,7 +48,7 @@ STATEMENTS = {
 ALLOWED_SCANS = re.compile(r"SCAN (installation|listed_\w+|news)\b.*|SCAN CONSTANT ROW")
 LISTS = {
     "access_counts", "content_ids", "days", "ledger_entries", "listed_versions", "object_keys", "planned_moves",
-    "row_ids", "tier_changes",
+    "row_ids",
 }  # fmt: skip
 SCANS_BY_PURPOSE = {
     "accesses.NEWEST_DAY",  # stops at the first row
@@ -55,6 +57,7 @@ SCANS_BY_PURPOSE = {
     "accesses.RESTART",  # one row
     "accesses.SINCE",  # one row
     "moves.LEDGER",  # stops at its limit
+    "tier_changes.ANY_PLAN",  # stops at the first row
     "moves.STATE",  # an operator's question
     "restores.STATE",  # an operator's question
     "intents.COUNT",  # an operator's question
@@ -65,7 +68,10 @@ SCANS_BY_PURPOSE = {
     "records.RAISE_FLOOR",  # one row
     "change_feed.TRIM",  # periodic; what it keeps is short
 }
-IN_ORDER = {"records.PAGE", "records.PAGE_OF_TIER", "records.EXPIRED", "sweeps.DUE", "outbox.CLAIM"}
+IN_ORDER = {
+    "records.PAGE", "records.PAGE_OF_TIER", "records.EXPIRED", "sweeps.DUE", "outbox.CLAIM", "moves.CLAIM",
+    "moves.LEDGER", "moves.LEDGER_OF", "restores.CLAIM", "tier_changes.LOCK_LISTED",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +129,6 @@ def test_every_statement_can_be_written_for_postgresql(name: str) -> None:
     assert STATEMENTS[name].on("postgresql").needs_clock is False
 
 
-@pytest.mark.parametrize("name", ["outbox.CLAIM", "intents.CONDEMN"])
+@pytest.mark.parametrize("name", ["outbox.CLAIM", "intents.CONDEMN", "moves.CLAIM", "restores.CLAIM"])
 def test_claims_skip_what_others_have_locked(name: str) -> None:
     assert "FOR UPDATE SKIP LOCKED" in STATEMENTS[name].on("postgresql").text

@@ -16,7 +16,7 @@ from thermocline.adapters.catalog.announcing import announce
 from thermocline.adapters.catalog.locking import Locked, lock
 from thermocline.adapters.catalog.queueing import queue_deletion, queue_invalidation
 from thermocline.adapters.catalog.record_rows import metadata_text, record_of, row_of
-from thermocline.adapters.catalog.schema import ACCESS_COLUMNS, contents, intents
+from thermocline.adapters.catalog.schema import ACCESS_COLUMNS, contents, intents, moves
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection
 from thermocline.domain.content import Changes, Condition, Record, Visibility, etag_of, merge_metadata
@@ -61,6 +61,7 @@ _BURY = Statement(
 END_INTENT = Statement(
     delete(intents).where(and_(intents.c.object_key == bindparam("object_key"), intents.c.condemned == false()))
 )
+DROP_PLAN = Statement(delete(moves).where(moves.c.content_id == bindparam("content_id")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ def commit_write(connection: Connection, write: Write, moments: Moments) -> Comm
             raise _intent_lost(write.object_key)
         if old is not None:
             queue_deletion(connection, old.object_key, old.placement, due_at=moments.delete_at)
+            if not alive:
+                connection.change(DROP_PLAN, {"content_id": write.content_id})
         if state.revision is not None:
             queue_invalidation(
                 connection, record, hard=old is not None and _turns_private(old, record), due_at=moments.evict_at
@@ -120,6 +123,7 @@ def commit_delete(
     connection.change(
         _BURY, {"content_id": content_id, "revision": revision, "version": version, "deleted_at": moments.now}
     )
+    connection.change(DROP_PLAN, {"content_id": content_id})
     deleted = replace(old, version=version)
     queue_deletion(connection, old.object_key, old.placement, due_at=moments.delete_at)
     queue_invalidation(connection, deleted, hard=True, due_at=moments.evict_at)

@@ -2,11 +2,18 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, false, func, null, select, update
 
 from thermocline.adapters.catalog.accesses import known_days
-from thermocline.adapters.catalog.commits import Moments, commit_delete
-from thermocline.adapters.catalog.dialects import integer_cell, listed_rows, rows_parameter
+from thermocline.adapters.catalog.commits import DROP_PLAN, Moments, commit_delete
+from thermocline.adapters.catalog.dialects import (
+    ZERO,
+    integer_cell,
+    listed_rows,
+    listed_texts,
+    rows_parameter,
+    texts_parameter,
+)
 from thermocline.adapters.catalog.schema import (
     access_days,
     found_objects,
@@ -22,6 +29,7 @@ from thermocline.adapters.catalog.transactions import Connection
 from thermocline.domain.content import ALWAYS
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.keys import TOKEN_LENGTH, ObjectKey
+from thermocline.domain.units import Timestamp
 from thermocline.ports.records import Erased, ErasedObject
 
 QUEUED_OBJECTS = Statement(
@@ -43,9 +51,15 @@ QUARANTINED_OBJECTS = Statement(
 HURRY = Statement(
     update(outbox)
     .where(outbox.c.row_id.in_(select(integer_cell(listed_rows("row_ids"), 0))))
-    .values(due_at=bindparam("due_at"))
+    # Dead letters are tried again too: what was erased may not stay because a store was down for long.
+    .values(due_at=bindparam("due_at"), attempts=ZERO, dead=false(), reason=null())
 )
-DROP_MOVE = Statement(delete(moves).where(moves.c.content_id == bindparam("content_id")))
+HURRY_QUARANTINED = Statement(
+    update(quarantine)
+    .where(quarantine.c.object_key.in_(select(listed_texts("object_keys").c.value)))
+    .values(delete_at=bindparam("delete_at"))
+)
+HAS_PLAN = Statement(select(moves.c.content_id).where(moves.c.content_id == bindparam("content_id")))
 DROP_RESTORES = Statement(delete(restores).where(restores.c.content_id == bindparam("content_id")))
 DROP_FOUND = Statement(delete(found_objects).where(found_objects.c.content_id == bindparam("content_id")))
 DROP_DAYS = Statement(
@@ -61,29 +75,35 @@ FORGET_WHOSE = Statement(
 
 def commit_erase(connection: Connection, content_id: ContentId, prefixes: Sequence[str], moments: Moments) -> Erased:
     """Do what `Records.commit_erase` promises."""
+    planned = connection.all(HAS_PLAN, {"content_id": content_id})
     committed = commit_delete(connection, content_id, ALWAYS, moments, only_expired=False)
-    objects: list[ErasedObject] = []
-    for prefix in prefixes:
-        bounds = {"first": prefix, "end": prefix[:-1] + "0", "length": len(prefix) + TOKEN_LENGTH}
-        queued = [row for row in connection.all(QUEUED_OBJECTS, bounds) if _is_of(row[1], content_id)]
-        connection.change(HURRY, {"row_ids": rows_parameter((row[0],) for row in queued), "due_at": moments.now})
-        objects += [ErasedObject(row[1], row[2]) for row in queued]
-        objects += [
-            ErasedObject(row[0], row[1])
-            for row in connection.all(QUARANTINED_OBJECTS, bounds)
-            if _is_of(row[0], content_id)
-        ]
+    objects = [found for prefix in prefixes for found in _hurry(connection, content_id, prefix, moments.now)]
     parameters = {"content_id": content_id}
+    connection.change(DROP_PLAN, parameters)
     days = rows_parameter((day,) for day in known_days(connection))
     return Erased(
         committed=committed,
         objects=tuple(objects),
-        moves=connection.change(DROP_MOVE, parameters),
+        moves=len(planned),
         restores=connection.change(DROP_RESTORES, parameters),
         access_days=connection.change(DROP_DAYS, {**parameters, "days": days}),
         ledger_entries=connection.change(FORGET_WHOSE, {"whose": content_id, "nobody": ""}),
         found_objects=connection.change(DROP_FOUND, parameters),
     )
+
+
+def _hurry(connection: Connection, content_id: ContentId, prefix: str, now: Timestamp) -> list[ErasedObject]:
+    """Make due now whatever will delete objects under `prefix`; return those objects."""
+    # The prefix ends with a slash, which "0" follows.
+    bounds = {"first": prefix, "end": prefix[:-1] + "0", "length": len(prefix) + TOKEN_LENGTH}
+    queued = [row for row in connection.all(QUEUED_OBJECTS, bounds) if _is_of(row[1], content_id)]
+    if queued:
+        connection.change(HURRY, {"row_ids": rows_parameter((row[0],) for row in queued), "due_at": now})
+    kept = [row for row in connection.all(QUARANTINED_OBJECTS, bounds) if _is_of(row[0], content_id)]
+    if kept:
+        keys = texts_parameter(row[0] for row in kept)
+        connection.change(HURRY_QUARANTINED, {"object_keys": keys, "delete_at": now})
+    return [ErasedObject(key, placement) for key, placement in (*(row[1:] for row in queued), *kept)]
 
 
 def _is_of(object_key: str, content_id: ContentId) -> bool:

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, null, select, update
+from sqlalchemy import bindparam, delete, func, literal_column, null, select, update
 
 from thermocline.adapters.catalog.claims import NO_LEASE, micros, new_lease_token
-from thermocline.adapters.catalog.commits import Moments
-from thermocline.adapters.catalog.dialects import now_micros
-from thermocline.adapters.catalog.move_commits import change_tiers, commit_move, plan_moves
+from thermocline.adapters.catalog.commits import DROP_PLAN, Moments
+from thermocline.adapters.catalog.dialects import ZERO, now_micros
+from thermocline.adapters.catalog.move_commits import commit_move, plan_moves
 from thermocline.adapters.catalog.record_rows import as_timestamp
 from thermocline.adapters.catalog.schema import ledger, moves
 from thermocline.adapters.catalog.statements import Statement
+from thermocline.adapters.catalog.tier_changes import change_tiers
 from thermocline.adapters.catalog.transactions import Row, Runner
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.moves import ClaimedMove, LedgerEntry, PlannedMove, TierChange, TierChanged
@@ -29,10 +30,10 @@ _due = (
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-_CLAIMED: Final = {
+_CLAIMED: Final[dict[str, Any]] = {
     "lease_token": bindparam("token"),
     "lease_until": now_micros() + bindparam("lease"),
-    "attempts": moves.c.attempts + 1,
+    "attempts": moves.c.attempts + literal_column("1"),
 }
 _PLAN: Final = (
     moves.c.due_at,
@@ -47,20 +48,18 @@ CLAIM = Statement(update(moves).where(moves.c.content_id.in_(_due)).values(_CLAI
 CLAIM_ONE = Statement(
     update(moves).where(moves.c.content_id == bindparam("subject"), _is_free).values(_CLAIMED).returning(*_PLAN)
 )
-CANCEL = Statement(delete(moves).where(moves.c.content_id == bindparam("content_id")))
 CANCEL_CLAIMED = Statement(
     delete(moves).where(moves.c.content_id == bindparam("content_id"), moves.c.lease_token == bindparam("token"))
 )
-RENEW = Statement(
-    update(moves)
-    .where(moves.c.content_id == bindparam("subject"), moves.c.lease_token == bindparam("token"))
-    .values(lease_until=now_micros() + bindparam("lease"))
-)
-POSTPONE = Statement(
-    update(moves)
-    .where(moves.c.content_id == bindparam("subject"), moves.c.lease_token == bindparam("token"))
-    .values(due_at=bindparam("due_at"), last_error=bindparam("reason"), lease_token=null(), lease_until=NO_LEASE)
-)
+_is_claimed = (moves.c.content_id == bindparam("subject")) & (moves.c.lease_token == bindparam("token"))
+RENEW = Statement(update(moves).where(_is_claimed).values(lease_until=now_micros() + bindparam("lease")))
+_GIVEN_BACK: Final[dict[str, Any]] = {
+    "due_at": bindparam("due_at"),
+    "lease_token": null(),
+    "lease_until": literal_column(str(NO_LEASE)),
+}
+POSTPONE = Statement(update(moves).where(_is_claimed).values(last_error=bindparam("reason"), **_GIVEN_BACK))
+WAIT = Statement(update(moves).where(_is_claimed).values(last_error=null(), attempts=ZERO, **_GIVEN_BACK))
 _ENTRY: Final = tuple(column for column in ledger.c if column.name != "row_id")
 LEDGER = Statement(select(*_ENTRY).order_by(ledger.c.row_id.desc()).limit(bindparam("most")))
 LEDGER_OF = Statement(
@@ -93,11 +92,10 @@ class SqlMoves(Moves):
     async def cancel(self, content_id: ContentId, *, lease_token: str | None = None) -> bool:
         """Drop the plan, with `lease_token` only if its claim still holds; whether there was one."""
         if lease_token is None:
-            changed = await self._runner.write(lambda connection: connection.change(CANCEL, {"content_id": content_id}))
+            statement, parameters = DROP_PLAN, {"content_id": str(content_id)}
         else:
-            parameters = {"content_id": content_id, "token": lease_token}
-            changed = await self._runner.write(lambda connection: connection.change(CANCEL_CLAIMED, parameters))
-        return changed > 0
+            statement, parameters = CANCEL_CLAIMED, {"content_id": content_id, "token": lease_token}
+        return await self._runner.write(lambda connection: connection.change(statement, parameters)) > 0
 
     async def claim(
         self, *, now: Timestamp, lease: Seconds, limit: int, content_id: ContentId | None = None
@@ -129,9 +127,11 @@ class SqlMoves(Moves):
             "subject": claim.plan.content_id,
             "token": claim.lease_token,
             "due_at": due_at,
-            "reason": reason,
         }
-        await self._runner.write(lambda connection: connection.change(POSTPONE, parameters))
+        if reason is None:
+            await self._runner.write(lambda connection: connection.change(WAIT, parameters))
+        else:
+            await self._runner.write(lambda connection: connection.change(POSTPONE, {**parameters, "reason": reason}))
 
     async def ledger(self, *, content_id: ContentId | None, limit: int) -> Sequence[LedgerEntry]:
         """Return the latest entries, newest first."""

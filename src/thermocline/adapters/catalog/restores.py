@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import bindparam, case, delete, false, func, literal_column, null, select, true, update
+from sqlalchemy import bindparam, case, delete, false, func, literal_column, null, or_, select, true, update
 from sqlalchemy.dialects import postgresql
 
 from thermocline.adapters.catalog.claims import NO_LEASE, micros, new_lease_token
@@ -16,7 +16,7 @@ from thermocline.adapters.catalog.transactions import Connection, Row, Runner
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import RestoreBudgetError
 from thermocline.domain.heat import DAY_MICROS, day_of
-from thermocline.domain.restores import RestoreSpeed, RestoreStage, RestoreStatus
+from thermocline.domain.restores import ARCHIVED, RestoreSpeed, RestoreStage, RestoreStatus
 from thermocline.domain.units import MICROS_PER_SECOND, Seconds, Timestamp, Usd
 from thermocline.ports.restores import (
     ClaimedRestore,
@@ -42,7 +42,12 @@ _ROW: Final = (
 )
 IS_CURRENT = Statement(
     select(contents.c.content_id)
-    .where(contents.c.content_id == bindparam("content_id"), contents.c.object_key == bindparam("object_key"), is_live)
+    .where(
+        contents.c.content_id == bindparam("content_id"),
+        contents.c.object_key == bindparam("object_key"),
+        is_live,
+        or_(contents.c.expires_at.is_(None), contents.c.expires_at > bindparam("now")),
+    )
     .with_for_update()
 )
 FIND = Statement(select(*_ROW).where(restores.c.object_key == bindparam("object_key")))
@@ -63,22 +68,18 @@ BEGIN = Statement(
     .on_conflict_do_update(index_elements=[restores.c.object_key], set_=_begun)
     .returning(*_ROW)
 )
-OPEN_DAY = Statement(
-    postgresql.insert(restore_days)
-    .values(day=bindparam("day"), spent_usd=ZERO, requests=ZERO, bytes=ZERO)
-    .on_conflict_do_nothing(index_elements=[restore_days.c.day])
+_charge = postgresql.insert(restore_days).values(
+    day=bindparam("day"), spent_usd=bindparam("cost"), requests=literal_column("1"), bytes=bindparam("size")
 )
-_charge = (
-    update(restore_days)
-    .where(restore_days.c.day == bindparam("today"))
-    .values(
-        spent_usd=restore_days.c.spent_usd + bindparam("cost"),
-        requests=restore_days.c.requests + literal_column("1"),
-        bytes=restore_days.c.bytes + bindparam("size"),
+_CHARGED: Final = {name: restore_days.c[name] + _charge.excluded[name] for name in ("spent_usd", "requests", "bytes")}
+CHARGE = Statement(_charge.on_conflict_do_update(index_elements=[restore_days.c.day], set_=_CHARGED))
+CHARGE_WITHIN = Statement(
+    _charge.on_conflict_do_update(
+        index_elements=[restore_days.c.day],
+        set_=_CHARGED,
+        where=restore_days.c.spent_usd + _charge.excluded.spent_usd <= bindparam("budget"),
     )
 )
-CHARGE = Statement(_charge)
-CHARGE_WITHIN = Statement(_charge.where(restore_days.c.spent_usd + bindparam("cost") <= bindparam("budget")))
 SPENT = Statement(select(restore_days.c.spent_usd).where(restore_days.c.day == bindparam("day")))
 _due = (
     select(restores.c.object_key)
@@ -127,6 +128,8 @@ STATE = Statement(
         func.count(restores.c.last_error),
     )
 )
+_ROUNDING: Final = 1e-9
+"""Ten times ten cents must fit into a dollar, although floating-point sums miss it by a hair."""
 
 
 class SqlRestores(Restores):
@@ -190,7 +193,7 @@ def status_in(row: Row, now: Timestamp) -> RestoreStatus:
     elif now < readable_until:
         stage = RestoreStage.READABLE
     else:
-        return RestoreStatus(RestoreStage.ARCHIVED)
+        return ARCHIVED
     return RestoreStatus(
         stage,
         speed=RestoreSpeed(row[4]),
@@ -210,21 +213,21 @@ def _request(
     token: str,
 ) -> Requested | None:
     # The record's row is locked first: requests for one object take turns, and so does an overwrite.
-    if not connection.all(IS_CURRENT, {"content_id": wanted.content_id, "object_key": wanted.object_key}):
+    current = {"content_id": wanted.content_id, "object_key": wanted.object_key, "now": now}
+    if not connection.all(IS_CURRENT, current):
         return None
     row = connection.first(FIND, {"object_key": wanted.object_key})
-    status = None if row is None else status_in(row, now)
-    is_readable = status is not None and status.stage is RestoreStage.READABLE
-    if status is not None:
-        under_way = status.stage is RestoreStage.REQUESTED
-        until = status.readable_until
-        stays_long_enough = is_readable and until is not None and until >= now + wanted.days * DAY_MICROS
-        if under_way or stays_long_enough:
+    status = ARCHIVED if row is None else status_in(row, now)
+    is_readable = status.stage is RestoreStage.READABLE
+    if row is not None and status.stage is not RestoreStage.ARCHIVED:
+        until, is_sent = status.readable_until, bool(row[6])
+        # A longer stay that was asked for but not sent yet is under way, too.
+        if until is None or not is_sent or until >= now + wanted.days * DAY_MICROS:
             return Requested(status, None)
     if not is_readable:
         # A readable copy that shall stay longer costs nothing more: the bytes were retrieved already.
         _spend(connection, wanted, now, daily_budget)
-    begun = connection.first(
+    begun = connection.all(
         BEGIN,
         {
             "object_key": wanted.object_key,
@@ -235,29 +238,31 @@ def _request(
             "cost_usd": 0.0 if is_readable else wanted.cost,
             "eta": wanted.eta,
             "now": now,
-            "readable_until": status.readable_until if status is not None and is_readable else None,
+            "readable_until": status.readable_until,
             "token": token,
             "lease": micros(lease),
         },
-    )
-    if begun is None:
-        raise AssertionError("an upsert returns its row")
+    )[0]
     return Requested(status_in(begun, now), _claimed(begun))
 
 
 def _spend(connection: Connection, wanted: WantedRestore, now: Timestamp, daily_budget: Usd | None) -> None:
-    today = day_of(now)
-    connection.change(OPEN_DAY, {"day": today})
-    parameters = {"today": today, "cost": wanted.cost, "size": wanted.size}
+    parameters = {"day": day_of(now), "cost": wanted.cost, "size": wanted.size}
     if daily_budget is None:
         connection.change(CHARGE, parameters)
-    elif not connection.change(CHARGE_WITHIN, {**parameters, "budget": daily_budget}):
-        row = connection.first(SPENT, {"day": today})
-        raise RestoreBudgetError(
-            f"restoring {wanted.content_id!r} costs ${wanted.cost:.4f}, but ${row[0] if row else 0.0:.4f} of today's "
-            f"${daily_budget:.2f} are spent; wait for tomorrow (UTC), or raise [restore] daily_budget",
-            retry_after=Seconds((DAY_MICROS - now % DAY_MICROS) / MICROS_PER_SECOND),
-        )
+        return
+    budget = daily_budget + _ROUNDING
+    # The day's first charge finds no row to compare with, so it is compared here.
+    if wanted.cost <= budget and connection.change(CHARGE_WITHIN, {**parameters, "budget": budget}):
+        return
+    spent = connection.first(SPENT, {"day": day_of(now)})
+    raise RestoreBudgetError(
+        f"restoring {wanted.content_id!r} costs ${wanted.cost:.4f}, but ${spent[0] if spent else 0.0:.4f} of today's "
+        f"${daily_budget:.2f} are spent; "
+        + ("wait for tomorrow (UTC), or " if wanted.cost <= budget else "")
+        + "raise [restore] daily_budget",
+        retry_after=Seconds((DAY_MICROS - now % DAY_MICROS) / MICROS_PER_SECOND),
+    )
 
 
 def _state(connection: Connection, now: Timestamp) -> RestoresState:
