@@ -34,7 +34,7 @@ class TierChanged:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMove:
-    """A copying move that shall be made; at most one per content. The latest wish wins, but a policy's never a user's."""
+    """A copying move that shall be made; at most one per content. Latest wish wins, a policy's never over a user's."""
 
     content_id: ContentId
     tier: StorageTier

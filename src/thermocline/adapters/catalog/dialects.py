@@ -93,7 +93,8 @@ def integer_cell(table: TableValuedAlias, index: int) -> ColumnElement[int]:
 
 def flag_cell(table: TableValuedAlias, index: int) -> ColumnElement[bool]:
     """Return whether column `index` of `listed_rows` holds 1; the parameter has 0 or 1 there."""
-    return text_cell(table, index) == literal_column("'1'", Text)
+    # Cast, because `->>` gives text on PostgreSQL and a number on SQLite, where a number never equals a text.
+    return integer_cell(table, index) == literal_column("1", BigInteger)
 
 
 def real_cell(table: TableValuedAlias, index: int) -> ColumnElement[float]:
