@@ -13,12 +13,18 @@ from thermocline.testing.catalog import fresh_sqlite_catalog
 from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
 from thermocline.testing.contracts.catalog.change_feed import ChangeFeedContract
+from thermocline.testing.contracts.catalog.describing import DescribingContract
 from thermocline.testing.contracts.catalog.elections import ElectionsContract
+from thermocline.testing.contracts.catalog.erasing import ErasingContract
 from thermocline.testing.contracts.catalog.intents import IntentsContract
+from thermocline.testing.contracts.catalog.move_commits import MoveCommitsContract
+from thermocline.testing.contracts.catalog.move_races import MoveRacesContract
+from thermocline.testing.contracts.catalog.moves import MovesContract
 from thermocline.testing.contracts.catalog.outbox import OutboxContract
 from thermocline.testing.contracts.catalog.pages import PagesContract
 from thermocline.testing.contracts.catalog.record_races import RecordRacesContract
 from thermocline.testing.contracts.catalog.records import RecordsContract
+from thermocline.testing.contracts.catalog.restores import RestoresContract
 from thermocline.testing.contracts.catalog.steps import OpenCatalog
 from thermocline.testing.contracts.catalog.sweeps import SweepsContract
 from thermocline.testing.contracts.catalog.tier_changes import TierChangesContract
@@ -69,3 +75,21 @@ class TestCatalog(OnSqlite, WholeCatalogContract): ...
 
 
 class TestTierChanges(OnSqlite, TierChangesContract): ...
+
+
+class TestMoves(OnSqlite, MovesContract): ...
+
+
+class TestMoveCommits(OnSqlite, MoveCommitsContract): ...
+
+
+class TestMoveRaces(OnSqlite, MoveRacesContract): ...
+
+
+class TestRestores(OnSqlite, RestoresContract): ...
+
+
+class TestErasing(OnSqlite, ErasingContract): ...
+
+
+class TestDescribing(OnSqlite, DescribingContract): ...
