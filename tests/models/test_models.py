@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.models import cache_fence, commit
+from tests.models import cache_fence, commit, move
 
 
 @pytest.mark.parametrize("case", commit.CASES)
@@ -17,6 +17,29 @@ def test_commit_protocol_holds(case: str) -> None:
 )
 def test_weaker_commit_rules_break(rule: str) -> None:
     assert any(commit.explore(actors, rule)[0] for actors in commit.CASES.values())
+
+
+@pytest.mark.parametrize("case", move.CASES)
+def test_move_protocol_holds(case: str) -> None:
+    wrong, states = move.explore(move.CASES[case], "protocol")
+    assert wrong is None
+    assert states > 500
+
+
+@pytest.mark.parametrize(
+    ("rule", "broken"),
+    [
+        ("no-key-compare", "I1: "),
+        ("no-hold-compare", "a held content was moved: "),
+        ("no-plan-token", "I5: "),
+        ("no-intent-at-commit", "I2: "),
+        ("delete-before-commit", "I2: "),
+    ],
+)
+def test_weaker_move_rules_break(rule: str, broken: str) -> None:
+    found = [wrong for actors in move.CASES.values() if (wrong := move.explore(actors, rule)[0])]
+    assert found
+    assert all(wrong.startswith(broken) for wrong in found)
 
 
 def test_cache_fence_holds() -> None:
