@@ -6,7 +6,7 @@ All of them read one list that travels once, however many moves there are.
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import BigInteger, bindparam, cast, insert, select
+from sqlalchemy import bindparam, insert, select
 
 from thermocline.adapters.catalog.announcing import ANNOUNCE_LISTED
 from thermocline.adapters.catalog.dialects import flag_cell, integer_cell, listed_rows, rows_parameter, text_cell
@@ -44,9 +44,7 @@ _CELLS: Final = {
     for cell, name in enumerate(Made._fields)
     if name != "version"
 }
-BOOK = Statement(
-    insert(ledger).from_select([*_CELLS, "moved_at"], select(*_CELLS.values(), cast(bindparam("moved_at"), BigInteger)))
-)
+BOOK = Statement(insert(ledger).from_select([*_CELLS, "moved_at"], select(*_CELLS.values(), bindparam("moved_at"))))
 
 
 def book(connection: Connection, moves: Sequence[Made], now: Timestamp, evict_at: Timestamp) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, and_, bindparam, case, cast, false, null, or_, select, true, update
+from sqlalchemy import and_, bindparam, case, false, null, or_, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -43,7 +43,6 @@ _may_move: Final = (
     or_(contents.c.expires_at.is_(None), contents.c.expires_at > bindparam("now")),
     or_(contents.c.pinned == false(), ~flag_cell(_plans, 3)),
 )
-_now = cast(bindparam("now"), BigInteger)
 _plan = postgresql.insert(moves).from_select(
     [column.name for column in moves.c],
     select(
@@ -51,12 +50,12 @@ _plan = postgresql.insert(moves).from_select(
         text_cell(_plans, 1),
         text_cell(_plans, 2),
         flag_cell(_plans, 3),
-        _now,
-        _now,
+        bindparam("now"),
+        bindparam("now"),
         ZERO,
         ZERO,
-        cast(null(), Text),
-        cast(null(), Text),
+        null(),
+        null(),
     )
     .select_from(_PLANS_OF_CONTENTS)
     .where(*_may_move),
