@@ -108,8 +108,11 @@ class StorageOrchestrator:
         return self.services.reading.open(parse_content_id(content_id), start, end)
 
     async def stat(self, content_id: str) -> Record:
-        """Return the current record. Raises `ContentNotFoundError`."""
-        return await self.services.reading.stat(parse_content_id(content_id))
+        """Return the current record, with how it was read, its restore and its planned move.
+
+        Reads show a few seconds after they happened. Raises `ContentNotFoundError`.
+        """
+        return await self.services.reading.describe(parse_content_id(content_id))
 
     def list_content(self, prefix: str = "", *, tier: StorageTier | str | None = None) -> AsyncIterator[Record]:
         """Yield the records whose id starts with `prefix`, in order of their UTF-8 bytes."""

@@ -87,6 +87,14 @@ class ReadingService:
             raise ContentNotFoundError(content_id)
         return record
 
+    async def describe(self, content_id: ContentId) -> Record:
+        """Return the current record with access summary, restore and planned move. Raises `ContentNotFoundError`."""
+        now = self._clock.now()
+        record = await self._records.describe(content_id, now=now)
+        if record is None or not record.is_alive(now):
+            raise ContentNotFoundError(content_id)
+        return record
+
     async def retrieve(self, content_id: ContentId) -> CacheEntry:
         """Return the whole content, verified.
 

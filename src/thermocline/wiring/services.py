@@ -26,7 +26,7 @@ from thermocline.services.placements import Placement, Placements
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
-from thermocline.services.tracking import AccessTracker
+from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
 from thermocline.services.working import Job, Worker
 from thermocline.services.writing import WritingService
@@ -37,7 +37,6 @@ CHANGES_KEPT = Seconds(3600.0)
 LARGEST_SHARE = 8
 """One content takes at most an eighth of the memory cache."""
 BACKGROUND_CAPACITY = 64
-TRACKED_CONTENTS = 1_000_000
 HOLDER_BYTES = 8
 
 
@@ -75,6 +74,7 @@ class Services:
     listener: ChangeListener
     worker: Worker
     tracker: AccessTracker
+    tracking: AccessFlush
     cache: ContentCache
     memory: MemoryBudget
     keeper: IntentKeeper
@@ -100,7 +100,10 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     )
     memory = MemoryBudget(limits.memory, max_wait=limits.max_wait, max_waiters=limits.max_waiting)
     background = Background(BACKGROUND_CAPACITY)
-    tracker = AccessTracker(TRACKED_CONTENTS)
+    tracker = AccessTracker(settings.tracking.capacity)
+    tracking = AccessFlush(
+        tracker, catalog.accesses, clock, every=settings.tracking.flush_every, days=settings.tracking.days
+    )
     keeper = IntentKeeper(catalog.intents, clock, lease=limits.upload_lease)
     reading = ReadingService(
         catalog.records, placements, cache, memory, tracker, clock, max_buffered=limits.max_buffered
@@ -148,9 +151,13 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
             catalog.changes, cache, clock, on_other_change=authorizing.refresh, max_silence=limits.max_wait
         ),
         worker=Worker(
-            _jobs(adapters, outbox, cleaner, sweep, expiry), catalog.elections, clock, entropy(HOLDER_BYTES).hex()
+            _jobs(adapters, outbox, cleaner, sweep, expiry, tracking),
+            catalog.elections,
+            clock,
+            entropy(HOLDER_BYTES).hex(),
         ),
         tracker=tracker,
+        tracking=tracking,
         cache=cache,
         memory=memory,
         keeper=keeper,
@@ -173,7 +180,12 @@ def _placements(settings: Settings, adapters: Adapters, installation: str) -> Pl
 
 
 def _jobs(
-    adapters: Adapters, outbox: OutboxService, cleaner: IntentCleaner, sweep: OrphanSweep, expiry: ExpiryService
+    adapters: Adapters,
+    outbox: OutboxService,
+    cleaner: IntentCleaner,
+    sweep: OrphanSweep,
+    expiry: ExpiryService,
+    tracking: AccessFlush,
 ) -> tuple[Job, ...]:
     async def trim_changes() -> int:
         now = adapters.clock.now()
@@ -193,4 +205,5 @@ def _jobs(
         Job("empty_quarantine", Seconds(600.0), sweep.empty_quarantine),
         Job("sweep_orphans", Seconds(6 * 3600.0), sweep_once),
         Job("trim_changes", Seconds(600.0), trim_changes),
+        Job("trim_access_days", Seconds(3600.0), tracking.trim),
     )

@@ -10,6 +10,7 @@ from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.domain.units import Timestamp
 from thermocline.ports.catalog import Catalog
 from thermocline.testing.catalog import fresh_sqlite_catalog
+from thermocline.testing.contracts.catalog.accesses import AccessesContract
 from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
 from thermocline.testing.contracts.catalog.change_feed import ChangeFeedContract
@@ -56,6 +57,9 @@ class TestSweeps(OnSqlite, SweepsContract): ...
 
 
 class TestTokens(OnSqlite, TokensContract): ...
+
+
+class TestAccesses(OnSqlite, AccessesContract): ...
 
 
 class TestChangeFeed(OnSqlite, ChangeFeedContract): ...

@@ -45,7 +45,7 @@ STATEMENTS = {
 # One row; a list that came as a parameter; the rows that a limited subquery has found.
 ALLOWED_SCANS = re.compile(r"SCAN (installation|listed_\w+|news)\b.*|SCAN CONSTANT ROW")
 LISTS = {
-    "access_counts", "content_ids", "days", "ledger_entries", "listed_versions", "object_keys", "planned_moves",
+    "content_ids", "days", "ledger_entries", "listed_versions", "object_keys", "planned_moves",
     "row_ids", "tier_changes",
 }  # fmt: skip
 SCANS_BY_PURPOSE = {
