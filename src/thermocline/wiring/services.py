@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from thermocline.domain.errors import StorageError
 from thermocline.domain.tiers import StorageTier, TierRules
 from thermocline.domain.units import Bytes, Seconds, later
 from thermocline.domain.work import Grace, OutboxKind
@@ -26,6 +27,7 @@ from thermocline.services.placements import Placement, Placements
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
+from thermocline.services.totalling import TotallingService
 from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
 from thermocline.services.working import Job, Worker
@@ -73,6 +75,7 @@ class Services:
     authorizing: AuthorizingService
     listener: ChangeListener
     worker: Worker
+    totals: TotallingService
     tracker: AccessTracker
     tracking: AccessFlush
     cache: ContentCache
@@ -153,9 +156,11 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         worker=Worker(
             _jobs(adapters, outbox, cleaner, sweep, expiry, tracking),
             catalog.elections,
+            catalog.job_runs,
             clock,
             entropy(HOLDER_BYTES).hex(),
         ),
+        totals=TotallingService(catalog.totals, clock),
         tracker=tracker,
         tracking=tracking,
         cache=cache,
@@ -193,7 +198,9 @@ def _jobs(
         return 0
 
     async def sweep_once() -> int:
-        await sweep.run()
+        refused = [report.refused for report in await sweep.run() if report.refused is not None]
+        if refused:
+            raise StorageError("; ".join(refused))
         return 0
 
     return (

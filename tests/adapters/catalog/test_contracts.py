@@ -16,6 +16,7 @@ from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
 from thermocline.testing.contracts.catalog.change_feed import ChangeFeedContract
 from thermocline.testing.contracts.catalog.elections import ElectionsContract
 from thermocline.testing.contracts.catalog.intents import IntentsContract
+from thermocline.testing.contracts.catalog.job_runs import JobRunsContract
 from thermocline.testing.contracts.catalog.outbox import OutboxContract
 from thermocline.testing.contracts.catalog.pages import PagesContract
 from thermocline.testing.contracts.catalog.record_races import RecordRacesContract
@@ -23,6 +24,7 @@ from thermocline.testing.contracts.catalog.records import RecordsContract
 from thermocline.testing.contracts.catalog.steps import OpenCatalog
 from thermocline.testing.contracts.catalog.sweeps import SweepsContract
 from thermocline.testing.contracts.catalog.tokens import TokensContract
+from thermocline.testing.contracts.catalog.totals import TotalsContract
 
 
 class OnSqlite(CatalogContract):
@@ -63,6 +65,12 @@ class TestAccesses(OnSqlite, AccessesContract): ...
 
 
 class TestChangeFeed(OnSqlite, ChangeFeedContract): ...
+
+
+class TestJobRuns(OnSqlite, JobRunsContract): ...
+
+
+class TestTotals(OnSqlite, TotalsContract): ...
 
 
 class TestElections(OnSqlite, ElectionsContract): ...

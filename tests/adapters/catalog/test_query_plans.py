@@ -17,6 +17,7 @@ from thermocline.adapters.catalog import (
     erasing,
     finding,
     intents,
+    job_runs,
     locking,
     move_commits,
     moves,
@@ -28,13 +29,14 @@ from thermocline.adapters.catalog import (
     sql,
     sweeps,
     tokens,
+    totals,
 )
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.testing.catalog import fresh_sqlite_catalog
 
 MODULES = (
-    accesses, announcing, change_feed, commits, describing, elections, erasing, finding, intents, locking,
-    move_commits, moves, naming, outbox, queueing, records, restores, sql, sweeps, tokens,
+    accesses, announcing, change_feed, commits, describing, elections, erasing, finding, intents, job_runs,
+    locking, move_commits, moves, naming, outbox, queueing, records, restores, sql, sweeps, tokens, totals,
 )  # fmt: skip
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
@@ -54,6 +56,9 @@ SCANS_BY_PURPOSE = {
     "accesses.RESCALE",  # once in years
     "accesses.RESTART",  # one row
     "accesses.SINCE",  # one row
+    "job_runs.ALL",  # an operator's question
+    "totals.QUARANTINE",  # an operator's question
+    "totals.TIERS",  # an operator's question, kept for a minute; of an index only, see below
     "moves.LEDGER",  # stops at its limit
     "moves.STATE",  # an operator's question
     "restores.STATE",  # an operator's question
@@ -109,6 +114,10 @@ def test_pages_begin_where_they_shall(raw: sqlite3.Connection, name: str, index:
     (line,) = plan_of(raw, STATEMENTS[f"records.{name}"])
     assert line.startswith(f"SEARCH contents USING INDEX {index} (")
     assert line.endswith("content_id>? AND content_id<?)")
+
+
+def test_totals_are_summed_over_an_index_alone(raw: sqlite3.Connection) -> None:
+    assert plan_of(raw, STATEMENTS["totals.TIERS"]) == ["SCAN contents USING COVERING INDEX ix_contents_tier"]
 
 
 def test_there_are_statements_to_look_at() -> None:

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, elapsed
 from thermocline.domain.work import OutboxState
-from thermocline.interfaces.http.cache_state import cache_state
+from thermocline.interfaces.cache_state import cache_state
 from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.wiring.services import Services
 

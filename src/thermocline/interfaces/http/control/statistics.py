@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from thermocline.domain.units import format_moment
-from thermocline.interfaces.http.cache_state import cache_state
+from thermocline.interfaces.cache_state import cache_state
 from thermocline.interfaces.http.control.calls import ExchangeHere, ServicesHere, json_answer
 from thermocline.interfaces.http.gate import require_overview
 from thermocline.services.working import Job
