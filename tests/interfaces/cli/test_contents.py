@@ -19,7 +19,7 @@ PART = 4 * 2**20
 RECORD_KEYS = {
     "content_id", "revision", "version", "etag", "size", "sha256", "content_type", "cache_control",
     "content_disposition", "metadata", "tier", "tier_since", "placement", "object_key", "visibility", "created_at",
-    "modified_at", "expires_at", "held",
+    "modified_at", "expires_at", "held", "pinned", "unproven",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_what_was_put_comes_back(cli: CommandLine, size: int) -> None:
     assert cli.get("a/b c/ü.bin") == data
     record = cli.ok("stat", "a/b c/ü.bin", "--json").json()
     assert record["sha256"] == hashlib.sha256(data).hexdigest()
-    assert set(record) == RECORD_KEYS
+    assert set(record) == RECORD_KEYS | {"access"}
 
 
 def test_a_receipt_has_the_documented_shape(cli: CommandLine) -> None:
