@@ -167,7 +167,8 @@ async def test_an_unexpected_error_is_a_problem_without_a_trace(
         async def fail(*_: object) -> None:
             raise RuntimeError("secret")
 
-        monkeypatch.setattr(type(run.services.reading), "stat", fail)
+        for name in ("stat", "describe"):
+            monkeypatch.setattr(type(run.services.reading), name, fail)
         monkeypatch.setattr(type(run.services.listing), "page", fail)
         for path in ("/v1/content/a", "/v1/info/a", "/v1/content"):
             with capture_logs() as events:
