@@ -31,8 +31,6 @@ MAX_TARGET_BYTES: Final = 256
 MAX_BLOCKS: Final = 4096
 """Header blocks kept; when full, all are rendered again. They hold no payloads: mostly 2 KiB, at most 10 KiB each."""
 
-_OK: Final = b"HTTP/1.1 200 OK\r\n%b: " % FIELD
-_NOT_MODIFIED: Final = b"HTTP/1.1 304 Not Modified\r\n%b: " % FIELD
 _PREFIX: Final = b"/v1/content/"
 
 
@@ -77,7 +75,10 @@ class HotContentReads(HotReads):
         self.known = services.authorizing.known
         self.note = services.tracker.note
         self.now = services.adapters.clock.now
-        self.new_request_id = RequestIds().next
+        ids = RequestIds()
+        self.next_number = ids.next_number
+        self.ok = b"HTTP/1.1 200 OK\r\n%b: %b" % (FIELD, ids.prefix)
+        self.not_modified = b"HTTP/1.1 304 Not Modified\r\n%b: %b" % (FIELD, ids.prefix)
         self.answered_ok = counters.requests["content", 200]
         self.answered_not_modified = counters.requests["content", 304]
         self._is_own_host = routes.gate.is_own_host
@@ -195,10 +196,10 @@ class _ContentRead(HotRead):
             if self._if_none_match != block.etag:
                 return None
             reads.answered_not_modified.count += 1
-            head, body = _NOT_MODIFIED + reads.new_request_id() + block.not_modified, b""
+            head, body = b"%b%x%b" % (reads.not_modified, reads.next_number(), block.not_modified), b""
         else:
             reads.answered_ok.count += 1
-            head, body = _OK + reads.new_request_id() + block.ok, entry.payload
+            head, body = b"%b%x%b" % (reads.ok, reads.next_number(), block.ok), entry.payload
         block.reads.count += 1
         if not self._wants_body:
             return head, b""
