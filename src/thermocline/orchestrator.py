@@ -122,9 +122,9 @@ class StorageOrchestrator:
         return self.services.reading.open(parse_content_id(content_id), start, end, may_restore=True)
 
     async def stat(self, content_id: str) -> Record:
-        """Return the current record, with how it is read, its restore and its planned move.
+        """Return the current record, with how it was read, its restore and its planned move.
 
-        Raises `ContentNotFoundError`.
+        Reads show a few seconds after they happened. Raises `ContentNotFoundError`.
         """
         return await self.services.describing.describe(parse_content_id(content_id))
 

@@ -15,9 +15,13 @@ from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, format_moment
 HEAT_DAYS: Final = (5, 20, 80, 320)
 """Horizons in days: reads that long ago weigh 1/e. From `design/economics.md`."""
 
+DATE_LENGTH: Final = len("2026-01-01")
+SHOWN_DAYS: Final = 30
+"""How many days a summary shows one by one."""
+
 DAY_MICROS: Final = 86_400 * MICROS_PER_SECOND
-_LARGEST_EXPONENT: Final = 300.0
-"""exp(300) is far below the largest double (exp(709)), and far above what one read needs to count."""
+LARGEST_EXPONENT: Final = 600.0
+"""Times any count of reads, exp(600) stays below the largest double (exp(709)): sums are scaled every eight years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class AccessSummary:
     last_read_at: Timestamp | None
     rates: tuple[float, ...]
     """Reads per day lately, over each of `HEAT_DAYS`."""
+    days: tuple["AccessDay", ...] = ()
+    """The last `SHOWN_DAYS`, newest first; those without reads are left out."""
 
     def as_dict(self) -> dict[str, object]:
         """Return the summary as JSON-ready values."""
@@ -38,6 +44,7 @@ class AccessSummary:
             "storage_reads": self.storage_reads,
             "last_read_at": format_moment(self.last_read_at),
             "reads_per_day": {f"{days}d": round(rate, 6) for days, rate in zip(HEAT_DAYS, self.rates, strict=True)},
+            "days": [day.as_dict() for day in self.days],
         }
 
 
@@ -61,6 +68,11 @@ class AccessDay:
     storage: int
     edge: int
 
+    def as_dict(self) -> dict[str, object]:
+        """Return the day as JSON-ready values."""
+        written = (format_moment(Timestamp(self.day * DAY_MICROS)) or "")[:DATE_LENGTH]
+        return {"day": written, "cache": self.cache, "storage": self.storage, "edge": self.edge}
+
 
 def weights(now: Timestamp, since: Timestamp) -> tuple[float, ...]:
     """Return what one read at `now` adds to each sum."""
@@ -69,7 +81,7 @@ def weights(now: Timestamp, since: Timestamp) -> tuple[float, ...]:
 
 def needs_rescaling(now: Timestamp, since: Timestamp) -> bool:
     """Whether the sums must be scaled down before anything is added at `now`."""
-    return _exponent(now, since, HEAT_DAYS[0]) > _LARGEST_EXPONENT
+    return _exponent(now, since, HEAT_DAYS[0]) > LARGEST_EXPONENT
 
 
 def rescaling(now: Timestamp, since: Timestamp) -> tuple[float, ...]:
@@ -78,7 +90,10 @@ def rescaling(now: Timestamp, since: Timestamp) -> tuple[float, ...]:
 
 
 def rates(sums: Sequence[float], now: Timestamp, since: Timestamp) -> tuple[float, ...]:
-    """Return reads per day at `now`, over each horizon: of steady reads, their rate once the horizon has passed."""
+    """Return reads per day at `now`, over each horizon: of steady reads, their rate once the horizon has passed.
+
+    `now` must not lie before the last read, or what was read since would count too much.
+    """
     return tuple(
         total * math.exp(-_exponent(now, since, days)) / days for total, days in zip(sums, HEAT_DAYS, strict=True)
     )

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.units import Seconds, Timestamp
+from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import Bytes, Seconds, Timestamp
 
 
 class OutboxKind(StrEnum):
@@ -65,6 +66,59 @@ class Quarantined:
 
     object_key: str
     placement: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineTotals:
+    """How many objects wait in quarantine."""
+
+    objects: int
+    oldest_at: Timestamp | None
+    """When the first of them may be deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class TierTotals:
+    """How much live content a tier has."""
+
+    tier: StorageTier
+    count: int
+    size: Bytes
+    """Of the contents; copies that are being made, and what is deleted but kept for a while, are not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """What one process did for a periodic job since it last noted it."""
+
+    name: str
+    holder: str
+    """Names the process."""
+    ran_at: Timestamp
+    """When its latest run began."""
+    next_at: Timestamp | None
+    """When that process means to run it again."""
+    failed_at: Timestamp | None
+    """When a run last failed, of those since it last noted."""
+    last_error: str | None
+    """What the latest run failed with; None if it did not."""
+    done: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobTotals:
+    """What all processes together did for a periodic job."""
+
+    holder: str
+    """Names the process of the latest run."""
+    ran_at: Timestamp
+    next_at: Timestamp | None
+    failed_at: Timestamp | None
+    last_error: str | None
+    """What the latest run failed with; None if it did not."""
+    done: int
+    failures: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,22 +6,24 @@ from typing import Protocol
 
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.heat import AccessCount, AccessDay
-from thermocline.domain.units import Timestamp
+from thermocline.domain.units import Seconds, Timestamp
 
 
 class Accesses(Protocol):
     """Access history. Losing a little of it is allowed; it never changes a version."""
 
     @abstractmethod
-    async def add(self, counts: Sequence[AccessCount], *, now: Timestamp) -> int:
+    async def add(self, counts: Sequence[AccessCount], *, now: Timestamp, max_wait: Seconds | None = None) -> int:
         """Add reads that happened about `now`, in one transaction; of how many contents.
 
-        Contents that are gone are left out. Repeating a call counts twice.
+        No content twice. Contents that are gone are left out. Repeating a call counts twice. The last read of a
+        content never becomes an earlier one. With `max_wait`, raises `UnavailableError` and has changed nothing if
+        other processes keep the catalog busy for longer.
         """
 
     @abstractmethod
-    async def days(self, content_id: ContentId, *, limit: int) -> Sequence[AccessDay]:
-        """Return the latest days on which the content was read, newest first."""
+    async def days(self, content_id: ContentId, *, first: int, last: int) -> Sequence[AccessDay]:
+        """Return the content's reads on each day from `first` to `last`, newest first; days without are left out."""
 
     @abstractmethod
     async def trim(self, *, before_day: int, limit: int) -> int:

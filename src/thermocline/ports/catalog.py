@@ -7,12 +7,14 @@ from thermocline.ports.accesses import Accesses
 from thermocline.ports.change_feed import ChangeFeed
 from thermocline.ports.elections import Elections
 from thermocline.ports.intents import Intents
+from thermocline.ports.job_runs import JobRuns
 from thermocline.ports.moves import Moves
 from thermocline.ports.outbox import Outbox
 from thermocline.ports.records import Records
 from thermocline.ports.restores import Restores
 from thermocline.ports.sweeps import Sweeps
 from thermocline.ports.tokens import Tokens
+from thermocline.ports.totals import Totals
 
 
 class Catalog(Protocol):
@@ -28,6 +30,8 @@ class Catalog(Protocol):
     tokens: Tokens
     changes: ChangeFeed
     elections: Elections
+    job_runs: JobRuns
+    totals: Totals
 
     @abstractmethod
     async def installation(self) -> str:

@@ -115,6 +115,9 @@ class OrphanSweep:
         self._grace = grace
         self._max_share = max_share
         self._entropy = entropy
+        self.last_reports: Sequence[SweepReport] = ()
+        """What the last sweep of this process found, and when it ended."""
+        self.swept_at: Timestamp | None = None
 
     async def run(self, *, confirmed: bool = False) -> Sequence[SweepReport]:
         """Sweep every placement; `confirmed` lifts the limit on the share.
@@ -128,6 +131,7 @@ class OrphanSweep:
                 reports.append(await self._sweep(placement, confirmed=confirmed))
             except StorageError as exc:
                 failure = exc
+        self.last_reports, self.swept_at = tuple(reports), self._clock.now()
         await self.empty_quarantine()
         if failure is not None:
             raise failure

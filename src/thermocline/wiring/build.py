@@ -9,8 +9,13 @@ from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.clock import SystemClock
 from thermocline.adapters.entropy import SystemEntropy
 from thermocline.adapters.objects.local import LocalObjectStore
+from thermocline.domain.units import Seconds
 from thermocline.wiring.services import Adapters, Services, assemble
 from thermocline.wiring.settings import Settings
+
+LAST_FLUSH_WAIT = Seconds(5.0)
+HASTY_FLUSH_WAIT = Seconds(0.25)
+"""A command that only read must not wait for a busy catalog: then its reads are not counted."""
 
 
 @asynccontextmanager
@@ -27,21 +32,25 @@ async def open_services(settings: Settings, *, work: bool = False) -> AsyncItera
 
 @asynccontextmanager
 async def running(services: Services, *, work: bool) -> AsyncIterator[Services]:
-    """Run what goes on beside the requests for the length of the block: listening always, the worker if asked."""
+    """Run what goes on beside the requests for the length of the block: the worker only if asked."""
     await services.authorizing.refresh()
     await services.listener.poll()
-    listening = asyncio.get_running_loop().create_task(services.listener.run())
+    loop = asyncio.get_running_loop()
+    always = [loop.create_task(services.listener.run()), loop.create_task(services.tracking.run())]
     if work:
         services.worker.start()
     try:
         yield services
     finally:
-        listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await listening
+        for task in always:
+            task.cancel()
+        for task in always:
+            with suppress(asyncio.CancelledError):
+                await task
         await services.worker.stop()
         await services.background.close()
         await services.keeper.close()
+        await services.tracking.close(max_wait=LAST_FLUSH_WAIT if work else HASTY_FLUSH_WAIT)
 
 
 async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:

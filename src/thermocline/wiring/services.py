@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from thermocline.domain.errors import ConfigurationError
+from thermocline.domain.errors import ConfigurationError, StorageError
 from thermocline.domain.restores import RestoreTerms
 from thermocline.domain.tiers import StorageTier, TierRules
 from thermocline.domain.units import Bytes, Seconds, Usd, later
@@ -32,7 +32,8 @@ from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
 from thermocline.services.restoring import RestorePolicy, RestoringService
-from thermocline.services.tracking import AccessTracker
+from thermocline.services.totalling import TotallingService
+from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
 from thermocline.services.working import Job, Worker
 from thermocline.services.writing import WritingService
@@ -43,7 +44,6 @@ CHANGES_KEPT = Seconds(3600.0)
 LARGEST_SHARE = 8
 """One content takes at most an eighth of the memory cache."""
 BACKGROUND_CAPACITY = 64
-TRACKED_CONTENTS = 1_000_000
 HOLDER_BYTES = 8
 
 
@@ -83,7 +83,9 @@ class Services:
     authorizing: AuthorizingService
     listener: ChangeListener
     worker: Worker
+    totals: TotallingService
     tracker: AccessTracker
+    tracking: AccessFlush
     cache: ContentCache
     memory: MemoryBudget
     keeper: IntentKeeper
@@ -109,7 +111,10 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     )
     memory = MemoryBudget(limits.memory, max_wait=limits.max_wait, max_waiters=limits.max_waiting)
     background = Background(BACKGROUND_CAPACITY)
-    tracker = AccessTracker(TRACKED_CONTENTS)
+    tracker = AccessTracker(settings.tracking.capacity)
+    tracking = AccessFlush(
+        tracker, catalog.accesses, clock, every=settings.tracking.flush_every, days=settings.tracking.days
+    )
     keeper = IntentKeeper(catalog.intents, clock, lease=limits.upload_lease)
     restoring = RestoringService(
         catalog.restores, catalog.records, catalog.moves, placements, clock, _restore_policy(settings)
@@ -174,12 +179,15 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
             catalog.changes, cache, clock, on_other_change=authorizing.refresh, max_silence=limits.max_wait
         ),
         worker=Worker(
-            _jobs(adapters, outbox, cleaner, sweep, expiry, moving, restoring),
+            _jobs(adapters, outbox, cleaner, sweep, expiry, moving, restoring, tracking),
             catalog.elections,
+            catalog.job_runs,
             clock,
             entropy(HOLDER_BYTES).hex(),
         ),
+        totals=TotallingService(catalog.totals, clock),
         tracker=tracker,
+        tracking=tracking,
         cache=cache,
         memory=memory,
         keeper=keeper,
@@ -238,6 +246,7 @@ def _jobs(
     expiry: ExpiryService,
     moving: MovingService,
     restoring: RestoringService,
+    tracking: AccessFlush,
 ) -> tuple[Job, ...]:
     async def trim_changes() -> int:
         now = adapters.clock.now()
@@ -245,7 +254,9 @@ def _jobs(
         return 0
 
     async def sweep_once() -> int:
-        await sweep.run()
+        refused = [report.refused for report in await sweep.run() if report.refused is not None]
+        if refused:
+            raise StorageError("; ".join(refused))
         return 0
 
     return (
@@ -259,4 +270,5 @@ def _jobs(
         Job("empty_quarantine", Seconds(600.0), sweep.empty_quarantine),
         Job("sweep_orphans", Seconds(6 * 3600.0), sweep_once),
         Job("trim_changes", Seconds(600.0), trim_changes),
+        Job("trim_access_days", Seconds(3600.0), tracking.trim),
     )

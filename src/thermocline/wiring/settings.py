@@ -274,6 +274,19 @@ class LimitsSettings(_Section):
     """How long shutdown waits for running requests."""
 
 
+class TrackingSettings(_Section):
+    """Access tracking: reads of each content, counted in memory, then kept in the catalog."""
+
+    flush_every: Duration = Field(default=Seconds(5.0), gt=0)
+    """How often each process adds its counts to the catalog; a crash loses what was counted since."""
+
+    capacity: int = Field(default=100_000, ge=1)
+    """With so many contents counted, counts are added at once; reads beyond twice as many are dropped."""
+
+    days: int = Field(default=400, ge=1)
+    """For how many days reads per day are kept; totals and rates stay."""
+
+
 class LogSettings(_Section):
     """Logging."""
 
@@ -298,6 +311,7 @@ class Settings(_Section):
     restore: RestoreSettings = RestoreSettings()
     http: HttpSettings = HttpSettings()
     limits: LimitsSettings = LimitsSettings()
+    tracking: TrackingSettings = TrackingSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("tiers", mode="before")

@@ -10,6 +10,7 @@ from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.domain.units import Timestamp
 from thermocline.ports.catalog import Catalog
 from thermocline.testing.catalog import fresh_sqlite_catalog
+from thermocline.testing.contracts.catalog.accesses import AccessesContract
 from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
 from thermocline.testing.contracts.catalog.change_feed import ChangeFeedContract
@@ -17,6 +18,7 @@ from thermocline.testing.contracts.catalog.describing import DescribingContract
 from thermocline.testing.contracts.catalog.elections import ElectionsContract
 from thermocline.testing.contracts.catalog.erasing import ErasingContract
 from thermocline.testing.contracts.catalog.intents import IntentsContract
+from thermocline.testing.contracts.catalog.job_runs import JobRunsContract
 from thermocline.testing.contracts.catalog.move_commits import MoveCommitsContract
 from thermocline.testing.contracts.catalog.move_races import MoveRacesContract
 from thermocline.testing.contracts.catalog.moves import MovesContract
@@ -29,6 +31,7 @@ from thermocline.testing.contracts.catalog.steps import OpenCatalog
 from thermocline.testing.contracts.catalog.sweeps import SweepsContract
 from thermocline.testing.contracts.catalog.tier_changes import TierChangesContract
 from thermocline.testing.contracts.catalog.tokens import TokensContract
+from thermocline.testing.contracts.catalog.totals import TotalsContract
 
 
 class OnSqlite(CatalogContract):
@@ -65,7 +68,16 @@ class TestSweeps(OnSqlite, SweepsContract): ...
 class TestTokens(OnSqlite, TokensContract): ...
 
 
+class TestAccesses(OnSqlite, AccessesContract): ...
+
+
 class TestChangeFeed(OnSqlite, ChangeFeedContract): ...
+
+
+class TestJobRuns(OnSqlite, JobRunsContract): ...
+
+
+class TestTotals(OnSqlite, TotalsContract): ...
 
 
 class TestElections(OnSqlite, ElectionsContract): ...

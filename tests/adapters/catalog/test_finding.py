@@ -13,6 +13,7 @@ from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.catalog.transactions import Runner, Transaction
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import BusyError, UnavailableError
+from thermocline.domain.units import Seconds
 from thermocline.testing.catalog import fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.contracts.catalog.steps import Steps
@@ -40,8 +41,8 @@ class WatchedRunner(Runner):
             return failed
         return self._runner.read(function)
 
-    def write(self, function: Transaction[T]) -> Awaitable[T]:
-        return self._runner.write(function)
+    def write(self, function: Transaction[T], *, max_wait: Seconds | None = None) -> Awaitable[T]:
+        return self._runner.write(function, max_wait=max_wait)
 
     async def aclose(self) -> None:
         await self._runner.aclose()

@@ -380,3 +380,20 @@ async def test_whatever_happens_in_the_writer_it_answers_and_goes_on(tmp_path: P
             plan.die_at = None
             await runner.write(add("b"))
             assert await count(runner) == 1
+
+
+@in_event_loop
+async def test_who_will_not_wait_for_others_does_not_and_who_will_does(tmp_path: Path) -> None:
+    async with running(tmp_path) as runner:
+        other = sqlite3.connect(tmp_path / "catalog.db", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UnavailableError, match="locked"):
+            await asyncio.wait_for(runner.write(add("hasty"), max_wait=Seconds(0.01)), 5)
+        patient = asyncio.ensure_future(runner.write(add("patient")))
+        done, _ = await asyncio.wait({patient}, timeout=0.2)
+        assert not done, "it waits again as long as it is set to"
+        other.execute("COMMIT")
+        other.close()
+        assert await patient == 1
+        assert await runner.write(add("hasty"), max_wait=Seconds(0.01)) == 1
+        assert await count(runner) == 2

@@ -60,6 +60,11 @@ class Answer:
         return json.loads(self.body)
 
     @property
+    def comparable(self) -> list[tuple[bytes, bytes]]:
+        """The fields that two answers to the same question share: all but the request's id."""
+        return sorted(field for field in self.fields if field[0] != b"x-request-id")
+
+    @property
     def problem(self) -> str:
         """The end of the problem's type."""
         assert self["content-type"] == "application/problem+json"
@@ -201,6 +206,7 @@ def _check(method: str, answer: Answer) -> None:
     names = [name for name, _ in answer.fields]
     assert len(names) == len(set(names)), f"a field twice: {answer.fields}"
     assert b"set-cookie" not in names
+    assert answer["x-request-id"]
     if method == "HEAD" or answer.status in {204, 304}:
         assert answer.body == b""
     else:

@@ -5,10 +5,12 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.interfaces.http.harness import Running, in_loop, running_app
+from thermocline.domain.errors import UnavailableError
 
 LONGEST = "a" * 900
 
@@ -257,6 +259,31 @@ async def test_request_ids(tmp_path: Path) -> None:
             assert answer["x-request-id"] != bad
             made.add(answer["x-request-id"])
         assert len(made) == 5
+        for method, path in (
+            ("GET", "/v1/content/a"), ("HEAD", "/v1/content/a"), ("PUT", "/v1/content/a"), ("DELETE", "/v1/content/a"),
+            ("OPTIONS", "/v1/content/a"), ("POST", "/v1/content/a"), ("GET", "/i/1/a"), ("GET", "/v1/info/a"),
+            ("GET", "/v1/stats/work"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/docs"),
+            ("GET", "/openapi.json"), ("GET", "/docs/start.js"), ("GET", "/nowhere"), ("PATCH", "/v1/content"),
+        ):  # fmt: skip
+            asked = await run.client.ask(method, path, {"X-Request-Id": "mine"})
+            assert asked["x-request-id"] == "mine", path
+
+
+@in_loop
+async def test_whatever_is_logged_for_a_request_names_it(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as run:
+        await run.client.store("a", b"data")
+        logged: list[tuple[str, str | None]] = []
+
+        async def fail(*_: object, **__: object) -> None:
+            logged.append(("deep inside", structlog.contextvars.get_contextvars().get("request_id")))
+            raise UnavailableError("down")
+
+        run.services.adapters.catalog.records.find = fail  # type: ignore[method-assign]
+        await run.client.get("/v1/content/other", {"X-Request-Id": "first"})
+        answer = await run.client.get("/v1/content/other")
+        assert logged == [("deep inside", "first"), ("deep inside", answer["x-request-id"])]
+        assert "request_id" not in structlog.contextvars.get_contextvars(), "not beyond the request"
 
 
 PREFIXES = [b"/v1/content/", b"/i/", b"/i/5/", b"/v1/info/", b"/"]

@@ -160,7 +160,7 @@ async def test_statistics(tmp_path: Path) -> None:
         job = run.services.worker.jobs[0]
         await run.services.worker.run_once(job)
         work = (await run.client.get("/v1/stats/work")).json()
-        assert work["jobs"][job.name]["runs"] == 1
+        assert work["jobs"][job.name]["here"]["runs"] == 1
         assert work["jobs"][job.name]["last_run"] == "2026-01-01T00:00:00.000000Z"
         assert work["outbox"]["delete_object"]["waiting"] == 1
         assert work["intents"] == 0

@@ -2,12 +2,21 @@
 
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql
 
-from thermocline.adapters.catalog.dialects import ZERO, integer_cell, listed_rows, rows_parameter, text_cell
+from thermocline.adapters.catalog.dialects import (
+    ZERO,
+    integer_cell,
+    listed_rows,
+    listed_texts,
+    rows_parameter,
+    texts_parameter,
+)
+from thermocline.adapters.catalog.record_rows import as_timestamp
 from thermocline.adapters.catalog.schema import ACCESS_COLUMNS, access_days, contents, installation, is_live
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Row, Runner
@@ -24,36 +33,40 @@ from thermocline.domain.heat import (
     rescaling,
     weights,
 )
-from thermocline.domain.units import Timestamp
+from thermocline.domain.units import Seconds, Timestamp
 from thermocline.ports.accesses import Accesses
 
 _HEAT: Final = tuple(f"heat_{days}d" for days in HEAT_DAYS)
-_counts = listed_rows("access_counts")
-_reads = integer_cell(_counts, 1) + integer_cell(_counts, 2) + integer_cell(_counts, 3)
 SINCE = Statement(select(func.coalesce(installation.c.heat_since, installation.c.created_at)))
-ADD_TO_SUMMARIES = Statement(
+ADD_TO_SUMMARY = Statement(
     update(contents)
-    .where(contents.c.content_id == text_cell(_counts, 0), is_live)
+    .where(contents.c.content_id == bindparam("id"), is_live)
     .values(
-        reads_total=contents.c.reads_total + _reads,
-        storage_reads=contents.c.storage_reads + integer_cell(_counts, 2),
-        last_read_at=bindparam("now"),
-        **{name: contents.c[name] + _reads * bindparam(f"weight_{name}") for name in _HEAT},
+        reads_total=contents.c.reads_total + bindparam("reads"),
+        storage_reads=contents.c.storage_reads + bindparam("storage"),
+        # A clock that was set back, and a flush that was late, must not make the last read an earlier one.
+        last_read_at=case(
+            (contents.c.last_read_at > bindparam("now"), contents.c.last_read_at), else_=bindparam("now")
+        ),
+        **{name: contents.c[name] + bindparam(f"add_{name}") for name in _HEAT},
     )
 )
-_day = postgresql.insert(access_days).from_select(
-    [column.name for column in access_days.c],
-    select(bindparam("day"), text_cell(_counts, 0), *(integer_cell(_counts, cell) for cell in (1, 2, 3)))
-    # Contents that are gone leave no history, erased ones least of all.
-    .select_from(_counts.join(contents, contents.c.content_id == text_cell(_counts, 0)))
-    .where(is_live),
-)
 _KINDS: Final = ("cache_reads", "storage_reads", "edge_reads")
-ADD_TO_DAYS = Statement(
+_day = postgresql.insert(access_days).values(
+    day=bindparam("day"),
+    content_id=bindparam("id"),
+    cache_reads=bindparam("cache"),
+    storage_reads=bindparam("storage"),
+    edge_reads=bindparam("edge"),
+)
+ADD_TO_DAY = Statement(
     _day.on_conflict_do_update(
         index_elements=[access_days.c.day, access_days.c.content_id],
         set_={name: access_days.c[name] + _day.excluded[name] for name in _KINDS},
     )
+)
+LIVE = Statement(
+    select(contents.c.content_id).where(contents.c.content_id.in_(select(listed_texts("content_ids").c.value)), is_live)
 )
 RESCALE = Statement(
     update(contents)
@@ -61,7 +74,7 @@ RESCALE = Statement(
     .values({name: contents.c[name] * bindparam(f"factor_{name}") for name in _HEAT})
 )
 RESTART = Statement(update(installation).values(heat_since=bindparam("now")))
-LATEST_DAYS = Statement(
+DAYS = Statement(
     select(access_days.c.day, *(access_days.c[name] for name in _KINDS))
     .where(
         access_days.c.day.in_(select(integer_cell(listed_rows("days"), 0))),
@@ -88,14 +101,15 @@ class SqlAccesses(Accesses):
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    async def add(self, counts: Sequence[AccessCount], *, now: Timestamp) -> int:
+    async def add(self, counts: Sequence[AccessCount], *, now: Timestamp, max_wait: Seconds | None = None) -> int:
         """Add reads that happened about `now`, in one transaction; of how many contents."""
-        return await self._runner.write(partial(_add, counts=counts, now=now)) if counts else 0
+        if not counts:
+            return 0
+        return await self._runner.write(partial(_add, counts=counts, now=now), max_wait=max_wait)
 
-    async def days(self, content_id: ContentId, *, limit: int) -> Sequence[AccessDay]:
-        """Return the content's reads on the latest `limit` days, newest first; days without reads are left out."""
-        rows = await self._runner.read(partial(_days, content_id=content_id, limit=limit))
-        return [AccessDay(*row) for row in rows]
+    async def days(self, content_id: ContentId, *, first: int, last: int) -> Sequence[AccessDay]:
+        """Return the content's reads on each day from `first` to `last`, newest first; days without are left out."""
+        return await self._runner.read(partial(days_of, content_id=content_id, first=first, last=last))
 
     async def trim(self, *, before_day: int, limit: int) -> int:
         """Forget days before `before_day`; how many rows, at most `limit`."""
@@ -105,8 +119,10 @@ class SqlAccesses(Accesses):
 def summary_in(row: Row, now: Timestamp, since: Timestamp) -> AccessSummary:
     """Return the summary in a row of `ACCESS_COLUMNS`."""
     first_sum = len(ACCESS_COLUMNS) - len(HEAT_DAYS)
-    last_read_at = None if row[2] is None else Timestamp(row[2])
-    return AccessSummary(row[0], row[1], last_read_at, rates(row[first_sum : len(ACCESS_COLUMNS)], now, since))
+    last_read_at = as_timestamp(row[2])
+    # As of the last read at least: the clock may have been set back.
+    as_of = now if last_read_at is None else max(now, last_read_at)
+    return AccessSummary(row[0], row[1], last_read_at, rates(row[first_sum : len(ACCESS_COLUMNS)], as_of, since))
 
 
 def heat_since(connection: Connection) -> Timestamp:
@@ -120,18 +136,35 @@ def heat_since(connection: Connection) -> Timestamp:
 def _add(connection: Connection, counts: Sequence[AccessCount], now: Timestamp) -> int:
     since = heat_since(connection)
     if needs_rescaling(now, since):
-        factors = rescaling(now, since)
-        connection.change(RESCALE, {f"factor_{name}": factor for name, factor in zip(_HEAT, factors, strict=True)})
+        factors = zip(_HEAT, rescaling(now, since), strict=True)
+        connection.change(RESCALE, {f"factor_{name}": factor for name, factor in factors})
         connection.change(RESTART, {"now": now})
         since = now
+    added = tuple(zip((f"add_{name}" for name in _HEAT), weights(now, since), strict=True))
+    day = day_of(now)
+    rows: list[dict[str, str | float]] = []
     # Sorted, so that two flushes lock rows in one order.
-    rows = sorted((count.content_id, count.cache, count.storage, count.edge) for count in counts)
-    listed = rows_parameter(rows)
-    each = zip(_HEAT, weights(now, since), strict=True)
-    changed = connection.change(
-        ADD_TO_SUMMARIES, {"access_counts": listed, "now": now, **{f"weight_{name}": weight for name, weight in each}}
-    )
-    connection.change(ADD_TO_DAYS, {"access_counts": listed, "day": day_of(now)})
+    for count in sorted(counts, key=attrgetter("content_id")):
+        reads = count.cache + count.storage + count.edge
+        row: dict[str, str | float] = {
+            "id": count.content_id,
+            "day": day,
+            "now": now,
+            "reads": reads,
+            "cache": count.cache,
+            "storage": count.storage,
+            "edge": count.edge,
+        }
+        for name, weight in added:
+            row[name] = reads * weight
+        rows.append(row)
+    changed = connection.change_each(ADD_TO_SUMMARY, rows)
+    if changed != len(rows):
+        # Contents that are gone leave no history, erased ones least of all.
+        ids = texts_parameter(count.content_id for count in counts)
+        live = {row[0] for row in connection.all(LIVE, {"content_ids": ids})}
+        rows = [row for row in rows if row["id"] in live]
+    connection.change_each(ADD_TO_DAY, rows)
     return changed
 
 
@@ -141,9 +174,10 @@ def known_days(connection: Connection) -> range:
     return range(0) if oldest is None or newest is None else range(oldest[0], newest[0] + 1)
 
 
-def _days(connection: Connection, content_id: ContentId, limit: int) -> list[Row]:
-    listed = rows_parameter((day,) for day in known_days(connection)[-limit:])
-    return connection.all(LATEST_DAYS, {"days": listed, "content_id": content_id})
+def days_of(connection: Connection, content_id: ContentId, first: int, last: int) -> tuple[AccessDay, ...]:
+    """Do what `Accesses.days` promises: one look into the table's key for each day."""
+    listed = rows_parameter((day,) for day in range(first, last + 1))
+    return tuple(AccessDay(*row) for row in connection.all(DAYS, {"days": listed, "content_id": content_id}))
 
 
 def _trim(connection: Connection, before_day: int, limit: int) -> int:

@@ -23,10 +23,18 @@ T = TypeVar("T")
 class Job(Generic[T]):
     """One transaction that somebody waits for, its answer, and the loop that the answer goes to."""
 
-    __slots__ = ("_ticket", "error", "function", "future", "is_settled", "latest", "loop", "value")
+    __slots__ = ("_ticket", "error", "function", "future", "is_settled", "latest", "loop", "max_wait", "value")
 
-    def __init__(self, function: Transaction[T], loop: asyncio.AbstractEventLoop, latest: float) -> None:
+    def __init__(
+        self,
+        function: Transaction[T],
+        loop: asyncio.AbstractEventLoop,
+        latest: float,
+        max_wait: Seconds | None = None,
+    ) -> None:
         self.function = function
+        self.max_wait = max_wait
+        """How long it may wait for other processes; None: as long as all others."""
         self.loop = loop
         self.latest = latest
         """The loop's time at which the job is given up."""
@@ -145,7 +153,7 @@ class JobThreads:
                 await self.aclose()
                 raise result
 
-    def submit(self, function: Transaction[T]) -> asyncio.Future[T]:
+    def submit(self, function: Transaction[T], max_wait: Seconds | None = None) -> asyncio.Future[T]:
         """Queue a job and return its answer to come. Raises `BusyError`."""
         if self._refusing:
             raise UnavailableError("the catalog is closed")
@@ -156,7 +164,7 @@ class JobThreads:
         counter.forget_settled()
         if len(counter.unsettled) >= self._capacity:
             raise BusyError(f"{self._capacity} requests already wait for the catalog; try again")
-        job = Job(function, loop, loop.time() + self._patience)
+        job = Job(function, loop, loop.time() + self._patience, max_wait)
         counter.add(job)
         if counter.timer is None:
             counter.timer = loop.call_at(job.latest, self._give_up_late_ones, counter)

@@ -95,7 +95,16 @@ ACCESS_COLUMNS: Final = (
 """The access summary: written by flushes of the tracker only, so no commit of a record may set it."""
 is_live = contents.c.deleted_at.is_(None)
 Index("ix_contents_live", contents.c.content_id, sqlite_where=is_live, postgresql_where=is_live)
-Index("ix_contents_tier", contents.c.tier, contents.c.content_id, sqlite_where=is_live, postgresql_where=is_live)
+# With the size, so that totals of each tier need no look at the rows; SQLite needs `deleted_at` for that too.
+Index(
+    "ix_contents_tier",
+    contents.c.tier,
+    contents.c.content_id,
+    contents.c.size,
+    contents.c.deleted_at,
+    sqlite_where=is_live,
+    postgresql_where=is_live,
+)
 may_expire = contents.c.expires_at.is_not(None) & (contents.c.held == false())
 Index(
     "ix_contents_expires_at",
@@ -186,6 +195,21 @@ leases = Table(
     Column("name", BinaryText, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("lease_until", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# When each job of the background work last ran, in whichever process.
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("name", BinaryText, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("ran_at", BigInteger, nullable=False),
+    Column("next_at", BigInteger),
+    Column("failed_at", BigInteger),
+    Column("last_error", Text),
+    Column("done", BigInteger, nullable=False),
+    Column("failures", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

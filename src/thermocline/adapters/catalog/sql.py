@@ -12,6 +12,7 @@ from thermocline.adapters.catalog.accesses import SqlAccesses
 from thermocline.adapters.catalog.change_feed import SqlChangeFeed
 from thermocline.adapters.catalog.elections import SqlElections
 from thermocline.adapters.catalog.intents import SqlIntents
+from thermocline.adapters.catalog.job_runs import SqlJobRuns
 from thermocline.adapters.catalog.locations import sqlite_path
 from thermocline.adapters.catalog.migrating import CatalogStatus, Upgraded, status_of, upgrade_file
 from thermocline.adapters.catalog.moves import SqlMoves
@@ -24,6 +25,7 @@ from thermocline.adapters.catalog.sqlite_runner import CAPACITY, PATIENCE, Sqlit
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.sweeps import SqlSweeps
 from thermocline.adapters.catalog.tokens import SqlTokens
+from thermocline.adapters.catalog.totals import SqlTotals
 from thermocline.adapters.catalog.transactions import Runner
 from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds, Timestamp
@@ -57,6 +59,8 @@ class SqlCatalog(Catalog):
         self.tokens = SqlTokens(runner)
         self.changes = SqlChangeFeed(runner)
         self.elections = SqlElections(runner)
+        self.job_runs = SqlJobRuns(runner)
+        self.totals = SqlTotals(runner)
 
     @classmethod
     async def open(

@@ -74,9 +74,9 @@ class SqliteRunner(Runner):
         """Run a function that changes nothing, beside the writer."""
         return self._readers.submit(function)
 
-    def write(self, function: Transaction[T]) -> Awaitable[T]:
+    def write(self, function: Transaction[T], *, max_wait: Seconds | None = None) -> Awaitable[T]:
         """Run a function in the next group."""
-        return self._writer.submit(function)
+        return self._writer.submit(function, max_wait)
 
     async def aclose(self) -> None:
         """Finish what is queued, then close every connection. Idempotent."""
@@ -116,6 +116,7 @@ class _Reader(Server):
 class _Writer(Server):
     def __init__(self, file: SqliteFile, database_clock: Callable[[], Timestamp]) -> None:
         self._raw = _connect(file, reads_only=False)
+        self._busy_timeout = self._waits = file.busy_timeout
         self._connection = Connection(self._raw, "sqlite", database_clock)
 
     def serve(self, jobs: Sequence[Job[Any]]) -> None:
@@ -134,6 +135,7 @@ class _Writer(Server):
         raw = self._raw
         self._roll_back()  # without effect, unless an earlier rollback failed
         try:
+            self._wait_as_long_as(jobs)
             raw.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as exc:
             self._fail(jobs, translated(exc), exc)
@@ -147,6 +149,13 @@ class _Writer(Server):
                 return len(jobs) == 1
         self._commit(jobs)
         return True
+
+    def _wait_as_long_as(self, jobs: Sequence[Job[Any]]) -> None:
+        """Let statements wait for other processes as long as the most patient of the jobs."""
+        wanted = max(self._busy_timeout if job.max_wait is None else job.max_wait for job in jobs)
+        if wanted != self._waits:
+            self._raw.execute(f"PRAGMA busy_timeout={round(wanted * 1000)}")
+            self._waits = wanted
 
     def _commit(self, jobs: Sequence[Job[Any]]) -> None:
         try:

@@ -1,12 +1,12 @@
 """Transactions are plain functions over a connection; a runner runs them off the event loop."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from thermocline.adapters.catalog.dialects import CLOCK_PARAMETER
 from thermocline.adapters.catalog.statements import CompiledStatement, Statement
-from thermocline.domain.units import Timestamp
+from thermocline.domain.units import Seconds, Timestamp
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -44,6 +44,14 @@ class Connection:
         count: int = self._raw.execute(compiled.text, self._bound(compiled, parameters)).rowcount
         return count
 
+    def change_each(self, statement: Statement, parameters: Sequence[Parameters]) -> int:
+        """Run a statement that yields no rows once for each of the parameters; return how many rows changed in all."""
+        compiled = statement.on(self._dialect)
+        cursor = self._raw.cursor()
+        cursor.executemany(compiled.text, [self._bound(compiled, each) for each in parameters])
+        count: int = cursor.rowcount
+        return count
+
     def news_mark(self) -> tuple[int, int] | None:
         """Return this connection's number, and one that differs once another has committed; None: ask the tables."""
         if self._dialect != "sqlite":
@@ -74,10 +82,11 @@ class Runner(Protocol):
         """Run a function that changes nothing. Each of its statements sees all that was committed before it."""
 
     @abstractmethod
-    def write(self, function: Transaction[T]) -> Awaitable[T]:
+    def write(self, function: Transaction[T], *, max_wait: Seconds | None = None) -> Awaitable[T]:
         """Run a function as one transaction: all of its effect is durable, or, if it raises, there is none.
 
-        Raises `CommitUnknownError` if it may or may not have been committed.
+        With `max_wait` it waits no longer than that for other processes, unless it shares its transaction with one
+        that does. Raises `CommitUnknownError` if it may or may not have been committed.
         """
 
     @abstractmethod

@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from thermocline.interfaces.cli.commands import configuration, contents, listing, repair, service, tiers, tokens
+from thermocline.interfaces.cli.commands import (
+    configuration,
+    contents,
+    listing,
+    repair,
+    service,
+    statistics,
+    tiers,
+    tokens,
+)
 from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocation, JsonOption
 
 
@@ -45,6 +54,7 @@ def begin(
 
 
 app.command("serve", short_help="Start the service.")(service.serve)
+app.command("worker", short_help="Do the background work without the service.")(service.worker)
 app.command("put", short_help="Store a file or standard input.")(contents.put)
 app.command("get", short_help="Write a content to a file or standard output.")(contents.get)
 app.command("stat", short_help="Show what is known of a content.")(listing.stat)
@@ -53,6 +63,7 @@ app.command("rm", short_help="Delete contents.")(contents.rm)
 app.command("change", short_help="Change metadata, visibility, expiry, hold or pin.")(tiers.change)
 app.command("tier", short_help="Move contents to another tier.")(tiers.tier)
 app.command("restore", short_help="Make archived content readable.")(tiers.restore)
+app.command("stats", short_help="Show what is stored, and what the background work does.")(statistics.stats)
 app.command("fsck", short_help="Verify everything that is stored.")(repair.fsck)
 app.command("doctor", short_help="Try every part; say how to fix what is wrong.")(repair.doctor)
 app.command("migrate", short_help="Upgrade the catalog.")(repair.migrate)

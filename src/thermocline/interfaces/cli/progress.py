@@ -25,7 +25,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._show_at = time.monotonic() + QUICK_SECONDS
-        self._wanted = _is_terminal()
+        self._wanted = is_terminal()
 
     def advance(self, amount: int) -> None:
         """Note that `amount` more is done."""
@@ -79,5 +79,6 @@ class Progress(AbstractContextManager["Progress"]):
         self._bar.start()
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Whether a person looks at both outputs."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))

@@ -1,5 +1,6 @@
 """How records look: as JSON (stable, documented in docs/reference/cli.md) and for people."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from thermocline.domain.access import Token
@@ -27,6 +28,19 @@ def state_of(token: Token, now: Timestamp) -> str:
     if token.revoked_at is not None:
         return "revoked"
     return "valid" if token.is_valid(now) else "expired"
+
+
+def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
+    """Return a table's lines, its columns aligned: those of `right` to the right."""
+    cells = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
 
 
 def size_text(size: int) -> str:

@@ -82,7 +82,10 @@ class ThermoclineApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
         if scope["type"] == "http":
-            await self._answer(Exchange(scope, receive, send))
+            exchange = Exchange(scope, receive, send)
+            # Whatever is logged for this request, wherever, says so.
+            with structlog.contextvars.bound_contextvars(request_id=exchange.head.request_id):
+                await self._answer(exchange)
         elif scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
         else:

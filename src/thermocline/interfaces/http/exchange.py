@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 from thermocline.domain.errors import TruncatedBodyError
 from thermocline.interfaces.http.problems import Fields, Problem
 from thermocline.interfaces.http.request_head import RequestHead
+from thermocline.interfaces.http.request_ids import FIELD
 from thermocline.interfaces.http.targets import root_of
 from thermocline.services.authorizing import ANYBODY, Caller
 
@@ -43,9 +44,12 @@ class Exchange:
         return await self._receive()
 
     async def send(self, message: Message) -> None:
-        """Pass an ASGI message on to the client; HEAD leaves out what is in the body."""
+        """Pass an ASGI message on to the client, with the request's id; HEAD leaves out what is in the body."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            headers = message["headers"]
+            if not any(name == FIELD for name, _ in headers):
+                message = {**message, "headers": [*headers, (FIELD, self.head.request_id.encode())]}
         elif message["type"] == "http.response.body":
             self.complete = not message.get("more_body", False)
             if self.is_head:

@@ -17,6 +17,7 @@ from thermocline.interfaces.http.counters import HttpCounters, Tally
 from thermocline.interfaces.http.facts import ContentFacts, Source, facts_of_entry
 from thermocline.interfaces.http.problems import Fields
 from thermocline.interfaces.http.request_head import token_in
+from thermocline.interfaces.http.request_ids import FIELD, RequestIds
 from thermocline.interfaces.http.targets import decode_path
 from thermocline.interfaces.http.wire.hot_reads import HotAnswer, HotRead, HotReads
 from thermocline.ports.cache import CacheEntry
@@ -34,7 +35,10 @@ _PREFIX: Final = b"/v1/content/"
 
 
 class _Block:
-    """The rendered headers of one copy in memory, as answers 200 and 304; `Age` and the date are put in per second."""
+    """The rendered headers of one copy in memory, as answers 200 and 304, from the end of the request's id on.
+
+    `Age` and the date are put in per second.
+    """
 
     __slots__ = (
         "_age", "_end", "_not_modified", "_ok", "cached_at", "etag", "not_modified", "ok", "reads", "version",
@@ -57,8 +61,9 @@ class _Block:
         if age != self._age or end is not self._end:
             self._age, self._end = age, end
             line = b"age: %d\r\n" % max(age, 0)  # clocks may step back
-            self.ok = self._ok + line + end
-            self.not_modified = self._not_modified + line + end
+            # The request's id comes before it.
+            self.ok = b"\r\n" + self._ok + line + end
+            self.not_modified = b"\r\n" + self._not_modified + line + end
 
 
 class HotContentReads(HotReads):
@@ -70,6 +75,10 @@ class HotContentReads(HotReads):
         self.known = services.authorizing.known
         self.note = services.tracker.note
         self.now = services.adapters.clock.now
+        ids = RequestIds()
+        self.next_number = ids.next_number
+        self.ok = b"HTTP/1.1 200 OK\r\n%b: %b" % (FIELD, ids.prefix)
+        self.not_modified = b"HTTP/1.1 304 Not Modified\r\n%b: %b" % (FIELD, ids.prefix)
         self.answered_ok = counters.requests["content", 200]
         self.answered_not_modified = counters.requests["content", 304]
         self._is_own_host = routes.gate.is_own_host
@@ -134,8 +143,8 @@ class HotContentReads(HotReads):
         block = _Block(
             entry,
             facts,
-            ok=_head(b"200 OK", [*fresh, *length, *description_fields(facts), *self._cors]),
-            not_modified=_head(b"304 Not Modified", [*fresh, *self._cors]),
+            ok=_lines([*fresh, *length, *description_fields(facts), *self._cors]),
+            not_modified=_lines([*fresh, *self._cors]),
             reads=self._counters.reads[Source.MEMORY, facts.tier],
         )
         if len(self._blocks) >= MAX_BLOCKS:
@@ -187,10 +196,10 @@ class _ContentRead(HotRead):
             if self._if_none_match != block.etag:
                 return None
             reads.answered_not_modified.count += 1
-            head, body = block.not_modified, b""
+            head, body = b"%b%x%b" % (reads.not_modified, reads.next_number(), block.not_modified), b""
         else:
             reads.answered_ok.count += 1
-            head, body = block.ok, entry.payload
+            head, body = b"%b%x%b" % (reads.ok, reads.next_number(), block.ok), entry.payload
         block.reads.count += 1
         if not self._wants_body:
             return head, b""
@@ -207,5 +216,5 @@ class _ContentRead(HotRead):
         return entry.visibility is Visibility.PUBLIC
 
 
-def _head(status: bytes, fields: Fields) -> bytes:
-    return b"HTTP/1.1 %b\r\n" % status + b"".join(b"%b: %b\r\n" % field for field in fields)
+def _lines(fields: Fields) -> bytes:
+    return b"".join(b"%b: %b\r\n" % field for field in fields)

@@ -1,59 +1,62 @@
-"""Metrics in Prometheus' text format, made from plain counts at the moment somebody asks. No content ids in labels."""
+"""Metrics in Prometheus' text format, made from plain counts at the moment somebody asks. No content ids in labels.
 
-from collections.abc import Iterable, Iterator, Sequence
+`docs/reference/metrics.md` explains each; a test compares the two.
+"""
+
+from collections.abc import Iterator
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from thermocline.domain.errors import StorageError
-from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, elapsed
-from thermocline.domain.work import OutboxState
-from thermocline.interfaces.http.cache_state import cache_state
+from thermocline.interfaces.cache_state import cache_state
+from thermocline.interfaces.http.catalog_metrics import CatalogState, ask_catalog, catalog_metrics
 from thermocline.interfaces.http.counters import HttpCounters
+from thermocline.interfaces.http.families import counter, gauge, moment
+from thermocline.services.tracking import ReadKind
 from thermocline.wiring.services import Services
 
 METRICS_TYPE = CONTENT_TYPE_LATEST
 
 
 async def render_metrics(services: Services, counters: HttpCounters) -> bytes:
-    """Return all metrics of this process. A catalog that does not answer only costs the outbox's."""
-    try:
-        outbox: Sequence[OutboxState] = await services.adapters.catalog.outbox.state()
-    except StorageError:
-        outbox = ()
+    """Return all metrics: this process's, and those of the catalog, which are missing while it does not answer."""
+    state = await ask_catalog(services)
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
-    registry.register(_Snapshot(services, counters, outbox))
+    registry.register(_Snapshot(services, counters, state))
     return generate_latest(registry)
 
 
 class _Snapshot(Collector):
     """The counts of this moment as metric families."""
 
-    def __init__(self, services: Services, counters: HttpCounters, outbox: Sequence[OutboxState]) -> None:
+    def __init__(self, services: Services, counters: HttpCounters, state: CatalogState | None) -> None:
         self._services = services
         self._counters = counters
-        self._outbox = outbox
-        self._now = services.adapters.clock.now()
+        self._state = state
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
         yield from self._http()
         yield from self._cache()
         yield from self._store()
+        yield from self._tracking()
         yield from self._work()
+        yield gauge("thermocline_catalog_up", "Whether the catalog answered.", (), [((), self._state is not None)])
+        if self._state is not None:
+            yield from catalog_metrics(self._state)
 
     def _http(self) -> Iterator[Metric]:
         counters = self._counters
-        yield _counter(
+        yield counter(
             "thermocline_requests",
             "Requests answered.",
             ("route", "status"),
             (((route, str(status)), tally.count) for (route, status), tally in counters.requests.items()),
         )
-        yield _counter(
+        yield counter(
             "thermocline_reads",
             "Reads answered with content or 304, by what served them.",
             ("source", "tier"),
@@ -67,10 +70,8 @@ class _Snapshot(Collector):
         for source, histogram in counters.durations.items():
             durations.add_metric((source.value,), histogram.cumulative(), histogram.total_seconds)
         yield durations
-        yield _counter(
-            "thermocline_answers_cut", "Answers that had begun and failed.", (), [((), counters.cut_answers)]
-        )
-        yield _counter(
+        yield counter("thermocline_answers_cut", "Answers that had begun and failed.", (), [((), counters.cut_answers)])
+        yield counter(
             "thermocline_wire_refusals",
             "Connections and messages refused before they became requests.",
             ("reason",),
@@ -79,18 +80,19 @@ class _Snapshot(Collector):
 
     def _cache(self) -> Iterator[Metric]:
         state = cache_state(self._services)
-        yield _counter(
+        yield counter(
             "thermocline_cache_requests",
             "Questions to the cache.",
             ("level", "type", "result"),
             [(("memory", "content", "hit"), state.hits), (("memory", "content", "miss"), state.misses)],
         )
-        yield _gauge("thermocline_cache_bytes", "Bytes held.", ("level",), [(("memory",), state.total_size)])
-        yield _gauge("thermocline_cache_entries", "Values held.", ("level",), [(("memory",), state.count)])
-        yield _counter(
+        yield counter("thermocline_cache_sets", "Values taken in.", ("level",), [(("memory",), state.sets)])
+        yield gauge("thermocline_cache_bytes", "Bytes held.", ("level",), [(("memory",), state.total_size)])
+        yield gauge("thermocline_cache_entries", "Values held.", ("level",), [(("memory",), state.count)])
+        yield counter(
             "thermocline_cache_evictions", "Values given up for room.", ("level",), [(("memory",), state.evictions)]
         )
-        yield _counter(
+        yield counter(
             "thermocline_cache_failures",
             "Calls that the cache did not answer.",
             (),
@@ -99,67 +101,78 @@ class _Snapshot(Collector):
 
     def _store(self) -> Iterator[Metric]:
         services = self._services
-        yield _counter("thermocline_integrity_errors", "Damaged reads refused.", (), [((), services.reading.damaged)])
-        yield _gauge(
+        yield counter("thermocline_integrity_errors", "Damaged reads refused.", (), [((), services.reading.damaged)])
+        yield gauge(
             "thermocline_memory_in_flight_bytes", "Bytes of content in flight.", (), [((), services.memory.in_use)]
         )
-        yield _gauge("thermocline_memory_limit_bytes", "Their limit.", (), [((), services.memory.capacity)])
-        yield _counter(
-            "thermocline_admissions_refused", "Requests sent away busy.", (), [((), services.memory.refused)]
-        )
-        yield _counter(
+        yield gauge("thermocline_memory_limit_bytes", "Their limit.", (), [((), services.memory.capacity)])
+        yield counter("thermocline_admissions_refused", "Requests sent away busy.", (), [((), services.memory.refused)])
+        yield counter(
             "thermocline_background_work",
             "Best-effort work that did not happen.",
             ("result",),
             [(("shed",), services.background.shed), (("failed",), services.background.failed)],
         )
-        yield _gauge(
-            "thermocline_outbox_rows",
-            "Rows of promised work.",
-            ("kind", "state"),
-            [
-                ((state.kind.value, name), count)
-                for state in self._outbox
-                for name, count in (("waiting", state.waiting), ("dead", state.dead))
-            ],
-        )
-        yield _gauge(
-            "thermocline_outbox_oldest_age_seconds",
-            "How long the oldest row that is due has been so.",
+
+    def _tracking(self) -> Iterator[Metric]:
+        flush = self._services.tracking
+        tracker = flush.tracker
+        yield counter(
+            "thermocline_tracked_reads",
+            "Reads counted, by what served them.",
             ("kind",),
-            [((state.kind.value,), self._age(state.oldest_at)) for state in self._outbox],
+            (((kind.name.lower(),), tracker.totals[kind]) for kind in ReadKind),
+        )
+        yield counter("thermocline_tracking_flushed_reads", "Reads added.", (), [((), flush.flushed)])
+        yield counter("thermocline_tracking_dropped_reads", "Reads lost.", (), [((), tracker.dropped)])
+        yield counter("thermocline_tracking_flush_failures", "Failed flushes.", (), [((), flush.failures)])
+        yield gauge("thermocline_tracking_waiting_contents", "Contents not flushed yet.", (), [((), tracker.waiting)])
+        yield gauge(
+            "thermocline_tracking_last_flush_timestamp_seconds",
+            "When reads were last added.",
+            (),
+            [((), moment(flush.last_flush))] if flush.last_flush is not None else [],
         )
 
     def _work(self) -> Iterator[Metric]:
-        jobs = self._services.worker.jobs
-        yield _counter("thermocline_job_runs", "Runs.", ("job",), [((job.name,), job.runs) for job in jobs])
-        yield _counter(
+        worker = self._services.worker
+        jobs = worker.jobs
+        yield gauge("thermocline_worker", "Whether it does background work.", (), [((), worker.is_running)])
+        yield counter("thermocline_job_runs", "Runs.", ("job",), [((job.name,), job.runs) for job in jobs])
+        yield counter(
             "thermocline_job_failures", "Failed runs.", ("job",), [((job.name,), job.failures) for job in jobs]
         )
-        yield _counter("thermocline_job_done", "Items done.", ("job",), [((job.name,), job.done) for job in jobs])
-        yield _gauge(
+        yield counter("thermocline_job_done", "Items done.", ("job",), [((job.name,), job.done) for job in jobs])
+        yield gauge(
             "thermocline_job_last_run_timestamp_seconds",
             "When the job last ran; absent before.",
             ("job",),
-            [((job.name,), job.last_run / MICROS_PER_SECOND) for job in jobs if job.last_run is not None],
+            [((job.name,), moment(job.last_run)) for job in jobs if job.last_run is not None],
         )
-
-    def _age(self, due_at: Timestamp | None) -> float:
-        return 0.0 if due_at is None else max(elapsed(due_at, self._now), 0.0)
-
-
-_Samples = Iterable[tuple[tuple[str, ...], float]]
-
-
-def _counter(name: str, text: str, labels: tuple[str, ...], samples: _Samples) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
-
-
-def _gauge(name: str, text: str, labels: tuple[str, ...], samples: _Samples) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
+        yield gauge(
+            "thermocline_job_last_success_timestamp_seconds",
+            "When the job last ran without a failure; absent before.",
+            ("job",),
+            [((job.name,), moment(job.last_success)) for job in jobs if job.last_success is not None],
+        )
+        reports = self._services.sweep.last_reports
+        yield gauge(
+            "thermocline_sweep_objects",
+            "Objects of the last sweep.",
+            ("placement", "state"),
+            [
+                ((report.placement, name), count)
+                for report in reports
+                for name, count in (
+                    ("listed", report.listed),
+                    ("unnamed", report.unnamed),
+                    ("quarantined", report.quarantined),
+                )
+            ],
+        )
+        yield gauge(
+            "thermocline_sweep_refused",
+            "Whether the last sweep stopped to ask.",
+            ("placement",),
+            [((report.placement,), report.refused is not None) for report in reports],
+        )

@@ -1,12 +1,10 @@
 """What a request says before its body."""
 
-import re
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
-_REQUEST_ID_BYTES = 12
+from thermocline.interfaces.http.request_ids import request_id_of
+
 _BEARER = "bearer "
 
 
@@ -23,8 +21,7 @@ class RequestHead:
         self.method: str = scope["method"]
         self.query: bytes = scope.get("query_string", b"")
         self.host = self.get(b"host")
-        claimed = self.get(b"x-request-id") or self.get(b"request-id") or ""
-        self.request_id = claimed if _REQUEST_ID.fullmatch(claimed) else secrets.token_urlsafe(_REQUEST_ID_BYTES)
+        self.request_id = request_id_of(self.get(b"x-request-id") or self.get(b"request-id") or "")
         """The client's own id if it is well-formed, else a new one."""
 
     def get(self, name: bytes) -> str | None:

@@ -28,13 +28,18 @@ _SLOW_HEADER = b"sec-fetch-site"
 
 
 async def serve_store(
-    settings: Settings, *, share_port: bool = False, on_started: Callable[[str], None] | None = None
+    settings: Settings,
+    *,
+    work: bool = True,
+    share_port: bool = False,
+    on_started: Callable[[str], None] | None = None,
 ) -> signal.Signals | None:
     """Serve the store that `settings` name until SIGTERM or SIGINT, then drain; return the signal that asked for it.
 
-    `on_started` is called with the service's URL once it accepts connections. `share_port` lets several processes
-    of one store listen on the same port. Raises `ConfigurationError` if it cannot start like this: the address is
-    not to be had, or is not a loopback one while no access token exists.
+    Without `work` another process must do the background work. `on_started` is called with the service's URL once it
+    accepts connections. `share_port` lets several processes of one store listen on the same port. Raises
+    `ConfigurationError` if it cannot start like this: the address is not to be had, or is not a loopback one while no
+    access token exists.
     """
     http = settings.http
     _allow_connections(settings.limits.max_connections)
@@ -47,7 +52,7 @@ async def serve_store(
         ) from exc
     with listener:
         address, port = listener.getsockname()[:2]
-        async with StorageOrchestrator.open(settings, work=True) as store:
+        async with StorageOrchestrator.open(settings, work=work) as store:
             is_open = await store.services.authorizing.is_open()
             if is_open and not is_loopback(address):
                 raise ConfigurationError(

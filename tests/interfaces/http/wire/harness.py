@@ -313,13 +313,18 @@ class Connection:
         self.transport = FakeTransport()
         config = Config(cast("Any", self.app), interface="asgi3", ws="none", log_config=None, proxy_headers=False)
         config.load()
-        self.shared: Shared = server.shared if server else Shared(self.reader, limits or WireLimits())
+        self.shared: Shared = server.shared if server else self._shared(limits or WireLimits())
         extra = {} if kind is HttpToolsProtocol else {"shared": self.shared}
         loop = cast("asyncio.AbstractEventLoop", self.clock)
         self.protocol = kind(config, self.state, {}, loop, **extra)
         self.transport.protocol = self.protocol
         self.protocol.access_log = False
         self.protocol.connection_made(self.transport)
+
+    def _shared(self, limits: WireLimits) -> Shared:
+        # The same ids on every connection, so that answers can be compared.
+        numbers = itertools.count(1)
+        return Shared(self.reader, limits, new_request_id=lambda: f"request-{next(numbers)}")
 
     def send(self, *chunks: bytes) -> None:
         self.transport.inbox += chunks

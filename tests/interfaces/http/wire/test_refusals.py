@@ -77,7 +77,8 @@ def problem(response: Response) -> str:
     assert response.header(b"connection") == b"close"
     document = json.loads(response.body)
     assert document["status"] == response.status
-    assert set(document) == {"type", "title", "status", "detail"}
+    assert set(document) == {"type", "title", "status", "detail", "request_id"}
+    assert document["request_id"].encode() == response.header(b"x-request-id")
     slug: str = document["type"].removeprefix("urn:thermocline:error:")
     return slug
 

@@ -1,6 +1,6 @@
 """`stat` and `ls`: what there is."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocat
 from thermocline.interfaces.cli.output import flush_output, write_json, write_line
 from thermocline.interfaces.cli.running import run
 from thermocline.interfaces.cli.shapes import size_text
+
+if TYPE_CHECKING:
+    from thermocline.domain.heat import AccessSummary
 
 PAGE = 1000
 
@@ -29,12 +32,16 @@ def stat(
 
 async def _stat(call: Invocation, content_id: str) -> None:
     async with open_store(call) as store:
-        shown = (await store.stat(content_id)).as_dict()
+        record = await store.stat(content_id)
+    shown = record.as_dict()
     if call.as_json:
         write_json(shown)
         return
     import json
 
+    if record.access is not None:
+        del shown["access"]
+        shown |= _access(record.access)
     width = max(map(len, shown))
     for name, value in shown.items():
         if value is None:
@@ -42,6 +49,16 @@ async def _stat(call: Invocation, content_id: str) -> None:
         # JSON escapes what users put into metadata, so that it cannot drive the terminal.
         text = json.dumps(value) if isinstance(value, dict | bool) else str(value)
         write_line(f"{name.replace('_', ' '):<{width}}  {text}")
+
+
+def _access(access: "AccessSummary") -> dict[str, str | None]:
+    lately = access.as_dict()["reads_per_day"]
+    rates = ", ".join(f"{rate:.3g} ({days})" for days, rate in lately.items()) if isinstance(lately, dict) else ""
+    return {
+        "reads": f"{access.reads_total} ({access.storage_reads} from storage)",
+        "last_read_at": format_moment(access.last_read_at),
+        "reads_per_day": rates if access.reads_total else None,
+    }
 
 
 def ls(

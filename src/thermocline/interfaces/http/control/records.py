@@ -38,7 +38,7 @@ async def list_records(
 
 @router.get("/v1/info/{content_id:path}", summary="Return the record of a content")
 async def read_record(exchange: ExchangeHere, services: ServicesHere, content_id: str) -> JSONResponse:
-    """Return what is known of the content. Needs `read` on it."""
+    """Return what is known of the content, and how it was read until a few seconds ago. Needs `read` on it."""
     require(exchange, Scope.READ, content_id)
     return json_answer(exchange, (await services.describing.describe(parse_content_id(content_id))).as_dict())
 

@@ -1,63 +1,35 @@
-"""Statistics: the cache, and the background work."""
-
-from typing import Any
+"""Statistics: the cache, what is stored, and the background work."""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from thermocline.domain.units import format_moment
-from thermocline.interfaces.http.cache_state import cache_state
+from thermocline.interfaces import statistics
 from thermocline.interfaces.http.control.calls import ExchangeHere, ServicesHere, json_answer
 from thermocline.interfaces.http.gate import require_overview
-from thermocline.services.working import Job
-from thermocline.wiring.services import Services
 
 router = APIRouter(tags=["statistics"])
 
 
 @router.get("/v1/stats/work", summary="Background work: last run, next run, backlog")
 async def work_statistics(exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
-    """Return the state of each job of this process, and what waits in the catalog for any process.
+    """Return when each job ran in any process of this catalog, what waits, and what this process does beside requests.
 
-    Needs `read` without a prefix, or `admin`.
+    `here` in a job is what this process did; processes note their runs at least twice a minute. Sweeps, tracking and
+    `background` are of this process. Needs `read` without a prefix, or `admin`.
     """
     require_overview(exchange)
-    return json_answer(
-        exchange,
-        {
-            "jobs": {job.name: _job_json(job) for job in services.worker.jobs},
-            "outbox": await _outbox_json(services),
-            "intents": await services.adapters.catalog.intents.count(),
-            "background": {"shed": services.background.shed, "failed": services.background.failed},
-        },
-    )
+    return json_answer(exchange, await statistics.work_statistics(services))
+
+
+@router.get("/v1/stats/storage", summary="What is stored, by tier")
+async def storage_statistics(exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
+    """Return count and bytes of the live content of each tier. Needs `read` without a prefix, or `admin`."""
+    require_overview(exchange)
+    return json_answer(exchange, await statistics.storage_statistics(services))
 
 
 @router.get("/v1/stats/cache", summary="The cache, by type and level")
 async def cache_statistics(exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
     """Return hits, misses, sets and sizes of this process's caches. Needs `read` without a prefix, or `admin`."""
     require_overview(exchange)
-    return json_answer(exchange, {"content": {"memory": cache_state(services).as_json()}})
-
-
-def _job_json(job: Job) -> dict[str, Any]:
-    return {
-        "every_seconds": job.every,
-        "runs": job.runs,
-        "done": job.done,
-        "failures": job.failures,
-        "last_run": format_moment(job.last_run),
-        "next_run": format_moment(job.next_run),
-        "last_error": job.last_error,
-    }
-
-
-async def _outbox_json(services: Services) -> dict[str, Any]:
-    return {
-        state.kind.value: {
-            "waiting": state.waiting,
-            "dead": state.dead,
-            "oldest_due_at": format_moment(state.oldest_at),
-        }
-        for state in await services.adapters.catalog.outbox.state()
-    }
+    return json_answer(exchange, statistics.cache_statistics(services))

@@ -112,7 +112,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.flow = FlowControl(transport)
             self._deaf = True
             self._count(BUSY.slug)
-            self._say_and_close(BUSY.render(self.server_state.default_headers))
+            self._say_and_close(BUSY.render(self.server_state.default_headers, self._shared.new_request_id()))
             return
         super().connection_made(transport)
         self.flow = _WatchedFlow(self, transport)
@@ -294,7 +294,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._deaf = True
         self._count(refusal.slug)
-        words = refusal.render(self.server_state.default_headers)
+        words = refusal.render(self.server_state.default_headers, self._shared.new_request_id())
         cycle = self.cycle
         if cycle is not None and self._message_open and not self._head_open:
             # ASGI has the head of this message already, and its body turned out bad.

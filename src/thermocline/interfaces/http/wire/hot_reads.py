@@ -25,6 +25,9 @@ SLOW_HEADERS: Final = frozenset(
         b"pragma",
         b"origin",
         b"thermocline-user-context",
+        # The answer repeats these.
+        b"x-request-id",
+        b"request-id",
     }
 )
 """A request with any of these takes the slow way. `connection` does too, unless its value is `keep-alive`."""

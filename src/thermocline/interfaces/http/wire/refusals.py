@@ -4,10 +4,11 @@ import http
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from thermocline.interfaces.http.request_ids import FIELD, request_id_in
 
 
 @dataclass(frozen=True)
@@ -20,24 +21,24 @@ class Refusal:
     detail: str
     retry_after_seconds: int | None = None
 
-    @cached_property
-    def body(self) -> bytes:
-        """The problem document."""
+    def body(self, request_id: str) -> bytes:
+        """Return the problem document."""
         return json.dumps(
             {
                 "type": f"urn:thermocline:error:{self.slug}",
                 "title": self.title,
                 "status": self.status,
                 "detail": self.detail,
+                "request_id": request_id,
             }
         ).encode()
 
-    @cached_property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """All headers but the server's default ones."""
+    def headers(self, request_id: str) -> list[tuple[bytes, bytes]]:
+        """Return all headers but the server's default ones."""
         headers = [
             (b"content-type", b"application/problem+json"),
-            (b"content-length", b"%d" % len(self.body)),
+            (b"content-length", b"%d" % len(self.body(request_id))),
+            (FIELD, request_id.encode()),
             (b"cache-control", b"no-store"),
             (b"connection", b"close"),
         ]
@@ -45,12 +46,12 @@ class Refusal:
             headers.append((b"retry-after", b"%d" % self.retry_after_seconds))
         return headers
 
-    def render(self, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def render(self, default_headers: Iterable[tuple[bytes, bytes]], request_id: str) -> bytes:
         """Return the whole response, with the server's default headers (its date)."""
         status = http.HTTPStatus(self.status)
         lines = [b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode())]
-        lines += [b"%b: %b\r\n" % header for header in (*default_headers, *self.headers)]
-        return b"".join((*lines, b"\r\n", self.body))
+        lines += [b"%b: %b\r\n" % header for header in (*default_headers, *self.headers(request_id))]
+        return b"".join((*lines, b"\r\n", self.body(request_id)))
 
 
 class RefusedError(Exception):
@@ -114,5 +115,7 @@ async def send_crashed(cycle: RequestResponseCycle) -> None:
     if cycle.flow.write_paused:
         cycle.transport.close()
         return
-    await cycle.send({"type": "http.response.start", "status": CRASHED.status, "headers": CRASHED.headers})
-    await cycle.send({"type": "http.response.body", "body": CRASHED.body, "more_body": False})
+    request_id = request_id_in(cycle.scope["headers"])
+    headers, body = CRASHED.headers(request_id), CRASHED.body(request_id)
+    await cycle.send({"type": "http.response.start", "status": CRASHED.status, "headers": headers})
+    await cycle.send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,7 +1,9 @@
 """What all connections of one server share."""
 
 from collections import Counter
+from collections.abc import Callable
 
+from thermocline.interfaces.http.request_ids import new_request_id
 from thermocline.interfaces.http.wire.hot_reads import SLOW_HEADERS, HotRead, HotReads
 from thermocline.interfaces.http.wire.limits import WireLimits
 
@@ -10,11 +12,17 @@ class Shared:
     """The reader, the limits, the counts and the current end of a head, for one event loop."""
 
     def __init__(
-        self, hot_reads: HotReads, limits: WireLimits, *, slow_headers: frozenset[bytes] = SLOW_HEADERS
+        self,
+        hot_reads: HotReads,
+        limits: WireLimits,
+        *,
+        slow_headers: frozenset[bytes] = SLOW_HEADERS,
+        new_request_id: Callable[[], str] = new_request_id,
     ) -> None:
         self.read_of = hot_reads.read_of
         self.limits = limits
         self.slow_headers = slow_headers
+        self.new_request_id = new_request_id
         self.parsed: dict[tuple[object, ...], HotRead] = {}
         """What heads read that the parser made the same things of (`HotProtocol`)."""
         self.remembered: dict[bytes, HotRead] = {}

@@ -1,0 +1,113 @@
+"""`stats`: how much there is, and what the background work is doing, in any process of this catalog."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from thermocline.interfaces.cli.opening import open_store
+from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocation, JsonOption, invocation
+from thermocline.interfaces.cli.output import write_json, write_line
+from thermocline.interfaces.cli.running import run
+from thermocline.interfaces.cli.shapes import size_text, table_lines
+
+CACHE_NOTE = (
+    "Each process has a cache of its own, and this one has just begun: a service tells its own at /v1/stats/cache."
+)
+
+
+class Subject(StrEnum):
+    """What there are statistics of."""
+
+    STORAGE = "storage"
+    WORK = "work"
+    CACHE = "cache"
+
+
+def stats(
+    ctx: typer.Context,
+    subject: Annotated[Subject | None, typer.Argument(metavar="[storage|work|cache]", help="Only this.")] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Show what is stored by tier, and when which background work last ran, in any process."""
+    run(_stats(invocation(ctx, config, data, as_json), subject))
+
+
+async def _stats(call: Invocation, subject: Subject | None) -> None:
+    from thermocline.interfaces import statistics
+
+    async with open_store(call) as store:
+        services = store.services
+        found: dict[str, Any] = {}
+        if subject in {None, Subject.STORAGE}:
+            found["storage"] = await statistics.storage_statistics(services)
+        if subject in {None, Subject.WORK}:
+            found["work"] = await statistics.catalog_work(services)
+        if subject is Subject.CACHE:
+            found["cache"] = {"scope": "this process", **statistics.cache_statistics(services)}
+    if call.as_json:
+        write_json(found if subject is None else found[subject.value])
+        return
+    lines: list[str] = []
+    for name, values in found.items():
+        lines += ["", *_SHOWN[name](values)] if lines else _SHOWN[name](values)
+    for line in lines:
+        write_line(line)
+
+
+def _storage(values: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (name, str(shown["count"]), size_text(shown["bytes"]))
+        for name, shown in (*values["tiers"].items(), ("total", values["total"]))
+    ]
+    return table_lines(("tier", "contents", "size"), rows, right={1, 2})
+
+
+def _work(values: Mapping[str, Any]) -> list[str]:
+    jobs = [
+        (
+            name,
+            _moment(job["last_run"], "never"),
+            _moment(job["next_run"], "-"),
+            str(job["done"]),
+            str(job["failures"]),
+            job["last_error"] or "",
+        )
+        for name, job in values["jobs"].items()
+    ]
+    backlog = [
+        *((f"outbox: {kind}", str(state["waiting"]), _dead(state["dead"])) for kind, state in values["outbox"].items()),
+        ("intents", str(values["intents"]), ""),
+        ("quarantine", str(values["quarantine"]["objects"]), ""),
+        ("moves", str(values["moves"]["waiting"]), _failing(values["moves"]["failing"])),
+        ("restores", str(values["restores"]["requested"]), _failing(values["restores"]["failing"])),
+    ]
+    return [
+        *table_lines(("job", "last run", "next run", "done", "failed", "last error"), jobs, right={3, 4}),
+        "",
+        *table_lines(("backlog", "waiting", ""), backlog, right={1}),
+    ]
+
+
+def _cache(values: Mapping[str, Any]) -> list[str]:
+    level = values["content"]["memory"]
+    row = ("memory", str(level["hits"]), str(level["misses"]), str(level["count"]), size_text(level["total_size"]))
+    return [*table_lines(("level", "hits", "misses", "values", "size"), [row], right={1, 2, 3, 4}), CACHE_NOTE]
+
+
+_SHOWN = {"storage": _storage, "work": _work, "cache": _cache}
+
+
+def _moment(written: str | None, otherwise: str) -> str:
+    return f"{written[:19]}Z" if written else otherwise
+
+
+def _dead(count: int) -> str:
+    return f"{count} failed too often" if count else ""
+
+
+def _failing(count: int) -> str:
+    return f"{count} failing" if count else ""

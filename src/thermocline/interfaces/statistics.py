@@ -1,0 +1,134 @@
+"""Statistics as JSON-ready values: the same over HTTP and on the command line."""
+
+from typing import Any
+
+from thermocline.domain.units import Seconds, format_moment
+from thermocline.domain.work import JobTotals
+from thermocline.interfaces.cache_state import cache_state
+from thermocline.services.tracking import AccessFlush
+from thermocline.services.working import Job
+from thermocline.wiring.services import Services
+
+FRESH_SECONDS = Seconds(1.0)
+"""How old totals may be that somebody asks for: so many do at once share one look at the catalog."""
+
+
+def cache_statistics(services: Services) -> dict[str, Any]:
+    """Return hits, misses, sets and sizes of this process's caches, by type and level."""
+    return {"content": {"memory": cache_state(services).as_json()}}
+
+
+async def storage_statistics(services: Services) -> dict[str, Any]:
+    """Return how much live content each tier has. Raises `UnavailableError`."""
+    totals = await services.totals.storage(max_age=FRESH_SECONDS)
+    return {
+        "as_of": format_moment(totals.as_of),
+        "tiers": {tier.tier.value: {"count": tier.count, "bytes": tier.size} for tier in totals.tiers},
+        "total": {
+            "count": sum(tier.count for tier in totals.tiers),
+            "bytes": sum(tier.size for tier in totals.tiers),
+        },
+    }
+
+
+async def work_statistics(services: Services) -> dict[str, Any]:
+    """Return what `catalog_work` does, and what this process does of it and beside requests. Raises likewise."""
+    work = await catalog_work(services)
+    for job in services.worker.jobs:
+        work["jobs"][job.name]["here"] = _job_here(job)
+    return {
+        "is_worker": services.worker.is_running,
+        **work,
+        "sweeps": _sweeps_json(services),
+        "tracking": _tracking_json(services.tracking),
+        "background": {"shed": services.background.shed, "failed": services.background.failed},
+    }
+
+
+async def catalog_work(services: Services) -> dict[str, Any]:
+    """Return when each job ran in any process, and what waits in the catalog. Raises `UnavailableError`."""
+    catalog, now = services.adapters.catalog, services.adapters.clock.now()
+    anywhere = await catalog.job_runs.all()
+    quarantine, moves, restores = (
+        await catalog.totals.quarantine(),
+        await catalog.moves.state(),
+        await catalog.restores.state(now=now),
+    )
+    return {
+        "jobs": {job.name: _job_json(job, anywhere.get(job.name)) for job in services.worker.jobs},
+        "outbox": {
+            state.kind.value: {
+                "waiting": state.waiting,
+                "dead": state.dead,
+                "oldest_due_at": format_moment(state.oldest_at),
+            }
+            for state in await catalog.outbox.state()
+        },
+        "intents": await catalog.intents.count(),
+        "quarantine": {"objects": quarantine.objects, "oldest_due_at": format_moment(quarantine.oldest_at)},
+        "moves": {
+            "waiting": moves.waiting,
+            "failing": moves.failing,
+            "oldest_planned_at": format_moment(moves.oldest_at),
+        },
+        "restores": {
+            "requested": restores.requested,
+            "readable": restores.readable,
+            "failing": restores.failing,
+            "spent_today_usd": restores.spent_today,
+        },
+    }
+
+
+def _job_json(job: Job, anywhere: JobTotals | None) -> dict[str, Any]:
+    # What this process did a moment ago may not be noted yet.
+    if anywhere is None or (job.last_run is not None and job.last_run >= anywhere.ran_at):
+        last_run, next_run, last_error = job.last_run, job.next_run, job.last_error
+    else:
+        last_run, next_run, last_error = anywhere.ran_at, anywhere.next_at, anywhere.last_error
+    return {
+        "every_seconds": job.every,
+        "last_run": format_moment(last_run),
+        "next_run": format_moment(next_run),
+        "last_error": last_error,
+        "last_failure": None if anywhere is None else format_moment(anywhere.failed_at),
+        "done": job.done if anywhere is None else max(anywhere.done, job.done),
+        "failures": job.failures if anywhere is None else max(anywhere.failures, job.failures),
+    }
+
+
+def _job_here(job: Job) -> dict[str, Any]:
+    return {
+        "runs": job.runs,
+        "done": job.done,
+        "failures": job.failures,
+        "last_run": format_moment(job.last_run),
+        "next_run": format_moment(job.next_run),
+        "last_error": job.last_error,
+    }
+
+
+def _sweeps_json(services: Services) -> dict[str, Any]:
+    return {
+        report.placement: {
+            "swept_at": format_moment(services.sweep.swept_at),
+            "listed": report.listed,
+            "unnamed": report.unnamed,
+            "quarantined": report.quarantined,
+            "refused": report.refused,
+        }
+        for report in services.sweep.last_reports
+    }
+
+
+def _tracking_json(flush: AccessFlush) -> dict[str, Any]:
+    tracker = flush.tracker
+    return {
+        "waiting": tracker.waiting,
+        "capacity": tracker.capacity,
+        "flushed": flush.flushed,
+        "dropped": tracker.dropped,
+        "failures": flush.failures,
+        "last_flush": format_moment(flush.last_flush),
+        "last_error": flush.last_error,
+    }
