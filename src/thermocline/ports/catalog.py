@@ -5,11 +5,13 @@ from typing import Protocol
 
 from thermocline.ports.accesses import Accesses
 from thermocline.ports.change_feed import ChangeFeed
+from thermocline.ports.cursors import Cursors
 from thermocline.ports.elections import Elections
 from thermocline.ports.intents import Intents
 from thermocline.ports.moves import Moves
 from thermocline.ports.outbox import Outbox
 from thermocline.ports.records import Records
+from thermocline.ports.recovery import Recovery
 from thermocline.ports.restores import Restores
 from thermocline.ports.sweeps import Sweeps
 from thermocline.ports.tokens import Tokens
@@ -28,6 +30,8 @@ class Catalog(Protocol):
     tokens: Tokens
     changes: ChangeFeed
     elections: Elections
+    cursors: Cursors
+    recovery: Recovery
 
     @abstractmethod
     async def installation(self) -> str:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from thermocline.domain.digests import Buffer
 from thermocline.domain.errors import StorageError
@@ -120,6 +120,15 @@ class ObjectStore(Protocol):
     @abstractmethod
     async def claim(self, installation: str) -> str:
         """Return the installation that owns this store, after making it `installation` if it has no owner. Atomic."""
+
+
+@runtime_checkable
+class Owned(Protocol):
+    """The ability of a store to tell whose it is without being claimed."""
+
+    @abstractmethod
+    async def owner(self) -> str | None:
+        """Return the installation that owns this store, or None. Changes nothing."""
 
 
 class Restorable(Protocol):

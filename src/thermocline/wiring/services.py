@@ -11,6 +11,7 @@ from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
 from thermocline.ports.object_store import ObjectStore
 from thermocline.services.admission import MemoryBudget
+from thermocline.services.adopting import AdoptingService
 from thermocline.services.authorizing import AuthorizingService
 from thermocline.services.background import Background
 from thermocline.services.caching import ContentCache
@@ -22,10 +23,14 @@ from thermocline.services.delivering import OutboxService
 from thermocline.services.expiring import ExpiryService
 from thermocline.services.intent_keeping import IntentKeeper
 from thermocline.services.listing import ListingService
+from thermocline.services.mending import MendingService
 from thermocline.services.placements import Placement, Placements
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
+from thermocline.services.recovering import RecoveringService
+from thermocline.services.scrubbing import PERIOD as SCRUB_PERIOD
+from thermocline.services.scrubbing import ScrubbingService
 from thermocline.services.tracking import AccessTracker
 from thermocline.services.transferring import TransferParts
 from thermocline.services.working import Job, Worker
@@ -71,6 +76,10 @@ class Services:
     cleaner: IntentCleaner
     sweep: OrphanSweep
     expiry: ExpiryService
+    recovering: RecoveringService
+    adopting: AdoptingService
+    mending: MendingService
+    scrub: ScrubbingService
     authorizing: AuthorizingService
     listener: ChangeListener
     worker: Worker
@@ -115,18 +124,23 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         max_size=limits.max_content_size,
         entropy=entropy,
     )
-    outbox = OutboxService(catalog.outbox, placements, cache, clock, second_pass=settings.cache.second_pass)
+    recovering = RecoveringService(catalog.recovery, catalog.cursors)
+    outbox = OutboxService(catalog.outbox, placements, cache, clock, recovering, second_pass=settings.cache.second_pass)
     cleaner = IntentCleaner(catalog.intents, placements, longest_request=limits.longest_request)
     sweep = OrphanSweep(
         catalog.sweeps,
         catalog.outbox,
         placements,
         clock,
+        recovering,
         grace=grace,
         max_share=limits.sweep_max_share,
         entropy=entropy,
     )
-    expiry = ExpiryService(catalog.records, cache, clock, grace=grace)
+    expiry = ExpiryService(catalog.records, cache, clock, recovering, grace=grace)
+    scrub = ScrubbingService(
+        catalog.records, placements, catalog.cursors, clock, rate=settings.scrub.rate, every=settings.scrub.every
+    )
     authorizing = AuthorizingService(catalog.tokens, clock, entropy=entropy)
     listing = ListingService(catalog.records, clock)
     return Services(
@@ -143,12 +157,21 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         cleaner=cleaner,
         sweep=sweep,
         expiry=expiry,
+        recovering=recovering,
+        adopting=AdoptingService(catalog.recovery, catalog.cursors, catalog.sweeps, placements, clock),
+        mending=MendingService(
+            catalog.records, catalog.recovery, catalog.outbox, keeper, placements, clock, entropy=entropy
+        ),
+        scrub=scrub,
         authorizing=authorizing,
         listener=ChangeListener(
             catalog.changes, cache, clock, on_other_change=authorizing.refresh, max_silence=limits.max_wait
         ),
         worker=Worker(
-            _jobs(adapters, outbox, cleaner, sweep, expiry), catalog.elections, clock, entropy(HOLDER_BYTES).hex()
+            _jobs(adapters, outbox, cleaner, sweep, expiry, scrub),
+            catalog.elections,
+            clock,
+            entropy(HOLDER_BYTES).hex(),
         ),
         tracker=tracker,
         cache=cache,
@@ -173,7 +196,12 @@ def _placements(settings: Settings, adapters: Adapters, installation: str) -> Pl
 
 
 def _jobs(
-    adapters: Adapters, outbox: OutboxService, cleaner: IntentCleaner, sweep: OrphanSweep, expiry: ExpiryService
+    adapters: Adapters,
+    outbox: OutboxService,
+    cleaner: IntentCleaner,
+    sweep: OrphanSweep,
+    expiry: ExpiryService,
+    scrub: ScrubbingService,
 ) -> tuple[Job, ...]:
     async def trim_changes() -> int:
         now = adapters.clock.now()
@@ -193,4 +221,5 @@ def _jobs(
         Job("empty_quarantine", Seconds(600.0), sweep.empty_quarantine),
         Job("sweep_orphans", Seconds(6 * 3600.0), sweep_once),
         Job("trim_changes", Seconds(600.0), trim_changes),
+        *((Job("scrub", SCRUB_PERIOD, scrub.run),) if scrub.is_on else ()),
     )

@@ -194,6 +194,16 @@ class LimitsSettings(_Section):
     """How long shutdown waits for running requests."""
 
 
+class ScrubSettings(_Section):
+    """Reading everything again, to find damage before a reader does."""
+
+    rate: Size = Bytes(8 * 2**20)
+    """How many bytes a second are read and verified, over all processes; 0: never."""
+
+    every: Duration = Seconds(30 * 86400.0)
+    """How long after the beginning of one pass over everything the next begins."""
+
+
 class LogSettings(_Section):
     """Logging."""
 
@@ -219,6 +229,7 @@ class Settings(_Section):
     tiers: dict[StorageTier, TierSettings] = Field(default_factory=dict)
     http: HttpSettings = HttpSettings()
     limits: LimitsSettings = LimitsSettings()
+    scrub: ScrubSettings = ScrubSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("tiers", mode="before")

@@ -10,6 +10,7 @@ from sqlalchemy import literal_column, select
 
 from thermocline.adapters.catalog.accesses import SqlAccesses
 from thermocline.adapters.catalog.change_feed import SqlChangeFeed
+from thermocline.adapters.catalog.cursors import SqlCursors
 from thermocline.adapters.catalog.elections import SqlElections
 from thermocline.adapters.catalog.intents import SqlIntents
 from thermocline.adapters.catalog.locations import sqlite_path
@@ -17,6 +18,7 @@ from thermocline.adapters.catalog.migrating import CatalogStatus, Upgraded, stat
 from thermocline.adapters.catalog.moves import SqlMoves
 from thermocline.adapters.catalog.outbox import SqlOutbox
 from thermocline.adapters.catalog.records import SqlRecords
+from thermocline.adapters.catalog.recovery import SqlRecovery
 from thermocline.adapters.catalog.restores import SqlRestores
 from thermocline.adapters.catalog.schema import installation
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile
@@ -57,6 +59,8 @@ class SqlCatalog(Catalog):
         self.tokens = SqlTokens(runner)
         self.changes = SqlChangeFeed(runner)
         self.elections = SqlElections(runner)
+        self.cursors = SqlCursors(runner)
+        self.recovery = SqlRecovery(runner)
 
     @classmethod
     async def open(

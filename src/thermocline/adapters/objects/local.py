@@ -18,7 +18,7 @@ from thermocline.adapters.objects.local_system import System
 from thermocline.domain.digests import CHUNK_BYTES, Buffer
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import Bytes
-from thermocline.ports.object_store import ObjectHead, ObjectInfo, ObjectStore, Upload
+from thermocline.ports.object_store import ObjectHead, ObjectInfo, ObjectStore, Owned, Upload
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ _WRITERS: Final = 16
 _SYSTEM: Final = System()
 
 
-class LocalObjectStore(ObjectStore):
+class LocalObjectStore(ObjectStore, Owned):
     """Objects as files below `root`, which may be a symbolic link; inside it none is ever followed.
 
     An object's name never replaces another file: putting the same bytes again under a key succeeds, other bytes
@@ -102,6 +102,10 @@ class LocalObjectStore(ObjectStore):
     async def claim(self, installation: str) -> str:
         """Return the owner of the folder, after making it `installation` if it has none. Makes the folder."""
         return await self._writes.run("claiming for", installation, self._owner.claim, installation)
+
+    async def owner(self) -> str | None:
+        """Return the owner of the folder, or None. Makes no folder."""
+        return await self._reads.run("looking for the owner of", "objects", self._owner.owner)
 
     async def aclose(self) -> None:
         """End the threads once the work that was handed in is done. Nothing may be called afterwards."""

@@ -16,7 +16,7 @@ from thermocline.domain.errors import (
 )
 from thermocline.domain.units import Bytes, Timestamp
 from thermocline.ports.clock import Clock
-from thermocline.ports.object_store import ObjectHead, ObjectInfo, ObjectStore, Upload
+from thermocline.ports.object_store import ObjectHead, ObjectInfo, ObjectStore, Owned, Upload
 
 _PAGE = 1000
 
@@ -90,7 +90,7 @@ class _Contents:
         return None
 
 
-class MemoryObjectStore(ObjectStore):
+class MemoryObjectStore(ObjectStore, Owned):
     """Keeps the port's promises except durability; `capacity` bounds the bytes of finished objects and uploads."""
 
     def __init__(
@@ -156,6 +156,10 @@ class MemoryObjectStore(ObjectStore):
     async def claim(self, installation: str) -> str:
         """Return the owner of this store, after making it `installation` if it has none."""
         self._owner = self._owner or installation
+        return self._owner
+
+    async def owner(self) -> str | None:
+        """Return the owner of this store, or None."""
         return self._owner
 
     def _slice(self, key: str, start: int, end: int) -> bytes:
