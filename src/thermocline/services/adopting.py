@@ -18,16 +18,22 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TypeVar
 
 import structlog
 
-from thermocline.domain.content import ObjectAttributes, Record, StoredHeaders, Visibility
-from thermocline.domain.content_id import ContentId
+from thermocline.domain.adoption import (
+    Fate,
+    Judgement,
+    Outcome,
+    adopted_record,
+    depends_on_the_live_object,
+    judge,
+    outcome_of,
+)
+from thermocline.domain.content import ObjectAttributes, Record
 from thermocline.domain.digests import ContentDigest
 from thermocline.domain.errors import (
-    InvalidMetadataError,
     ObjectArchivedError,
     ObjectMissingError,
     UnavailableError,
@@ -58,44 +64,6 @@ ATTEMPTS = 5
 """How often a content that keeps changing meanwhile is judged anew."""
 
 
-class Fate(StrEnum):
-    """What became of an unknown object."""
-
-    ADOPTED = "adopted"
-    """It is the live object of its content now."""
-    LEFT = "left"
-    """It is older than what the catalog has; the sweep will remove it."""
-    UNCLEAR = "unclear"
-    """It may be newer than what the catalog has, or the content is on hold; nothing was changed."""
-    CONTRADICTED = "contradicted"
-    """Its bytes are not those that it says it has."""
-    ARCHIVED = "archived"
-    """It cannot be read before its store restores it, and does not say what its bytes are; it waits for a later run."""
-    UNREADABLE = "unreadable"
-    """Its store answers, but could not read it; it waits for a later run."""
-    FOREIGN = "foreign"
-    """It does not say what it is."""
-
-    @property
-    def needs_a_look(self) -> bool:
-        """Whether somebody should look at it before the recovery is confirmed."""
-        return self not in {Fate.ADOPTED, Fate.LEFT}
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one unknown object, and why."""
-
-    fate: Fate
-    content_id: ContentId
-    object_key: str
-    detail: str
-    replaced: str | None = None
-    """The object key that the record named before."""
-    unproven: bool = False
-    """Whether the bytes, or that they are the newest, could not be proven."""
-
-
 @dataclass(slots=True)
 class AdoptionProgress:
     """How far it has come."""
@@ -106,13 +74,6 @@ class AdoptionProgress:
     judged: int = 0
     read_bytes: Bytes = Bytes(0)
     fates: dict[Fate, int] = field(default_factory=lambda: dict.fromkeys(Fate, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class _Judgement:
-    fate: Fate
-    detail: str
-    unproven: bool = False
 
 
 class AdoptingService:
@@ -204,15 +165,8 @@ class AdoptingService:
             return None  # gone since it was listed
         attributes = ObjectAttributes.parse(head.attributes)
         rank = None if attributes is None else rank_of(attributes, parts.token)
-        if (
-            attributes is None
-            or rank is None
-            or (attributes.content_id, attributes.token)
-            != (
-                parts.content_id,
-                parts.token,
-            )
-        ):
+        names = None if attributes is None else (attributes.content_id, attributes.token)
+        if rank is None or names != (parts.content_id, parts.token):
             return Outcome(Fate.FOREIGN, parts.content_id, key, "its attributes do not say what it is")
         return FoundObject(
             content_id=parts.content_id,
@@ -242,74 +196,58 @@ class AdoptingService:
                 continue
             if not dry_run:
                 await self._recovery.forget_found([candidate.found])
-            return _outcome(candidate, judgement)
-        return _outcome(candidate, _Judgement(Fate.UNCLEAR, "its content keeps changing; run the repair again"))
+            return outcome_of(candidate, judgement)
+        return outcome_of(candidate, Judgement(Fate.UNCLEAR, "its content keeps changing; run the repair again"))
 
     async def _again(self, candidate: Candidate) -> Candidate | None:
         content_id = candidate.found.content_id
         rows = await self._recovery.candidates(start=content_id, limit=1)
         return next((row for row in rows if row.found.content_id == content_id), None)
 
-    async def _judge(self, candidate: Candidate) -> _Judgement:
-        found, standing = candidate.found, candidate.standing
-        if standing is None:
-            return _Judgement(Fate.ADOPTED, "the catalog did not know the content", found.is_contested)
-        record = standing.record
-        is_newer = found.rank > standing.revision
-        if record is not None and (record.held or not is_newer) and await self._is_gone(record):
-            same = _is_copy_of(found, record)
-            return _Judgement(Fate.ADOPTED, "the record's object was gone", not same and not is_newer)
-        if record is not None and record.held and is_newer:
-            return _Judgement(Fate.UNCLEAR, "it is newer than the record, which is on hold")
-        if is_newer:
-            known = "record" if record is not None else "deletion"
-            return _Judgement(Fate.ADOPTED, f"it is newer than the catalog's {known}", found.is_contested)
-        if found.rank < standing.revision < found.finished_at:
-            return _Judgement(
-                Fate.UNCLEAR, "its upload began before the catalog's last change of the content and ended after it"
-            )
-        return _Judgement(Fate.LEFT, "the catalog has the same or newer bytes")
+    async def _judge(self, candidate: Candidate) -> Judgement:
+        record = depends_on_the_live_object(candidate)
+        return judge(candidate, live_object_is_gone=record is not None and await self._is_gone(record))
 
     async def _is_gone(self, record: Record) -> bool:
         return await self._placements.named(record.placement).store.head(record.object_key) is None
 
-    async def _adopt(self, candidate: Candidate, judgement: _Judgement, state: AdoptionProgress) -> Outcome | None:
+    async def _adopt(self, candidate: Candidate, judgement: Judgement, state: AdoptionProgress) -> Outcome | None:
         """Read, verify and commit; None if the content or the found object changed meanwhile."""
         found = candidate.found
         attributes = ObjectAttributes.parse(found.attributes)
         if attributes is None:
             await self._recovery.forget_found([found])
-            return _outcome(candidate, _Judgement(Fate.FOREIGN, "its attributes do not say what it is"))
+            return outcome_of(candidate, Judgement(Fate.FOREIGN, "its attributes do not say what it is"))
         try:
             digest = await self._read(found)
         except ObjectMissingError:
             await self._recovery.forget_found([found])
-            return _outcome(candidate, _Judgement(Fate.LEFT, "it was deleted meanwhile"))
+            return outcome_of(candidate, Judgement(Fate.LEFT, "it was deleted meanwhile"))
         except (EOFError, UnsafePathError) as exc:
             await self._recovery.forget_found([found])
-            return _outcome(candidate, _contradicted(found, str(exc)))
+            return outcome_of(candidate, _contradicted(found, str(exc)))
         except UnavailableError as exc:
             if await self._placements.named(found.placement).store.head(found.object_key) is None:
                 return None
             # The store answers: one object that cannot be read must not keep all others from being adopted.
-            return _outcome(candidate, _Judgement(Fate.UNREADABLE, str(exc)))
+            return outcome_of(candidate, Judgement(Fate.UNREADABLE, str(exc)))
         except ObjectArchivedError:
             digest = None
         if digest is None and attributes.sha256 is None:
             detail = "it is archived; have its store restore this object, then run the repair again"
-            return _outcome(candidate, _Judgement(Fate.ARCHIVED, detail))
+            return outcome_of(candidate, Judgement(Fate.ARCHIVED, detail))
         whole = attributes.sha256 if digest is None else digest.whole()
         if whole is None or attributes.sha256 not in {None, whole}:
             await self._recovery.forget_found([found])
-            return _outcome(candidate, _contradicted(found, "its bytes do not have the SHA-256 that it names"))
+            return outcome_of(candidate, _contradicted(found, "its bytes do not have the SHA-256 that it names"))
         state.read_bytes = Bytes(state.read_bytes + (0 if digest is None else digest.size))
         judgement = replace(judgement, unproven=judgement.unproven or attributes.sha256 is None)
         chunk_digests = None if digest is None else digest.chunks()
-        record = _record_of(candidate, attributes, whole, chunk_digests, judgement)
+        record = adopted_record(candidate, attributes, whole, chunk_digests, unproven=judgement.unproven)
         now = self._clock.now()
         adoption = Adoption(candidate, record)
         committed = await self._recovery.commit_adoption(adoption, now=now, evict_at=later(now, EVICT_DELAY))
-        return None if committed is None else _outcome(candidate, judgement)
+        return None if committed is None else outcome_of(candidate, judgement)
 
     async def _read(self, found: FoundObject) -> ContentDigest:
         digest = ContentDigest()
@@ -332,76 +270,7 @@ async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
     return [result for result in results if not isinstance(result, BaseException)]
 
 
-def _contradicted(found: FoundObject, detail: str) -> _Judgement:
+def _contradicted(found: FoundObject, detail: str) -> Judgement:
     if found.rival_at:
         detail += "; its content has older unknown objects: take this one out of the store and run the repair again"
-    return _Judgement(Fate.CONTRADICTED, detail)
-
-
-def _is_copy_of(found: FoundObject, record: Record) -> bool:
-    """Whether a move made this object of the record's own bytes."""
-    return found.rank == record.revision and found.attributes.get("sha256") == record.digest.hex()
-
-
-def _record_of(
-    candidate: Candidate,
-    attributes: ObjectAttributes,
-    digest: bytes,
-    chunk_digests: bytes | None,
-    judgement: _Judgement,
-) -> Record:
-    """Return what the content's record shall be. What the object does not tell is the most careful value."""
-    found, standing = candidate.found, candidate.standing
-    old = None if standing is None else standing.record
-    if old is not None and _is_copy_of(found, old):
-        return replace(
-            old,
-            placement=found.placement,
-            object_key=found.object_key,
-            chunk_digests=old.chunk_digests if chunk_digests is None else chunk_digests,
-            tier=attributes.tier,
-            tier_since=attributes.transitioned_at or old.tier_since,
-        )
-    begun_at = attributes.created_at
-    return Record(
-        content_id=found.content_id,
-        revision=found.rank + 1,
-        version=0,
-        placement=found.placement,
-        object_key=found.object_key,
-        digest=digest,
-        chunk_digests=chunk_digests or b"",
-        size=found.size,
-        headers=_headers_of(attributes),
-        metadata={},
-        tier=attributes.tier,
-        tier_since=attributes.transitioned_at or begun_at,
-        visibility=Visibility.PRIVATE,
-        created_at=begun_at if old is None else old.created_at,
-        modified_at=begun_at,
-        expires_at=None,
-        held=old is not None and old.held,
-        pinned=old is not None and old.pinned,
-        unproven=judgement.unproven,
-    )
-
-
-def _headers_of(attributes: ObjectAttributes) -> StoredHeaders:
-    try:
-        return StoredHeaders(attributes.content_type)
-    except InvalidMetadataError:
-        return StoredHeaders()
-
-
-def _outcome(candidate: Candidate, judgement: _Judgement) -> Outcome:
-    found, standing = candidate.found, candidate.standing
-    record = None if standing is None else standing.record
-    adopted = judgement.fate is Fate.ADOPTED
-    return Outcome(
-        judgement.fate,
-        found.content_id,
-        found.object_key,
-        judgement.detail,
-        replaced=record.object_key if adopted and record is not None else None,
-        unproven=adopted and judgement.unproven,
-    )
+    return Judgement(Fate.CONTRADICTED, detail)

@@ -138,10 +138,10 @@ def _locked(place: Path) -> Iterator[None]:
     with closing(sqlite3.connect(place, timeout=_LOCK_WAIT, isolation_level=None)) as raw:
         try:
             # Leaving write-ahead mode takes a lock that every open connection to the file withholds.
-            raw.execute("PRAGMA locking_mode=EXCLUSIVE")
-            mode = raw.execute("PRAGMA journal_mode=DELETE").fetchone()[0]
-            if mode == "delete":
-                raw.execute("BEGIN EXCLUSIVE")
+            raw.execute("PRAGMA journal_mode=DELETE")
+            raw.execute("BEGIN EXCLUSIVE")
+            mode = raw.execute("PRAGMA journal_mode").fetchone()[0]
+            if mode == "delete":  # nobody has come in between and gone back
                 yield
                 return
         except sqlite3.Error as exc:
