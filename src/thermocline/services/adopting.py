@@ -100,7 +100,7 @@ class AdoptingService:
         state = AdoptionProgress()
         begun_at = self._clock.now()
         recovering = await self._recovery.is_recovering()
-        if recovering:
+        if recovering and not dry_run:
             await self._cursors.save(ADOPTION, Cursor("", begun_at))
         outcomes = self._run(state, look=recovering, dry_run=dry_run, progress=progress)
         async with aclosing(outcomes):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from thermocline.interfaces.cli.commands import configuration, contents, listing, repair, service, tokens
+from thermocline.interfaces.cli.commands import backing_up, configuration, contents, listing, repair, service, tokens
 from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocation, JsonOption
 
 
@@ -51,6 +51,7 @@ app.command("stat", short_help="Show what is known of a content.")(listing.stat)
 app.command("ls", short_help="List contents.")(listing.ls)
 app.command("rm", short_help="Delete contents.")(contents.rm)
 app.command("fsck", short_help="Verify everything that is stored.")(repair.fsck)
+app.command("backup", short_help="Back up the catalog, or restore a backup.")(backing_up.backup)
 app.command("doctor", short_help="Try every part; say how to fix what is wrong.")(repair.doctor)
 app.command("migrate", short_help="Upgrade the catalog.")(repair.migrate)
 app.command("config", short_help="Print a commented settings file.")(configuration.config)

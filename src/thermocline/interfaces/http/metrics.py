@@ -144,6 +144,19 @@ class _Snapshot(Collector):
             [((job.name,), job.last_run / MICROS_PER_SECOND) for job in jobs if job.last_run is not None],
         )
 
+        scrub = self._services.scrub
+        yield _counter(
+            "thermocline_scrub_objects",
+            "Objects that the scrub came to the end of.",
+            ("result",),
+            [
+                (("sound",), scrub.verified - scrub.findings),
+                (("damaged",), scrub.findings),
+                (("archived",), scrub.skipped),
+            ],
+        )
+        yield _counter("thermocline_scrub_bytes", "Bytes read and verified by the scrub.", (), [((), scrub.read_bytes)])
+
     def _age(self, due_at: Timestamp | None) -> float:
         return 0.0 if due_at is None else max(elapsed(due_at, self._now), 0.0)
 

@@ -9,6 +9,7 @@ from thermocline.domain.units import format_moment
 from thermocline.interfaces.http.cache_state import cache_state
 from thermocline.interfaces.http.control.calls import ExchangeHere, ServicesHere, json_answer
 from thermocline.interfaces.http.gate import require_overview
+from thermocline.services.recovering import ADVICE, PAUSED_JOBS
 from thermocline.services.working import Job
 from thermocline.wiring.services import Services
 
@@ -27,6 +28,8 @@ async def work_statistics(exchange: ExchangeHere, services: ServicesHere) -> JSO
         {
             "jobs": {job.name: _job_json(job) for job in services.worker.jobs},
             "outbox": await _outbox_json(services),
+            "recovery": await _recovery_json(services),
+            "scrub": await _scrub_json(services),
             "intents": await services.adapters.catalog.intents.count(),
             "background": {"shed": services.background.shed, "failed": services.background.failed},
         },
@@ -49,6 +52,26 @@ def _job_json(job: Job) -> dict[str, Any]:
         "last_run": format_moment(job.last_run),
         "next_run": format_moment(job.next_run),
         "last_error": job.last_error,
+    }
+
+
+async def _recovery_json(services: Services) -> dict[str, Any]:
+    recovering = await services.recovering.is_recovering()
+    shown: dict[str, Any] = {"recovering": recovering}
+    return shown | {"paused": list(PAUSED_JOBS), "advice": ADVICE} if recovering else shown
+
+
+async def _scrub_json(services: Services) -> dict[str, Any] | None:
+    """Return how far the scrub is; None before its first pass."""
+    state = await services.scrub.state()
+    if state is None:
+        return None
+    return {
+        "begun_at": format_moment(state.begun_at),
+        "ended_at": format_moment(state.ended_at),
+        "verified": state.done,
+        "skipped": state.skipped,
+        "findings": state.findings,
     }
 
 
