@@ -12,6 +12,7 @@ from thermocline.adapters.catalog import (
     announcing,
     change_feed,
     commits,
+    cursors,
     describing,
     elections,
     erasing,
@@ -24,6 +25,7 @@ from thermocline.adapters.catalog import (
     outbox,
     queueing,
     records,
+    recovery,
     restores,
     sql,
     sweeps,
@@ -33,8 +35,8 @@ from thermocline.adapters.catalog.statements import Statement
 from thermocline.testing.catalog import fresh_sqlite_catalog
 
 MODULES = (
-    accesses, announcing, change_feed, commits, describing, elections, erasing, finding, intents, locking,
-    move_commits, moves, naming, outbox, queueing, records, restores, sql, sweeps, tokens,
+    accesses, announcing, change_feed, commits, cursors, describing, elections, erasing, finding, intents, locking,
+    move_commits, moves, naming, outbox, queueing, records, recovery, restores, sql, sweeps, tokens,
 )  # fmt: skip
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
@@ -58,14 +60,24 @@ SCANS_BY_PURPOSE = {
     "moves.STATE",  # an operator's question
     "restores.STATE",  # an operator's question
     "intents.COUNT",  # an operator's question
+    "outbox.REVIVE",  # an operator's wish
     "outbox.STATE",  # an operator's question
     "tokens.ALL",  # an operator's question
     "tokens.ANY",  # stops at the first row
     "sql._INSTALLATION",  # one row
     "records.RAISE_FLOOR",  # one row
+    "recovery.RECOVERING",  # one row
+    "recovery.CONFIRM",  # one row
     "change_feed.TRIM",  # periodic; what it keeps is short
 }
-IN_ORDER = {"records.PAGE", "records.PAGE_OF_TIER", "records.EXPIRED", "sweeps.DUE", "outbox.CLAIM"}
+IN_ORDER = {
+    "records.PAGE",
+    "records.PAGE_OF_TIER",
+    "records.EXPIRED",
+    "sweeps.DUE",
+    "outbox.CLAIM",
+    "recovery.CANDIDATES",
+}
 
 
 @pytest.fixture(scope="module")

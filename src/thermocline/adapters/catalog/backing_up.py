@@ -101,11 +101,11 @@ def temporary_beside(target: Path) -> Iterator[Path]:
     try:
         with contextlib.suppress(OSError):  # where there are no locks, nothing is ever taken for abandoned
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # says that somebody is at work on it
-        yield partial
+        try:
+            yield partial
+        finally:
+            _remove(partial)
     finally:
-        for leftover in (partial, *_side_files(partial)):
-            with contextlib.suppress(FileNotFoundError):
-                leftover.unlink()
         os.close(descriptor)
 
 
@@ -213,17 +213,16 @@ def _remove_abandoned(folder: Path) -> None:
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for leftover in (partial, *_side_files(partial)):
-                with contextlib.suppress(FileNotFoundError):
-                    leftover.unlink()
+            _remove(partial)
         except OSError:
             continue
         finally:
             os.close(descriptor)
 
 
-def _side_files(path: Path) -> tuple[Path, ...]:
-    return tuple(path.with_name(path.name + suffix) for suffix in ("-journal", "-wal", "-shm"))
+def _remove(partial: Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        partial.with_name(partial.name + suffix).unlink(missing_ok=True)
 
 
 def _connect_to_copy(file: SqliteFile) -> sqlite3.Connection:
