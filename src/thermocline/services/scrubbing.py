@@ -97,7 +97,7 @@ class ScrubbingService:
         return await self._cursors.load(SCRUB)
 
     async def run(self) -> int:
-        """Do one step; return how many objects it came to the end of (0: none, or it must wait)."""
+        """Do one step; return how many objects, or slices of large ones, it verified (0: it must wait)."""
         if not self.is_on or not self._refill():
             return 0
         cursor = await self._cursors.load(SCRUB)
@@ -106,7 +106,7 @@ class ScrubbingService:
             if cursor is not None and 0 <= elapsed(cursor.begun_at, now) < self._every:
                 return 0
             cursor = Cursor("", now)
-        before = cursor.done + cursor.skipped
+        steps = 0
         until = self._clock.monotonic() + LONGEST_STEP
         # Expired contents too: until they are deleted somebody may put them on hold.
         page = await self._records.page(
@@ -115,7 +115,9 @@ class ScrubbingService:
         try:
             for listed in page:
                 cursor = await self._scrub(listed, cursor)
-                if self._allowance <= 0 or self._clock.monotonic() >= until:
+                steps += 1
+                in_the_middle = _Place.parse(cursor.position).offset > 0
+                if in_the_middle or self._allowance <= 0 or self._clock.monotonic() >= until:
                     break
             else:
                 if len(page) < PAGE:
@@ -123,7 +125,7 @@ class ScrubbingService:
                     cursor = replace(cursor, position="", ended_at=self._clock.now())
         finally:
             await self._cursors.save(SCRUB, cursor)
-        return cursor.done + cursor.skipped - before
+        return steps
 
     def _refill(self) -> bool:
         now = self._clock.monotonic()
