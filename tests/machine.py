@@ -64,6 +64,16 @@ class Machine:
         self.random = random.Random(seed)
         fresh_sqlite_catalog(self.database, installation=installation)
 
+    def twin(self, folder: Path) -> "Machine":
+        """Return another machine in the same state; no process may run."""
+        twin = Machine(folder, settings=self.settings)
+        twin.clock.advance(Seconds((self.clock.now() - twin.clock.now()) / 1_000_000))
+        twin.database.write_bytes(self.database.read_bytes())
+        twin.random.setstate(self.random.getstate())
+        twin.objects._contents.objects |= self.objects._contents.objects
+        twin.objects._owner = self.objects._owner
+        return twin
+
     @asynccontextmanager
     async def process(self, faults: Faults | None = None) -> AsyncIterator[StorageOrchestrator]:
         """Run a process for the length of the block; its parts are wrapped in `faults`."""

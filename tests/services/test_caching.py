@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.machine import PART_SIZE, Machine
+from tests.machine import PART_SIZE, Machine, read_whole
 from thermocline import Settings, StorageOrchestrator, StorageTier
 from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.content_id import ContentId

@@ -22,6 +22,14 @@ def new_token(now: Timestamp, entropy: bytes) -> str:
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
+def token_time(token: str) -> Timestamp:
+    """Return when a token was made, cut to the millisecond. Raises `ValueError` if it is no token."""
+    number = 0
+    for letter in token:
+        number = number << 5 | _CROCKFORD.index(letter)
+    return Timestamp((number >> 80) * 1000)
+
+
 def is_name(text: str) -> bool:
     """Whether `text` can name an installation or a placement: 1 to 32 of a-z, 0-9 and inner hyphens."""
     return _NAME.fullmatch(text) is not None

@@ -122,6 +122,20 @@ class JobTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a pass of work over the whole catalog or all stores has come."""
+
+    position: str
+    """Where to go on, in the words of whoever does the work."""
+    begun_at: Timestamp
+    ended_at: Timestamp | None = None
+    """None: the pass is under way."""
+    done: int = 0
+    skipped: int = 0
+    findings: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Changed:
     """One committed change, as other processes of the same catalog hear of it."""
 

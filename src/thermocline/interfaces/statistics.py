@@ -5,6 +5,7 @@ from typing import Any
 from thermocline.domain.units import Seconds, format_moment
 from thermocline.domain.work import JobTotals
 from thermocline.interfaces.cache_state import cache_state
+from thermocline.services.recovering import ADVICE, PAUSED_JOBS
 from thermocline.services.tracking import AccessFlush
 from thermocline.services.working import Job
 from thermocline.wiring.services import Services
@@ -64,6 +65,8 @@ async def catalog_work(services: Services) -> dict[str, Any]:
             }
             for state in await catalog.outbox.state()
         },
+        "recovery": await _recovery_json(services),
+        "scrub": await _scrub_json(services),
         "intents": await catalog.intents.count(),
         "quarantine": {"objects": quarantine.objects, "oldest_due_at": format_moment(quarantine.oldest_at)},
         "moves": {
@@ -77,6 +80,26 @@ async def catalog_work(services: Services) -> dict[str, Any]:
             "failing": restores.failing,
             "spent_today_usd": restores.spent_today,
         },
+    }
+
+
+async def _recovery_json(services: Services) -> dict[str, Any]:
+    recovering = await services.recovering.is_recovering()
+    shown: dict[str, Any] = {"recovering": recovering}
+    return shown | {"paused": list(PAUSED_JOBS), "advice": ADVICE} if recovering else shown
+
+
+async def _scrub_json(services: Services) -> dict[str, Any] | None:
+    """Return how far the scrub is; None before its first pass."""
+    state = await services.scrub.state()
+    if state is None:
+        return None
+    return {
+        "begun_at": format_moment(state.begun_at),
+        "ended_at": format_moment(state.ended_at),
+        "verified": state.done,
+        "skipped": state.skipped,
+        "findings": state.findings,
     }
 
 

@@ -5,12 +5,14 @@ from typing import Protocol
 
 from thermocline.ports.accesses import Accesses
 from thermocline.ports.change_feed import ChangeFeed
+from thermocline.ports.cursors import Cursors
 from thermocline.ports.elections import Elections
 from thermocline.ports.intents import Intents
 from thermocline.ports.job_runs import JobRuns
 from thermocline.ports.moves import Moves
 from thermocline.ports.outbox import Outbox
 from thermocline.ports.records import Records
+from thermocline.ports.recovery import Recovery
 from thermocline.ports.restores import Restores
 from thermocline.ports.sweeps import Sweeps
 from thermocline.ports.tokens import Tokens
@@ -32,6 +34,8 @@ class Catalog(Protocol):
     elections: Elections
     job_runs: JobRuns
     totals: Totals
+    cursors: Cursors
+    recovery: Recovery
 
     @abstractmethod
     async def installation(self) -> str:

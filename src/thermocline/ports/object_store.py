@@ -124,6 +124,14 @@ class ObjectStore(Protocol):
         """Return the installation that owns this store, after making it `installation` if it has no owner. Atomic."""
 
 
+class Owned(Protocol):
+    """The ability of a store to tell whose it is without being claimed."""
+
+    @abstractmethod
+    async def owner(self) -> str | None:
+        """Return the installation that owns this store, or None. Changes nothing."""
+
+
 @runtime_checkable
 class Restorable(Protocol):
     """The ability of a store with archive classes: an object in one is readable only while it is restored."""

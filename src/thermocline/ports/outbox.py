@@ -28,6 +28,10 @@ class Outbox(Protocol):
         """Give a row back to be tried at `due_at`, or keep it as a dead letter (None)."""
 
     @abstractmethod
+    async def revive(self, *, now: Timestamp) -> int:
+        """Make every dead letter due at `now`, with attempts counted anew; how many."""
+
+    @abstractmethod
     async def unnamed(self, object_keys: Sequence[str]) -> Sequence[str]:
         """Return those keys that no record and no intent names, asked in one statement: what a deletion re-checks."""
 

@@ -19,6 +19,7 @@ from thermocline.ports.clock import Clock
 from thermocline.ports.outbox import Outbox
 from thermocline.services.caching import ContentCache
 from thermocline.services.placements import Placements
+from thermocline.services.recovering import RecoveringService
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +34,17 @@ class OutboxService:
     """Delivers due rows; several processes may do so at once."""
 
     def __init__(
-        self, outbox: Outbox, placements: Placements, cache: ContentCache, clock: Clock, *, second_pass: Seconds
+        self,
+        outbox: Outbox,
+        placements: Placements,
+        cache: ContentCache,
+        clock: Clock,
+        recovering: RecoveringService,
+        *,
+        second_pass: Seconds,
     ) -> None:
         self._outbox = outbox
+        self._recovering = recovering
         self._placements = placements
         self._cache = cache
         self._clock = clock
@@ -44,7 +53,12 @@ class OutboxService:
         self.failed = 0
 
     async def deliver(self, kind: OutboxKind) -> int:
-        """Deliver one batch of due rows; return how many rows were claimed (0: nothing is due)."""
+        """Deliver one batch of due rows; return how many rows were claimed (0: nothing is due).
+
+        While the catalog recovers, deletions wait.
+        """
+        if kind is OutboxKind.DELETE_OBJECT and await self._recovering.is_recovering():
+            return 0
         rows = await self._outbox.claim(kind, now=self._clock.now(), lease=CLAIM_LEASE, limit=BATCH[kind])
         if not rows:
             return 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from thermocline.domain.errors import ConfigurationError, InstallationMismatchError
 from thermocline.domain.restores import RestoreSpeed, RestoreTerms
 from thermocline.domain.tiers import StorageTier, TierRules
-from thermocline.ports.object_store import STANDARD, ObjectStore, Restorable
+from thermocline.ports.object_store import STANDARD, ObjectStore, Owned, Restorable
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,18 @@ class Placements:
         """Make every store ours, or raise `InstallationMismatchError` and touch nothing of the other's."""
         stores = {placement.store_name: placement.store for placement in self._placements.values()}
         for name, store in stores.items():
-            owner = await store.claim(self.installation)
-            if owner != self.installation:
-                raise InstallationMismatchError(
-                    f"the object store {name!r} belongs to installation {owner!r}, this catalog to "
-                    f"{self.installation!r}; point [catalog] url or [objects.{name}] at the other's counterpart, "
-                    "or give this installation a store of its own"
-                )
+            # Before any is claimed: a catalog that lost its stores must not take one of them and leave the others.
+            if isinstance(store, Owned) and (owner := await store.owner()) is not None:
+                self._check_owner(name, owner)
+        for name, store in stores.items():
+            self._check_owner(name, await store.claim(self.installation))
+
+    def _check_owner(self, name: str, owner: str) -> None:
+        if owner != self.installation:
+            raise InstallationMismatchError(
+                f"the object store {name!r} belongs to installation {owner!r}, this catalog to "
+                f"{self.installation!r}; nothing was changed; if the catalog of {owner!r} was lost, put a backup in "
+                "its place with 'thermocline backup --restore FILE', or make it anew from the stores with "
+                f"'thermocline fsck --rebuild-catalog'; otherwise point [catalog] url or [objects.{name}] at the "
+                "other's counterpart, or give this installation a store of its own"
+            )

@@ -8,6 +8,7 @@ drop the row. A crash anywhere leaves a condemned row that the next run takes up
 statement, which keys nothing names; of those, the ones older than the grace by the store's own time go into
 quarantine. 3. After another grace each is asked for again, then deleted. What a paused sender let through after
 the intent cleaner had finished is found here. A sweep that would take more than its allowed share stops and asks.
+After a restored backup sweeps are off until somebody confirms (`services.recovering`).
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from thermocline.ports.object_store import ObjectStore
 from thermocline.ports.outbox import Outbox
 from thermocline.ports.sweeps import Sweeps
 from thermocline.services.placements import Placement, Placements
+from thermocline.services.recovering import ADVICE, RecoveringService
 
 log = structlog.get_logger(__name__)
 
@@ -103,6 +105,7 @@ class OrphanSweep:
         outbox: Outbox,
         placements: Placements,
         clock: Clock,
+        recovering: RecoveringService,
         *,
         grace: Grace,
         max_share: float,
@@ -110,6 +113,7 @@ class OrphanSweep:
     ) -> None:
         self._sweeps = sweeps
         self._outbox = outbox
+        self._recovering = recovering
         self._placements = placements
         self._clock = clock
         self._grace = grace
@@ -120,10 +124,15 @@ class OrphanSweep:
         self.swept_at: Timestamp | None = None
 
     async def run(self, *, confirmed: bool = False) -> Sequence[SweepReport]:
-        """Sweep every placement; `confirmed` lifts the limit on the share.
+        """Sweep every placement; `confirmed` lifts the limit on the share, and ends the recovery of the catalog.
 
-        Raises what a listing raises, after the other placements were swept.
+        While the catalog recovers and nobody confirms, nothing is listed and each report says why. Raises what a
+        listing raises, after the other placements were swept; `StorageError` if the recovery cannot be confirmed yet.
         """
+        if confirmed:
+            await self._recovering.confirm()
+        if await self._recovering.is_recovering():
+            return [SweepReport(placement.name, 0, 0, 0, ADVICE) for placement in self._placements.all()]
         reports: list[SweepReport] = []
         failure: StorageError | None = None
         for placement in self._placements.all():
@@ -140,8 +149,10 @@ class OrphanSweep:
     async def empty_quarantine(self) -> int:
         """Delete what has been in quarantine long enough and is still named by nothing; return how many.
 
-        Raises the error of a store that fails, after the others had their turn.
+        None while the catalog recovers. Raises the error of a store that fails, after the others had their turn.
         """
+        if await self._recovering.is_recovering():
+            return 0
         deleted = 0
         while due := await self._sweeps.due(now=self._clock.now(), limit=SWEEP_BATCH):
             unnamed = set(await self._outbox.unnamed([row.object_key for row in due]))

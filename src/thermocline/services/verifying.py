@@ -2,9 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 
 from thermocline.domain.content import Record
-from thermocline.domain.digests import CHUNK_BYTES, Buffer, chunk_is_intact, covering_chunks, digest_whole
+from thermocline.domain.digests import (
+    CHUNK_BYTES,
+    Buffer,
+    ContentDigest,
+    chunk_is_intact,
+    covering_chunks,
+    digest_whole,
+)
 from thermocline.domain.errors import IntegrityError
 from thermocline.ports.object_store import ObjectStore
 
@@ -55,6 +64,8 @@ async def anext_or_none(iterator: AsyncIterator[Buffer]) -> Buffer | None:
 async def _verified_chunks(store: ObjectStore, record: Record, start: int, end: int) -> AsyncGenerator[Buffer]:
     if start >= end:
         return
+    if record.size > CHUNK_BYTES and not record.chunk_digests:
+        record = await _with_chunk_digests(store, record)
     first = start // CHUNK_BYTES * CHUNK_BYTES
     last = min(-(-end // CHUNK_BYTES) * CHUNK_BYTES, record.size)
     blocks = store.stream(record.object_key, first, last)
@@ -73,6 +84,23 @@ async def _verified_chunks(store: ObjectStore, record: Record, start: int, end: 
     finally:
         await assembled.aclose()
         await blocks.aclose()
+
+
+async def _with_chunk_digests(store: ObjectStore, record: Record) -> Record:
+    """Return the record with the chunk digests that it lacks, after reading all of its bytes once.
+
+    It was adopted while its object was archived: its bytes could not be read, its SHA-256 was known.
+    """
+    digest = ContentDigest()
+    async with aclosing(store.stream(record.object_key, 0, record.size)) as blocks:
+        try:
+            async for block in blocks:
+                await asyncio.to_thread(digest.update, block)
+        except EOFError as exc:
+            raise _damaged(record, "it is shorter than what was stored") from exc
+    if digest.whole() != record.digest:
+        raise _damaged(record, "its bytes are not those that were stored")
+    return replace(record, chunk_digests=digest.chunks())
 
 
 async def _is_intact(chunk: Buffer, index: int, record: Record) -> bool:

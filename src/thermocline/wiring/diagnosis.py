@@ -128,6 +128,8 @@ def examine_descriptors(settings: Settings) -> Examination:
 
 async def _examine_services(settings: Settings, services: Services) -> AsyncIterator[Examination]:
     yield await _examine_catalog(settings, services)
+    if (recovery := await _examine_recovery(services)) is not None:
+        yield recovery
     clocks: set[str] = set()
     for placement in services.placements.all():
         examination, skew = await _examine_placement(services, placement)
@@ -155,6 +157,18 @@ async def _examine_catalog(settings: Settings, services: Services) -> Examinatio
         return Examination(part, Health.FAIL, detail, "use an SQLite build that honours PRAGMA synchronous")
     detail = f"intact, schema {facts.schema}, synchronous=FULL, installation {installation}"
     return Examination(part, Health.OK, detail)
+
+
+async def _examine_recovery(services: Services) -> Examination | None:
+    """Return a warning while the catalog is a restored backup; None otherwise, and where it does not answer."""
+    try:
+        if not await services.recovering.is_recovering():
+            return None
+    except StorageError:
+        return None
+    detail = "the catalog is a restored backup: nothing is deleted, nothing expires"
+    remedy = "run 'thermocline fsck --repair', look at what it tells, then 'thermocline fsck --sweep --confirm'"
+    return Examination("recovery", Health.WARN, detail, remedy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
 from thermocline.ports.object_store import ObjectStore, Restorable
 from thermocline.services.admission import MemoryBudget
+from thermocline.services.adopting import AdoptingService
 from thermocline.services.authorizing import AuthorizingService
 from thermocline.services.background import Background
 from thermocline.services.caching import ContentCache
@@ -26,12 +27,16 @@ from thermocline.services.describing import DescribingService
 from thermocline.services.expiring import ExpiryService
 from thermocline.services.intent_keeping import IntentKeeper
 from thermocline.services.listing import ListingService
+from thermocline.services.mending import MendingService
 from thermocline.services.moving import MovingService
 from thermocline.services.placements import Placement, Placements, RestoreRules
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
+from thermocline.services.recovering import RecoveringService
 from thermocline.services.restoring import RestorePolicy, RestoringService
+from thermocline.services.scrubbing import PERIOD as SCRUB_PERIOD
+from thermocline.services.scrubbing import ScrubbingService
 from thermocline.services.totalling import TotallingService
 from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
@@ -80,6 +85,10 @@ class Services:
     cleaner: IntentCleaner
     sweep: OrphanSweep
     expiry: ExpiryService
+    recovering: RecoveringService
+    adopting: AdoptingService
+    mending: MendingService
+    scrub: ScrubbingService
     authorizing: AuthorizingService
     listener: ChangeListener
     worker: Worker
@@ -143,18 +152,23 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         prefiller,
         clock,
     )
-    outbox = OutboxService(catalog.outbox, placements, cache, clock, second_pass=settings.cache.second_pass)
+    recovering = RecoveringService(catalog.recovery, catalog.cursors)
+    outbox = OutboxService(catalog.outbox, placements, cache, clock, recovering, second_pass=settings.cache.second_pass)
     cleaner = IntentCleaner(catalog.intents, placements, longest_request=limits.longest_request)
     sweep = OrphanSweep(
         catalog.sweeps,
         catalog.outbox,
         placements,
         clock,
+        recovering,
         grace=grace,
         max_share=limits.sweep_max_share,
         entropy=entropy,
     )
-    expiry = ExpiryService(catalog.records, cache, clock, grace=grace)
+    expiry = ExpiryService(catalog.records, cache, clock, recovering, grace=grace)
+    scrub = ScrubbingService(
+        catalog.records, placements, catalog.cursors, clock, rate=settings.scrub.rate, every=settings.scrub.every
+    )
     authorizing = AuthorizingService(catalog.tokens, clock, entropy=entropy)
     listing = ListingService(catalog.records, clock)
     return Services(
@@ -174,12 +188,18 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         cleaner=cleaner,
         sweep=sweep,
         expiry=expiry,
+        recovering=recovering,
+        adopting=AdoptingService(catalog.recovery, catalog.cursors, catalog.sweeps, placements, clock),
+        mending=MendingService(
+            catalog.records, catalog.recovery, catalog.outbox, keeper, placements, clock, entropy=entropy
+        ),
+        scrub=scrub,
         authorizing=authorizing,
         listener=ChangeListener(
             catalog.changes, cache, clock, on_other_change=authorizing.refresh, max_silence=limits.max_wait
         ),
         worker=Worker(
-            _jobs(adapters, outbox, cleaner, sweep, expiry, moving, restoring, tracking),
+            _jobs(adapters, outbox, cleaner, sweep, expiry, moving, restoring, tracking, scrub),
             catalog.elections,
             catalog.job_runs,
             clock,
@@ -247,6 +267,7 @@ def _jobs(
     moving: MovingService,
     restoring: RestoringService,
     tracking: AccessFlush,
+    scrub: ScrubbingService,
 ) -> tuple[Job, ...]:
     async def trim_changes() -> int:
         now = adapters.clock.now()
@@ -271,4 +292,5 @@ def _jobs(
         Job("sweep_orphans", Seconds(6 * 3600.0), sweep_once),
         Job("trim_changes", Seconds(600.0), trim_changes),
         Job("trim_access_days", Seconds(3600.0), tracking.trim),
+        *((Job("scrub", SCRUB_PERIOD, scrub.run),) if scrub.is_on else ()),
     )

@@ -287,6 +287,16 @@ class TrackingSettings(_Section):
     """For how many days reads per day are kept; totals and rates stay."""
 
 
+class ScrubSettings(_Section):
+    """Reading everything again, to find damage before a reader does."""
+
+    rate: Size = Bytes(8 * 2**20)
+    """How many bytes a second are read and verified, over all processes; 0: never."""
+
+    every: Duration = Seconds(30 * 86400.0)
+    """How long after the beginning of one pass over everything the next begins."""
+
+
 class LogSettings(_Section):
     """Logging."""
 
@@ -312,6 +322,7 @@ class Settings(_Section):
     http: HttpSettings = HttpSettings()
     limits: LimitsSettings = LimitsSettings()
     tracking: TrackingSettings = TrackingSettings()
+    scrub: ScrubSettings = ScrubSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("tiers", mode="before")

@@ -1,7 +1,8 @@
 """The catalog's contracts, on SQLite files."""
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from thermocline.testing.contracts.catalog.accesses import AccessesContract
 from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
 from thermocline.testing.contracts.catalog.change_feed import ChangeFeedContract
+from thermocline.testing.contracts.catalog.cursors import CursorsContract
 from thermocline.testing.contracts.catalog.describing import DescribingContract
 from thermocline.testing.contracts.catalog.elections import ElectionsContract
 from thermocline.testing.contracts.catalog.erasing import ErasingContract
@@ -26,6 +28,7 @@ from thermocline.testing.contracts.catalog.outbox import OutboxContract
 from thermocline.testing.contracts.catalog.pages import PagesContract
 from thermocline.testing.contracts.catalog.record_races import RecordRacesContract
 from thermocline.testing.contracts.catalog.records import RecordsContract
+from thermocline.testing.contracts.catalog.recovery import RecoveryContract
 from thermocline.testing.contracts.catalog.restores import RestoresContract
 from thermocline.testing.contracts.catalog.steps import OpenCatalog
 from thermocline.testing.contracts.catalog.sweeps import SweepsContract
@@ -81,6 +84,17 @@ class TestTotals(OnSqlite, TotalsContract): ...
 
 
 class TestElections(OnSqlite, ElectionsContract): ...
+
+
+class TestCursors(OnSqlite, CursorsContract): ...
+
+
+class TestRecovery(OnSqlite, RecoveryContract):
+    @pytest.fixture
+    def restored_catalog(self, open_catalog: OpenCatalog, tmp_path: Path) -> OpenCatalog:
+        with closing(sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)) as raw:
+            raw.execute("UPDATE installation SET recovering = 1")
+        return open_catalog
 
 
 class TestCatalog(OnSqlite, WholeCatalogContract): ...

@@ -13,6 +13,7 @@ from thermocline.adapters.catalog import (
     booking,
     change_feed,
     commits,
+    cursors,
     describing,
     elections,
     erasing,
@@ -26,6 +27,7 @@ from thermocline.adapters.catalog import (
     outbox,
     queueing,
     records,
+    recovery,
     restores,
     sql,
     sweeps,
@@ -37,9 +39,9 @@ from thermocline.adapters.catalog.statements import Statement
 from thermocline.testing.catalog import fresh_sqlite_catalog
 
 MODULES = (
-    accesses, announcing, booking, change_feed, commits, describing, elections, erasing, finding, intents, job_runs,
-    locking, move_commits, moves, naming, outbox, queueing, records, restores, sql, sweeps, tier_changes, tokens,
-    totals,
+    accesses, announcing, booking, change_feed, commits, cursors, describing, elections, erasing, finding, intents,
+    job_runs, locking, move_commits, moves, naming, outbox, queueing, records, recovery, restores, sql, sweeps,
+    tier_changes, tokens, totals,
 )  # fmt: skip
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
@@ -67,16 +69,19 @@ SCANS_BY_PURPOSE = {
     "moves.STATE",  # an operator's question
     "restores.STATE",  # an operator's question
     "intents.COUNT",  # an operator's question
+    "outbox.REVIVE",  # an operator's wish
     "outbox.STATE",  # an operator's question
     "tokens.ALL",  # an operator's question
     "tokens.ANY",  # stops at the first row
     "sql._INSTALLATION",  # one row
     "records.RAISE_FLOOR",  # one row
+    "recovery.RECOVERING",  # one row
+    "recovery.CONFIRM",  # one row
     "change_feed.TRIM",  # periodic; what it keeps is short
 }
 IN_ORDER = {
     "records.PAGE", "records.PAGE_OF_TIER", "records.EXPIRED", "sweeps.DUE", "outbox.CLAIM", "moves.CLAIM",
-    "moves.LEDGER", "moves.LEDGER_OF", "restores.CLAIM", "tier_changes.LOCK_LISTED",
+    "moves.LEDGER", "moves.LEDGER_OF", "restores.CLAIM", "recovery.CANDIDATES", "tier_changes.LOCK_LISTED",
 }  # fmt: skip
 
 

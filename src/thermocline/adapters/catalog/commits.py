@@ -85,7 +85,7 @@ def commit_write(connection: Connection, write: Write, moments: Moments) -> Comm
         if not state.has_intent:
             raise _intent_lost(write.object_key)
         record = _written(write, state, old if alive else None, moments.now)
-        if not connection.change(_CREATE if state.revision is None else _SWITCH, row_of(record)):
+        if not put_record(connection, state, record):
             continue
         if not connection.change(END_INTENT, {"object_key": write.object_key}):
             raise _intent_lost(write.object_key)
@@ -95,7 +95,7 @@ def commit_write(connection: Connection, write: Write, moments: Moments) -> Comm
                 connection.change(DROP_PLAN, {"content_id": write.content_id})
         if state.revision is not None:
             queue_invalidation(
-                connection, record, hard=old is not None and _turns_private(old, record), due_at=moments.evict_at
+                connection, record, hard=old is not None and turns_private(old, record), due_at=moments.evict_at
             )
         announce(connection, record.content_id, record.version, now=moments.now)
         return Committed(record, created=not alive)
@@ -155,9 +155,14 @@ def commit_changes(
             "pinned": record.pinned,
         },
     )
-    queue_invalidation(connection, record, hard=_turns_private(old, record), due_at=moments.evict_at)
+    queue_invalidation(connection, record, hard=turns_private(old, record), due_at=moments.evict_at)
     announce(connection, content_id, record.version, now=moments.now)
     return Committed(record, created=False)
+
+
+def put_record(connection: Connection, state: Locked, record: Record) -> bool:
+    """Make `record` the row that was locked; False if another transaction has made a row there meanwhile."""
+    return connection.change(_CREATE if state.revision is None else _SWITCH, row_of(record)) > 0
 
 
 def _check_condition(content_id: ContentId, condition: Condition, current: Record | None) -> None:
@@ -178,7 +183,8 @@ def _intent_lost(object_key: str) -> IntentLostError:
     )
 
 
-def _turns_private(old: Record, new: Record) -> bool:
+def turns_private(old: Record, new: Record) -> bool:
+    """Whether copies that anyone may read must go."""
     return old.visibility is Visibility.PUBLIC and new.visibility is Visibility.PRIVATE
 
 

@@ -81,9 +81,11 @@ def upgrade_file(
     *,
     newest: str = SCHEMA_VERSION,
     migrations: Path = MIGRATIONS,
+    keep_backup: bool = True,
 ) -> Upgraded:
     """Bring the catalog to the schema of this program, making it if there is none; idempotent.
 
+    The catalog as it was is kept beside it, unless `keep_backup` is False: it is itself a copy.
     Safe beside other processes that do the same. Raises `CatalogVersionError` if the catalog is newer than this
     program, `ConfigurationError` if the file is something else; then nothing was changed.
     """
@@ -93,7 +95,7 @@ def upgrade_file(
         return Upgraded(status.current, status.current or newest, None)
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)
-        backup = None if status.current is None else _back_up(file, status.current, database_clock())
+        backup = None if status.current is None or not keep_backup else _back_up(file, status.current, database_clock())
         with _one_migration_at_a_time, closing(connect(file)) as raw:
             _migrate(raw, file.path, database_clock, newest=newest, migrations=migrations)
     except sqlite3.Error as exc:

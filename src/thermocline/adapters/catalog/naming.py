@@ -11,7 +11,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from thermocline.adapters.catalog.dialects import listed_rows, rows_parameter, text_cell
-from thermocline.adapters.catalog.schema import contents, intents, names_an_object, outbox, quarantine
+from thermocline.adapters.catalog.schema import contents, found_objects, intents, names_an_object, outbox, quarantine
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.domain.keys import ObjectKey
 
@@ -23,7 +23,7 @@ _object_key: Final = text_cell(_keys, 1)
 def unnamed_keys(*columns: ColumnElement[object], work_too: bool) -> Select[*tuple[Any, ...]]:
     """Return a query of the listed keys, and `columns` beside, that no record and no intent names.
 
-    With `work_too` no outbox row and no quarantine row may name them either.
+    With `work_too` no outbox row, no quarantine row and no object found by a recovery may name them either.
     """
     record = select(contents.c.content_id).where(
         contents.c.content_id == _content_id, contents.c.object_key == _object_key
@@ -33,7 +33,10 @@ def unnamed_keys(*columns: ColumnElement[object], work_too: bool) -> Select[*tup
     if work_too:
         work = select(outbox.c.row_id).where(names_an_object, outbox.c.subject == _object_key)
         quarantined = select(quarantine.c.object_key).where(quarantine.c.object_key == _object_key)
-        query = query.where(~work.exists(), ~quarantined.exists())
+        found = select(found_objects.c.content_id).where(
+            found_objects.c.content_id == _content_id, found_objects.c.object_key == _object_key
+        )
+        query = query.where(~work.exists(), ~quarantined.exists(), ~found.exists())
     return query
 
 

@@ -72,6 +72,11 @@ BURY = Statement(
     .where(outbox.c.row_id == bindparam("row"), _is_own)
     .values(dead=true(), reason=bindparam("reason"), **_unclaimed)
 )
+REVIVE = Statement(
+    update(outbox)
+    .where(outbox.c.dead == true())
+    .values(dead=false(), attempts=literal("0"), due_at=bindparam("now"), **_unclaimed)
+)
 STATE = Statement(
     select(outbox.c.kind, outbox.c.dead, func.count(), func.min(outbox.c.due_at)).group_by(outbox.c.kind, outbox.c.dead)
 )
@@ -110,6 +115,10 @@ class SqlOutbox(Outbox):
         parameters = {"row": row.row_id, "token": row.lease_token, "reason": reason, "due_at": due_at}
         statement = BURY if due_at is None else POSTPONE
         await self._runner.write(lambda connection: connection.change(statement, parameters))
+
+    async def revive(self, *, now: Timestamp) -> int:
+        """Make every dead letter due at `now`, with attempts counted anew; how many."""
+        return await self._runner.write(lambda connection: connection.change(REVIVE, {"now": now}))
 
     async def unnamed(self, object_keys: Sequence[str]) -> Sequence[str]:
         """Return those keys that no record and no intent names, asked in one statement; foreign keys never."""

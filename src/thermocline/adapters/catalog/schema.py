@@ -298,9 +298,12 @@ found_objects = Table(
     Column("content_id", BinaryText, primary_key=True),
     Column("object_key", BinaryText, nullable=False),
     Column("placement", Text, nullable=False),
+    Column("token", Text, nullable=False),
     Column("rank", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("finished_at", BigInteger, nullable=False),
     Column("attributes", Text, nullable=False),
+    Column("rival_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -313,6 +316,7 @@ cursors = Table(
     Column("begun_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Column("done", BigInteger, nullable=False),
+    Column("skipped", BigInteger, nullable=False),
     Column("findings", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

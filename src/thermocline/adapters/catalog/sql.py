@@ -10,6 +10,7 @@ from sqlalchemy import literal_column, select
 
 from thermocline.adapters.catalog.accesses import SqlAccesses
 from thermocline.adapters.catalog.change_feed import SqlChangeFeed
+from thermocline.adapters.catalog.cursors import SqlCursors
 from thermocline.adapters.catalog.elections import SqlElections
 from thermocline.adapters.catalog.intents import SqlIntents
 from thermocline.adapters.catalog.job_runs import SqlJobRuns
@@ -18,6 +19,7 @@ from thermocline.adapters.catalog.migrating import CatalogStatus, Upgraded, stat
 from thermocline.adapters.catalog.moves import SqlMoves
 from thermocline.adapters.catalog.outbox import SqlOutbox
 from thermocline.adapters.catalog.records import SqlRecords
+from thermocline.adapters.catalog.recovery import SqlRecovery
 from thermocline.adapters.catalog.restores import SqlRestores
 from thermocline.adapters.catalog.schema import installation
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile
@@ -61,6 +63,8 @@ class SqlCatalog(Catalog):
         self.elections = SqlElections(runner)
         self.job_runs = SqlJobRuns(runner)
         self.totals = SqlTotals(runner)
+        self.cursors = SqlCursors(runner)
+        self.recovery = SqlRecovery(runner)
 
     @classmethod
     async def open(

@@ -37,19 +37,35 @@ def connect(file: SqliteFile, *, reads_only: bool = False) -> sqlite3.Connection
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         wanted = ".".join(map(str, OLDEST_SQLITE))
         raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; Thermocline needs {wanted} or newer")
-    raw = sqlite3.connect(
-        file.path,
-        timeout=file.busy_timeout,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=_CACHED_STATEMENTS,
-    )
-    try:
-        _prepare(raw, file, reads_only=reads_only)
-    except BaseException:
+    while True:
+        found = _identity(file.path)
+        raw = sqlite3.connect(
+            file.path,
+            timeout=file.busy_timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_CACHED_STATEMENTS,
+        )
+        opened = found or _identity(file.path)
+        try:
+            # Waits while another process restores a backup. Then this is the catalog that it put aside, and the
+            # names of write-ahead logs belong to the new one: nothing may be done with it.
+            raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if _identity(file.path) == opened:
+                _prepare(raw, file, reads_only=reads_only)
+                return raw
+        except BaseException:
+            raw.close()
+            raise
         raw.close()
-        raise
-    return raw
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _prepare(raw: sqlite3.Connection, file: SqliteFile, *, reads_only: bool) -> None:

@@ -56,6 +56,9 @@ _NEEDS_A_CHANGE: Final = frozenset(
 _DEFINITE: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
 """Failures of COMMIT before its last page is written. After others, recovery may still find the commit."""
 
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_CANNOT_WRITE: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
+
 
 def translated(error: sqlite3.Error) -> StorageError:
     """Return what a statement's failure means to us."""
@@ -80,6 +83,16 @@ def translated_at_commit(error: sqlite3.Error) -> StorageError:
         f"the catalog failed while committing; read to find out whether the change happened "
         f"({_name_of(error)}: {error})"
     )
+
+
+def is_disk_failure(error: sqlite3.Error) -> bool:
+    """Whether the file could not be written: no room, over a quota or a limit, read-only, a failing disk."""
+    return _code_of(error) in _CANNOT_WRITE
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is not, or not any more, a database."""
+    return _code_of(error) in _DAMAGE
 
 
 def _code_of(error: sqlite3.Error) -> int:

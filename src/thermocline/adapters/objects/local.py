@@ -24,7 +24,7 @@ from thermocline.domain.errors import StorageError
 from thermocline.domain.restores import RestoreSpeed, StoreRestore
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.ports.clock import Clock
-from thermocline.ports.object_store import STANDARD, ObjectHead, ObjectInfo, ObjectStore, Restorable, Upload
+from thermocline.ports.object_store import STANDARD, ObjectHead, ObjectInfo, ObjectStore, Owned, Restorable, Upload
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ _CLOCK: Final = SystemClock()
 _NO_ARCHIVES: Final[Mapping[str, Mapping[RestoreSpeed, Seconds]]] = MappingProxyType({})
 
 
-class LocalObjectStore(ObjectStore, Restorable):
+class LocalObjectStore(ObjectStore, Owned, Restorable):
     """Objects as files below `root`, which may be a symbolic link; inside it none is ever followed.
 
     An object's name never replaces another file: putting the same bytes again under a key succeeds, other bytes
@@ -117,6 +117,10 @@ class LocalObjectStore(ObjectStore, Restorable):
     async def claim(self, installation: str) -> str:
         """Return the owner of the folder, after making it `installation` if it has none. Makes the folder."""
         return await self._writes.run("claiming for", installation, self._owner.claim, installation)
+
+    async def owner(self) -> str | None:
+        """Return the owner of the folder, or None. Makes no folder."""
+        return await self._reads.run("looking for the owner of", "objects", self._owner.owner)
 
     async def request_restore(self, key: str, *, speed: RestoreSpeed, days: int) -> None:
         """Let an archived object become readable; the request is durable when this returns."""

@@ -43,6 +43,13 @@ class LocalOwner:
         self._folders.sync(root)
         return owner
 
+    def owner(self) -> str | None:
+        """Return the owner, or None; changes nothing, and makes no folder."""
+        try:
+            return self._read(self._folders.root(make=False)) or None
+        except FileNotFoundError:
+            return None
+
     def _read(self, root: Descriptor) -> str | None:
         try:
             marker = Descriptor(self._system.open(MARKER, _READ, dir_fd=root.fd), self._system)

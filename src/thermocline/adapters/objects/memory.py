@@ -19,7 +19,7 @@ from thermocline.domain.errors import (
 from thermocline.domain.restores import RestoreSpeed, RestoreStage, StoreRestore, check_days
 from thermocline.domain.units import Bytes, Seconds, Timestamp
 from thermocline.ports.clock import Clock
-from thermocline.ports.object_store import STANDARD, ObjectHead, ObjectInfo, ObjectStore, Restorable, Upload
+from thermocline.ports.object_store import STANDARD, ObjectHead, ObjectInfo, ObjectStore, Owned, Restorable, Upload
 
 _PAGE = 1000
 _NO_ARCHIVES: Mapping[str, Mapping[RestoreSpeed, Seconds]] = MappingProxyType({})
@@ -107,7 +107,7 @@ class _Contents:
         return None
 
 
-class MemoryObjectStore(ObjectStore, Restorable):
+class MemoryObjectStore(ObjectStore, Owned, Restorable):
     """Keeps the port's promises except durability; `capacity` bounds the bytes of finished objects and uploads.
 
     `archive_classes` are the storage classes that need a restore, with how long each speed takes by `clock`.
@@ -188,6 +188,10 @@ class MemoryObjectStore(ObjectStore, Restorable):
     async def claim(self, installation: str) -> str:
         """Return the owner of this store, after making it `installation` if it has none."""
         self._owner = self._owner or installation
+        return self._owner
+
+    async def owner(self) -> str | None:
+        """Return the owner of this store, or None."""
         return self._owner
 
     async def request_restore(self, key: str, *, speed: RestoreSpeed, days: int) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from thermocline.interfaces.cli.commands import (
+    backing_up,
     configuration,
     contents,
     listing,
@@ -65,6 +66,7 @@ app.command("tier", short_help="Move contents to another tier.")(tiers.tier)
 app.command("restore", short_help="Make archived content readable.")(tiers.restore)
 app.command("stats", short_help="Show what is stored, and what the background work does.")(statistics.stats)
 app.command("fsck", short_help="Verify everything that is stored.")(repair.fsck)
+app.command("backup", short_help="Back up the catalog, or restore a backup.")(backing_up.backup)
 app.command("doctor", short_help="Try every part; say how to fix what is wrong.")(repair.doctor)
 app.command("migrate", short_help="Upgrade the catalog.")(repair.migrate)
 app.command("config", short_help="Print a commented settings file.")(configuration.config)

@@ -176,3 +176,15 @@ class _Snapshot(Collector):
             ("placement",),
             [((report.placement,), report.refused is not None) for report in reports],
         )
+        scrub = self._services.scrub
+        yield counter(
+            "thermocline_scrub_objects",
+            "Objects that the scrub came to the end of.",
+            ("result",),
+            [
+                (("sound",), scrub.verified - scrub.findings),
+                (("damaged",), scrub.findings),
+                (("archived",), scrub.skipped),
+            ],
+        )
+        yield counter("thermocline_scrub_bytes", "Bytes read and verified by the scrub.", (), [((), scrub.read_bytes)])

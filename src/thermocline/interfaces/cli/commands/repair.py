@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thermocline.interfaces.cli.commands import mending
 from thermocline.interfaces.cli.exits import ExitCode, UsageError
 from thermocline.interfaces.cli.opening import open_store, quieten_logs
 from thermocline.interfaces.cli.options import (
@@ -25,11 +26,31 @@ if TYPE_CHECKING:
     from thermocline.services.reconciling import SweepReport
 
 
+ConfirmOption = Annotated[
+    bool,
+    typer.Option(
+        "--confirm", help="Let the sweep take any share of the objects; ends the recovery of a restored backup."
+    ),
+]
+RepairOption = Annotated[
+    bool,
+    typer.Option(
+        "--repair", help="Mend what is broken from other copies; after a restored backup, adopt what it does not know."
+    ),
+]
+RebuildOption = Annotated[
+    bool,
+    typer.Option("--rebuild-catalog", help="Where no catalog is left: make it anew from the object stores."),
+]
+
+
 def fsck(
     ctx: typer.Context,
     quick: Annotated[bool, typer.Option("--quick", help="Look objects up without reading their bytes.")] = False,  # noqa: FBT002 - a flag
     sweep: Annotated[bool, typer.Option("--sweep", help="Then quarantine objects that nothing names.")] = False,  # noqa: FBT002 - a flag
-    confirm: Annotated[bool, typer.Option("--confirm", help="Let the sweep take any share of the objects.")] = False,  # noqa: FBT002 - a flag
+    confirm: ConfirmOption = False,  # noqa: FBT002 - a flag
+    repair: RepairOption = False,  # noqa: FBT002 - a flag
+    rebuild_catalog: RebuildOption = False,  # noqa: FBT002 - a flag
     dry_run: DryRunOption = False,  # noqa: FBT002 - a flag
     config: ConfigOption = None,
     data: DataOption = None,
@@ -38,7 +59,15 @@ def fsck(
     """Read and verify everything that is stored; list what is wrong. Exit code 1 if anything is."""
     if confirm and not sweep:
         raise UsageError("--confirm belongs to --sweep", "add --sweep")
-    return run(_fsck(invocation(ctx, config, data, as_json), quick=quick, sweep=sweep and not dry_run, confirm=confirm))
+    call = invocation(ctx, config, data, as_json)
+    if repair or rebuild_catalog:
+        if sweep:
+            raise UsageError("look at what a repair tells before you sweep", "run it without --sweep first")
+        if rebuild_catalog and dry_run:
+            raise UsageError("--rebuild-catalog has no --dry-run", "it refuses where a catalog knows any content")
+        work = mending.rebuild(call, quick=quick) if rebuild_catalog else None
+        return run(work or mending.repair(call, quick=quick, dry_run=dry_run))
+    return run(_fsck(call, quick=quick, sweep=sweep and not dry_run, confirm=confirm))
 
 
 async def _fsck(call: Invocation, *, quick: bool, sweep: bool, confirm: bool) -> ExitCode:
@@ -56,6 +85,8 @@ async def _fsck(call: Invocation, *, quick: bool, sweep: bool, confirm: bool) ->
             async for finding in store.services.checking.check(read_bytes=not quick, progress=note):
                 _tell_finding(call, finding)
         _tell_summary(call, last)
+        if not confirm and await store.services.recovering.is_recovering():
+            _tell_recovery(call)
         refused = await _sweep(call, store, confirm=confirm) if sweep else False
     return ExitCode.FAILED if last.findings or refused else ExitCode.DONE
 
@@ -85,6 +116,15 @@ def _tell_summary(call: Invocation, state: "CheckProgress") -> None:
     read = f", {size_text(state.read_bytes)} read" if state.read_bytes else ""
     found = f"{state.findings} findings" if state.findings else "nothing is wrong"
     write_line(f"{state.contents} contents{read}, {state.objects} objects: {found}")
+
+
+def _tell_recovery(call: Invocation) -> None:
+    from thermocline.services.recovering import ADVICE
+
+    if call.as_json:
+        write_json({"kind": "recovery", "recovering": True, "advice": ADVICE})
+    else:
+        write_line(ADVICE)
 
 
 def _tell_sweep(call: Invocation, report: "SweepReport") -> None:

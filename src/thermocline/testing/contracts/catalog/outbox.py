@@ -110,6 +110,20 @@ class OutboxContract(CatalogContract):
             assert await steps.take(DELETE) == []
             assert (await _state(steps, DELETE)) == (0, 1)
 
+    async def test_dead_letters_are_revived_and_nothing_else(self, open_catalog: OpenCatalog) -> None:
+        async with one_process(open_catalog) as steps:
+            await _deletions(steps, 3)
+            outbox, now = steps.catalog.outbox, steps.clock.now()
+            dead, claimed, waiting = await steps.take(DELETE)
+            await outbox.fail(dead, reason="why", due_at=None)
+            await outbox.fail(waiting, reason="why", due_at=Timestamp(FAR_FUTURE - 1))
+            assert await outbox.revive(now=now) == 1
+            assert await outbox.revive(now=now) == 0
+            (row,) = await steps.take(DELETE, now=now)
+            assert (row.row_id, row.attempts) == (dead.row_id, 1)
+            await outbox.complete([row, claimed])  # both leases hold
+            assert await _state(steps, DELETE) == (1, 0)
+
     async def test_the_state_tells_how_much_waits_and_since_when(self, open_catalog: OpenCatalog) -> None:
         async with one_process(open_catalog) as steps:
             states = await steps.catalog.outbox.state()
