@@ -124,6 +124,7 @@ class ObjectStore(Protocol):
         """Return the installation that owns this store, after making it `installation` if it has no owner. Atomic."""
 
 
+@runtime_checkable
 class Owned(Protocol):
     """The ability of a store to tell whose it is without being claimed."""
 
