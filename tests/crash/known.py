@@ -1,6 +1,7 @@
 """What the histories are made of, and what their model knows of a content."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ FAULTS = st.one_of(
     st.none(),
 )
 Fault = tuple[int, FaultMode] | None
-TIERS = st.sampled_from(["hot", "hot", "warm", "cold"])
+TIERS = st.sampled_from(["hot", "hot", "warm", "cold", "archive"])
 LATE = {FaultMode.DIED_LATE, FaultMode.CANCELLED_LATE}
 
 
@@ -28,4 +29,21 @@ class Known:
     body: bytes
     expires_at: int | None = None
     held: bool = False
+    pinned: bool = False
     album: str | None = None
+    tiers: frozenset[str] = frozenset({"hot"})
+    """Where it may be: the tier that it was written to, and those that somebody asked for since."""
+    wish: str | None = "hot"
+    """Where it is in the end, if nothing stands in the way; None: an unclear outcome left that open."""
+
+    def asked_for(self, tier: str) -> "Known":
+        """Return what is known once a move was asked for."""
+        return replace(self, tiers=self.tiers | {tier}, wish=tier)
+
+    def perhaps(self, other: "Known") -> "Known":
+        """Return what is known if it is either this or that; they differ only in where it is."""
+        return replace(self, tiers=self.tiers | other.tiers, wish=self.wish if self.wish == other.wish else None)
+
+    def shows(self) -> tuple[object, ...]:
+        """Return what everybody can see of it."""
+        return (hashlib.sha256(self.body).digest(), self.expires_at, self.held, self.pinned, self.album)

@@ -11,6 +11,7 @@ left over.
 
 import asyncio
 import contextlib
+import hashlib
 import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -23,17 +24,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.crash.known import BODIES, FAULTS, IDS, LATE, LATER, TIERS, Fault, Known
-from tests.machine import Machine, settle
+from tests.machine import Machine, read_whole, settle
 from thermocline import Receipt, StorageOrchestrator
 from thermocline.domain.errors import (
+    ContentArchivedError,
     ContentHeldError,
     ContentNotFoundError,
     InvalidRangeError,
     PreconditionFailedError,
+    RestoreBudgetError,
     StorageError,
 )
 from thermocline.domain.units import Seconds
 from thermocline.testing.faults import FaultMode, Faults, ProcessDied
+
+ARCHIVED = b"archived"
+"""Stands for content that must be restored before it is read."""
 
 
 class History(RuleBasedStateMachine):
@@ -97,7 +103,9 @@ class History(RuleBasedStateMachine):
             except (ProcessDied, asyncio.CancelledError):
                 return False, None
             except StorageError as exc:
-                if isinstance(exc, PreconditionFailedError | ContentHeldError | ContentNotFoundError):
+                if isinstance(
+                    exc, PreconditionFailedError | ContentHeldError | ContentNotFoundError | RestoreBudgetError
+                ):
                     return not self.faults.fired, exc
                 return False, exc
             finally:
@@ -125,25 +133,27 @@ class History(RuleBasedStateMachine):
         if not self.describes(before, shown):
             assert self.describes(after, shown), f"{content_id!r} shows {shown}, neither {before} nor {after}"
             self.book(content_id, after)
+        elif before is not None and after is not None and self.describes(after, shown):
+            self.book(content_id, before.perhaps(after))  # they differ in where it is, which may still change
         if not self.faults.dead:
             # What this process did not hear of its own commit reaches its memory by the change feed.
             self.runner.run(self.store.services.listener.poll())
 
-    async def look(self, content_id: str) -> tuple[bytes, object, bool, object] | None:
+    async def look(self, content_id: str) -> tuple[object, ...] | None:
         """Look with a fault-free process of its own, past every cache; late commits have landed."""
         async with self.machine.process() as store:
             try:
                 record = await store.stat(content_id)
-                body = await store.retrieve_content(content_id)
             except ContentNotFoundError:
                 return None
-            return body, record.expires_at, record.held, record.metadata.get("album")
+            with contextlib.suppress(ContentArchivedError):
+                body = await store.retrieve_content(content_id)
+                assert hashlib.sha256(body).digest() == record.digest
+            return record.digest, record.expires_at, record.held, record.pinned, record.metadata.get("album")
 
     @staticmethod
-    def describes(state: Known | None, shown: tuple[bytes, object, bool, object] | None) -> bool:
-        if state is None or shown is None:
-            return state is None and shown is None
-        return (state.body, state.expires_at, state.held, state.album) == shown
+    def describes(state: Known | None, shown: tuple[object, ...] | None) -> bool:
+        return (state and state.shows()) == shown
 
     def book(self, content_id: str, state: Known | None) -> None:
         if state is None:
@@ -156,6 +166,12 @@ class History(RuleBasedStateMachine):
         if known is not None and known.expires_at is not None and self.machine.clock.now() >= known.expires_at:
             return None
         return known
+
+    def written(self, content_id: str, body: bytes, expires_at: int | None = None, *, tier: str = "hot") -> Known:
+        """Return what is known of new bytes: only a pin outlives the old ones."""
+        before = self.alive(content_id)
+        pinned = before is not None and before.pinned
+        return Known(body, expires_at, pinned=pinned, tiers=frozenset({tier}), wish=tier)
 
     def moment(self, delay: float | None) -> int | None:
         return None if delay is None else self.machine.clock.now() + round(delay * 1_000_000)
@@ -180,7 +196,7 @@ class History(RuleBasedStateMachine):
             ),
             fault,
             content_id,
-            known if held else Known(body, self.moment(expires_in)),
+            known if held else self.written(content_id, body, self.moment(expires_in), tier=tier),
         )
         assert isinstance(result, ContentHeldError) or not held or result is None or isinstance(result, StorageError)
         if isinstance(result, Receipt):
@@ -198,7 +214,7 @@ class History(RuleBasedStateMachine):
             lambda: self.store.store_content(content_id, body, if_match=condition),
             fault,
             content_id,
-            known if stale else Known(body),
+            known if stale else self.written(content_id, body),
         )
         if stale:
             assert result is None or isinstance(result, StorageError)
@@ -213,7 +229,7 @@ class History(RuleBasedStateMachine):
             lambda: self.store.store_content(content_id, body, if_none_match="*"),
             fault,
             content_id,
-            known if known is not None else Known(body),
+            known if known is not None else self.written(content_id, body),
         )
 
     @rule(content_id=IDS, fault=FAULTS, erased=st.booleans())
@@ -223,11 +239,42 @@ class History(RuleBasedStateMachine):
         act = self.store.erase_content if erased else self.store.delete_content
         self.run(lambda: act(content_id), fault, content_id, known if held else None)
 
-    @rule(content_id=IDS, fault=FAULTS, album=st.sampled_from(["x", "y"]), held=st.sampled_from([None, True, False]))
-    def change(self, content_id: str, fault: Fault, album: str, held: bool | None) -> None:
+    @rule(
+        content_id=IDS,
+        fault=FAULTS,
+        album=st.sampled_from(["x", "y"]),
+        held=st.sampled_from([None, True, False]),
+        pinned=st.sampled_from([None, None, True, False]),
+    )
+    def change(self, content_id: str, fault: Fault, album: str, held: bool | None, pinned: bool | None) -> None:
         known = self.alive(content_id)
-        after = known and replace(known, album=album, held=known.held if held is None else held)
-        self.run(lambda: self.store.update_metadata(content_id, {"album": album}, held=held), fault, content_id, after)
+        after = known and replace(
+            known,
+            album=album,
+            held=known.held if held is None else held,
+            pinned=known.pinned if pinned is None else pinned,
+        )
+        self.run(
+            lambda: self.store.update_metadata(content_id, {"album": album}, held=held, pinned=pinned),
+            fault,
+            content_id,
+            after,
+        )
+
+    @rule(content_id=IDS, fault=FAULTS, tier=TIERS, wait=st.booleans())
+    def move(self, content_id: str, fault: Fault, tier: str, wait: bool) -> None:
+        known = self.alive(content_id)
+        # A wish for the present tier drops a plan, also of what is on hold; any other is refused there.
+        stays = known is None or (known.held and known.tiers != frozenset({tier}))
+        after = known if stays or known is None else known.asked_for(tier)
+        result = self.run(lambda: self.store.set_tier(content_id, tier, wait=wait), fault, content_id, after)
+        if known is not None and known.held and not isinstance(result, StorageError) and result is not None:
+            self.book(content_id, known.asked_for(tier))
+
+    @rule(content_id=IDS, fault=FAULTS, days=st.sampled_from([1, 3]))
+    def restore(self, content_id: str, fault: Fault, days: int) -> None:
+        known = self.model.get(content_id)
+        self.run(lambda: self.store.restore_content(content_id, days=days), fault, content_id, known)
 
     @rule(content_id=IDS, fault=FAULTS, start=st.integers(0, 200), length=st.integers(1, 200))
     def read(self, content_id: str, fault: Fault, start: int, length: int) -> None:
@@ -235,7 +282,12 @@ class History(RuleBasedStateMachine):
         known = self.alive(content_id)
 
         async def whole_and_range() -> None:
-            body = await self.store.retrieve_content(content_id)
+            try:
+                body = await self.store.retrieve_content(content_id)
+            except ContentArchivedError:
+                assert known is not None
+                assert "archive" in known.tiers
+                return
             assert known is not None
             assert body == known.body
             try:
@@ -255,7 +307,9 @@ class History(RuleBasedStateMachine):
         self.machine.clock.advance(Seconds(seconds))
 
     @rule(
-        job=st.sampled_from(["invalidate", "delete_objects", "expire", "forget_tombstones", "trim_changes"]),
+        job=st.sampled_from(
+            ["invalidate", "delete_objects", "expire", "forget_tombstones", "trim_changes", "move", "move", "restore"]
+        ),
         fault=FAULTS,
     )
     def work_now(self, job: str, fault: Fault) -> None:
@@ -339,7 +393,7 @@ class History(RuleBasedStateMachine):
             await self.store.services.listener.poll()
 
         self.runner.run(change())
-        self.book(content_id, None if deleted else Known(body))
+        self.book(content_id, None if deleted else self.written(content_id, body))
 
     @rule(seconds=st.sampled_from([1.0, 100.0, 1000.0]))
     def clock_jumps_back(self, seconds: float) -> None:
@@ -376,6 +430,8 @@ class History(RuleBasedStateMachine):
         for content_id in list(self.model):
             known = self.alive(content_id)
             shown = self.runner.run(shown_by(self.store, content_id))
+            if shown == ARCHIVED and known is not None and "archive" in known.tiers:
+                continue
             assert shown == (known and known.body), f"{content_id!r} shows {shown!r}, not {known}"
 
     @invariant()
@@ -407,12 +463,25 @@ class History(RuleBasedStateMachine):
             await settle(store, self.machine.clock)
             for content_id, known in self.model.items():
                 if self.alive(content_id) is not None:
-                    assert await store.retrieve_content(content_id) == known.body
+                    await self.check_place(store, content_id, known)
+                    assert await read_whole(store, self.machine.clock, content_id) == known.body
         stored, named, rows, intents = await self.machine.remains()
         hidden = sum(1 for content_id in self.model if self.alive(content_id) is None and self.model[content_id].held)
         assert named <= stored, f"missing: {named - stored}"
         assert len(stored - named) <= hidden, f"orphans: {stored - named}"
         assert (rows, intents) == (0, 0)
+        left = await self.machine.work_left()
+        held = sum(known.held for known in self.model.values())
+        assert left["moves"] <= held, f"{left} with {held} on hold"
+
+    async def check_place(self, store: StorageOrchestrator, content_id: str, known: Known) -> None:
+        """Every wish that was acknowledged has come true by now; what is on hold stays."""
+        record = await store.stat(content_id)
+        assert record.tier.value in known.tiers, f"{content_id!r} is {record.tier}, not in {sorted(known.tiers)}"
+        assert store.services.placements.of_tier(record.tier).name == record.placement
+        if known.wish is not None and not known.held:
+            event(f"a wish for {known.wish} came true")
+            assert record.tier.value == known.wish, f"{content_id!r} is {record.tier}, not {known.wish}"
 
 
 async def shown_by(store: StorageOrchestrator, content_id: str) -> bytes | None:
@@ -420,6 +489,8 @@ async def shown_by(store: StorageOrchestrator, content_id: str) -> bytes | None:
         return await store.retrieve_content(content_id)
     except ContentNotFoundError:
         return None
+    except ContentArchivedError:
+        return ARCHIVED
 
 
 TestHistory = History.TestCase

@@ -56,7 +56,8 @@ class Moves(Protocol):
         A plan for another tier replaces an older one: whoever works on that one can no longer commit. A policy's
         never replaces one that somebody asked for; asking for what a policy has planned makes it asked for, and
         leaves a claim alone. Not planned: what does not exist, has expired, is on hold, or is pinned and a policy
-        wants it. Of several for one content the last counts. An overwrite keeps a plan, a delete drops it.
+        wants it. Of several for one content the last counts. A write drops it (new bytes come with a tier of their
+        own), and so does a delete.
         """
 
     @abstractmethod

@@ -91,8 +91,8 @@ def commit_write(connection: Connection, write: Write, moments: Moments) -> Comm
             raise _intent_lost(write.object_key)
         if old is not None:
             queue_deletion(connection, old.object_key, old.placement, due_at=moments.delete_at)
-            if not alive:
-                connection.change(DROP_PLAN, {"content_id": write.content_id})
+            # New bytes came with a tier of their own: that is the latest wish.
+            connection.change(DROP_PLAN, {"content_id": write.content_id})
         if state.revision is not None:
             queue_invalidation(
                 connection, record, hard=old is not None and turns_private(old, record), due_at=moments.evict_at
