@@ -48,6 +48,7 @@ def test_it_works_until_it_is_asked_to_stop(data: Path, number: signal.Signals) 
     with started(data, "worker") as process:
         assert line_of(process).startswith("Thermocline does the background work: ")
         process.send_signal(number)
+        process.send_signal(signal.SIGTERM)  # as supervisors do that signal a group and its leader
         assert process.wait(PATIENCE_SECONDS) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""

@@ -89,8 +89,7 @@ async def _work(call: Invocation, settings: "Settings") -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
 
     def stop() -> None:
-        for number in STOPPING_SIGNALS:
-            loop.remove_signal_handler(number)  # a second signal ends it at once: everything is safe to lose
+        loop.remove_signal_handler(signal.SIGINT)  # a second Ctrl-C ends it at once: everything is safe to lose
         stopping.set()
 
     for number in STOPPING_SIGNALS:

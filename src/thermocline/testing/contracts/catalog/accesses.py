@@ -74,9 +74,10 @@ class AccessesContract(CatalogContract):
         async with one_process(open_catalog) as steps:
             content_id = some_id()
             await steps.put(content_id)
+            steps.clock.advance(30 * DAY_SECONDS)
             late = steps.clock.now()
             await _add(steps, AccessCount(content_id, 1, 0))
-            steps.clock.jump(-3 * DAY_SECONDS)
+            steps.clock.jump(-20 * DAY_SECONDS)
             await _add(steps, AccessCount(content_id, 1, 0))
             summary = await _summary(steps, content_id)
             assert (summary.reads_total, summary.last_read_at) == (2, late)
