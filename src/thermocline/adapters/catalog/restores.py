@@ -129,7 +129,7 @@ STATE = Statement(
     )
 )
 _ROUNDING: Final = 1e-9
-"""Ten times ten cents must fit into a dollar, although floating-point sums miss it by a hair."""
+"""Three times ten cents must fit into thirty, although floating-point sums miss it by a hair."""
 
 
 class SqlRestores(Restores):

@@ -28,8 +28,8 @@ from thermocline.testing.contracts.catalog.steps import (
 DELETE, INVALIDATE = OutboxKind.DELETE_OBJECT, OutboxKind.INVALIDATE
 HOT, WARM, COLD, ARCHIVE = StorageTier
 _LOST = (
-    "overwritten", "deleted", "recreated", "held", "tier", "expired", "pinned", "replaced", "cancelled", "claimed",
-    "postponed", "condemned", "withdrawn", "undeclared", "moved already",
+    "overwritten", "deleted", "recreated", "held", "tier", "revision", "object key", "expired", "pinned", "replaced",
+    "cancelled", "claimed", "postponed", "condemned", "withdrawn", "undeclared", "moved already",
 )  # fmt: skip
 
 
@@ -150,8 +150,11 @@ async def _lose(steps: Steps, move: CopiedMove, how: str) -> CopiedMove:
         case "pinned":
             await steps.change(content_id, Changes(pinned=True))
         case "tier":
-            # As an operator may set it, leaving the plan alone.
             return replace(move, source=replace(move.source, tier=HOT))
+        case "revision":
+            return replace(move, source=replace(move.source, revision=move.source.revision - 1))
+        case "object key":
+            return replace(move, source=replace(move.source, object_key=new_key(content_id)))
         case "expired":
             steps.clock.advance(10)
         case "replaced":

@@ -152,6 +152,28 @@ class MovesContract(CatalogContract):
             assert (await moves.state()).failing == 0
             assert await steps.claim_moves() == []
 
+    async def test_a_renewed_claim_lasts_longer_a_lost_one_does_not(self, open_catalog: OpenCatalog) -> None:
+        async with one_process(open_catalog) as steps:
+            content_id = some_id()
+            await steps.put(content_id)
+            await steps.plan(content_id)
+            lost = await steps.claim_move(content_id)
+            moves = steps.catalog.moves
+            for _ in range(3):
+                steps.clock.advance(LEASE - 1)
+                await moves.renew(lost, lease=LEASE)
+            assert await steps.claim_moves() == []
+            await steps.expire_claims()
+            current = await steps.claim_move(content_id)
+            await moves.renew(lost, lease=Seconds(10 * LEASE))
+            await steps.expire_claims()
+            (taken,) = await steps.claim_moves()
+            # A claim that was given back cannot be renewed either.
+            await moves.postpone(taken, due_at=Timestamp(0), reason=None)
+            for claim in (current, taken):
+                await moves.renew(claim, lease=LEASE)
+            assert len(await steps.claim_moves()) == 1
+
     async def test_one_content_is_claimed_due_or_not(self, open_catalog: OpenCatalog) -> None:
         async with one_process(open_catalog) as steps:
             content_id, other = some_id("a"), some_id("b")
