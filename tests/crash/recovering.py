@@ -1,6 +1,8 @@
 """Steps of recoveries: a machine whose catalog is backed up, lost and restored, while its stores live on."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.machine import Machine, settle
 from thermocline import StorageOrchestrator
@@ -73,6 +75,12 @@ async def put_object(
     )
     await machine.objects.put(key, body, attributes.as_headers())
     return key
+
+
+def alter_object(machine: Machine, key: str, **fields: Any) -> None:
+    """Change an object behind the store's back: its `data`, `modified_at` or `attributes`."""
+    objects = machine.objects._contents.objects
+    objects[key] = replace(objects[key], **fields)
 
 
 async def keys_in(machine: Machine) -> set[str]:

@@ -9,6 +9,7 @@ import pytest
 from tests.crash.recovering import (
     MOMENT,
     adopt_all,
+    alter_object,
     confirm_and_settle,
     keys_in,
     lose_everything,
@@ -160,8 +161,7 @@ def test_overlapping_uploads_leave_a_doubt(tmp_path: Path) -> None:
             key = await put_object(machine, "a", b"early", sha256=digest_whole(b"early"))
             machine.clock.now = now  # type: ignore[method-assign]
             # It came to its end only now.
-            held = machine.objects._contents.objects[key]
-            machine.objects._contents.objects[key] = type(held)(held.data, machine.clock.now(), held.attributes)
+            alter_object(machine, key, modified_at=machine.clock.now())
             (outcome,) = await adopt_all(store)
             assert (outcome.fate, outcome.unproven) == (Fate.ADOPTED, True)
             assert await store.retrieve_content("a") == b"later"
@@ -193,8 +193,7 @@ def test_what_contradicts_itself_or_says_nothing_is_told_and_left_alone(tmp_path
         async with machine.process() as store:
             await put_object(machine, "a", b"damaged", sha256=digest_whole(b"whole"))
             key = await put_object(machine, "foreign", b"?")
-            held = machine.objects._contents.objects[key]
-            machine.objects._contents.objects[key] = type(held)(held.data, held.modified_at, {"token": "x"})
+            alter_object(machine, key, attributes={"token": "x"})
             await machine.objects.put("not/one/of/ours", b"?", {})
             upload = await machine.objects.begin_upload(key.replace("foreign", "unfinished"), {})
             await upload.write(b"x")
@@ -230,10 +229,7 @@ def test_an_upload_that_overtook_the_backup_is_told(tmp_path: Path) -> None:
                 receipt = await writing
             assert await machine_shows(machine, "a") == b"slow" * 100
             # By the store's clock it was finished before it was committed; let it have been later.
-            held = machine.objects._contents.objects[receipt.object_key]
-            machine.objects._contents.objects[receipt.object_key] = type(held)(
-                held.data, machine.clock.now(), held.attributes
-            )
+            alter_object(machine, receipt.object_key, modified_at=machine.clock.now())
         restore_backup(machine, backup)
         async with machine.process() as store:
             (outcome,) = await adopt_all(store)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.recovering import keys_in, put_object
+from tests.crash.recovering import alter_object, keys_in, put_object
 from tests.machine import Machine, settle
 from tests.services.test_adopting import refuse_reads
 from thermocline import StorageOrchestrator
@@ -65,8 +65,7 @@ def test_a_damaged_object_is_replaced_too(tmp_path: Path) -> None:
             await store.store_content("a", BODY)
             key = (await store.stat("a")).object_key
             await put_object(machine, "a", BODY)
-            held = machine.objects._contents.objects[key]
-            machine.objects._contents.objects[key] = type(held)(BODY[::-1], held.modified_at, held.attributes)
+            alter_object(machine, key, data=BODY[::-1])
             await store.services.cache.clear()
             (finding,) = [one async for one in store.check() if one.damage.value == "damaged"]
             assert finding.content_id == "a"

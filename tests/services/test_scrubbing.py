@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.recovering import alter_object
 from tests.machine import Machine
 from tests.services.test_adopting import refuse_reads
 from thermocline import Settings, StorageOrchestrator
@@ -35,8 +36,8 @@ async def periods(store: StorageOrchestrator, machine: Machine, count: int) -> i
 
 
 def damage(machine: Machine, key: str) -> None:
-    held = machine.objects._contents.objects[key]
-    machine.objects._contents.objects[key] = type(held)(held.data[::-1], held.modified_at, held.attributes)
+    data = machine.objects._contents.objects[key].data
+    alter_object(machine, key, data=data[::-1])
 
 
 def test_a_pass_finds_what_is_damaged_and_missing(tmp_path: Path) -> None:
@@ -128,10 +129,9 @@ def test_damage_deep_in_a_large_content_is_found(tmp_path: Path) -> None:
         async with machine.process() as store:
             await store.store_content("large", bytes(4 * CHUNK_BYTES))
             key = (await store.stat("large")).object_key
-            held = machine.objects._contents.objects[key]
-            body = bytearray(held.data)
+            body = bytearray(machine.objects._contents.objects[key].data)
             body[3 * CHUNK_BYTES + 9] ^= 1
-            machine.objects._contents.objects[key] = type(held)(bytes(body), held.modified_at, held.attributes)
+            alter_object(machine, key, data=bytes(body))
             assert await periods(store, machine, 10) >= 4
             assert store.services.scrub.findings == 1
 

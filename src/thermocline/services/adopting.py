@@ -227,9 +227,9 @@ class AdoptingService:
             await self._recovery.forget_found([found])
             return outcome_of(candidate, _contradicted(found, str(exc)))
         except UnavailableError as exc:
-            if await self._placements.named(found.placement).store.head(found.object_key) is None:
-                return None
-            # The store answers: one object that cannot be read must not keep all others from being adopted.
+            # Raises too if the store as a whole does not answer. One object that cannot be read must not keep all
+            # others from being adopted.
+            await self._placements.named(found.placement).store.head(found.object_key)
             return outcome_of(candidate, Judgement(Fate.UNREADABLE, str(exc)))
         except ObjectArchivedError:
             digest = None

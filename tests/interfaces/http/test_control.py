@@ -7,7 +7,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.interfaces.http.harness import MIB, Running, in_loop, running_app
+from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import UnavailableError
+from thermocline.domain.units import Seconds
 
 
 @in_loop
@@ -168,6 +170,46 @@ async def test_statistics(tmp_path: Path) -> None:
         assert (cache["hits"], cache["misses"]) == (2, 1)
         assert cache["hit_ratio"] == pytest.approx(2 / 3)
         assert cache["sets"] == 1
+
+
+@in_loop
+async def test_statistics_of_recovery_and_scrub(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as run:
+        await run.client.store("a", b"x")
+        await run.client.store("b", b"x")
+        work = (await run.client.get("/v1/stats/work")).json()
+        assert (work["recovery"], work["scrub"]) == ({"recovering": False}, None)
+        record = await run.services.adapters.catalog.records.find(ContentId("b"))
+        assert record is not None
+        await run.objects.delete([record.object_key])
+        run.clock.advance(Seconds(10.0))
+        (job,) = [job for job in run.services.worker.jobs if job.name == "scrub"]
+        assert await run.services.worker.run_once(job) == 2
+        scrub = (await run.client.get("/v1/stats/work")).json()["scrub"]
+        assert {name: scrub[name] for name in ("verified", "skipped", "findings")} == {
+            "verified": 2,
+            "skipped": 0,
+            "findings": 1,
+        }
+        assert scrub["ended_at"] is not None
+        text = (await run.client.get("/metrics")).body.decode()
+        for line in (
+            'thermocline_scrub_objects_total{result="sound"} 1.0',
+            'thermocline_scrub_objects_total{result="damaged"} 1.0',
+            'thermocline_scrub_objects_total{result="archived"} 0.0',
+            "thermocline_scrub_bytes_total 1.0",
+        ):
+            assert line in text
+
+        async def recovering(*_: object) -> bool:
+            return True
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(type(run.services.adapters.catalog.recovery), "is_recovering", recovering)
+            told = (await run.client.get("/v1/stats/work")).json()["recovery"]
+            assert told["recovering"] is True
+            assert set(told["paused"]) <= {job.name for job in run.services.worker.jobs}
+            assert "fsck --repair" in told["advice"]
 
 
 @in_loop

@@ -73,6 +73,7 @@ def back_up(
         copy_catalog(file, partial, note)
         installation, contents = make_ready(partial)
         size = Bytes(partial.stat().st_size)
+        note(size, size)  # the last moment to give it up
         publish(partial, target, replace=replace)
     return BackedUp(target, size, taken_at, installation, contents)
 

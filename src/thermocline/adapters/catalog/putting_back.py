@@ -72,6 +72,7 @@ def put_back(
         upgrade_file(SqliteFile(partial), now, keep_backup=False)
         installation, contents = _make_single(partial, now())
         approve(installation)
+        note(1, 1)  # the last moment to give it up
         aside = _switch(file.path, partial, now())
     return PutBack(installation, contents, aside)
 
