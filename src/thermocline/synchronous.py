@@ -172,6 +172,9 @@ class SyncStorageOrchestrator:
     delete_content = _blocking(StorageOrchestrator.delete_content)
     erase_content = _blocking(StorageOrchestrator.erase_content)
     update_metadata = _blocking(StorageOrchestrator.update_metadata)
+    import_tree = _blocking(StorageOrchestrator.import_tree)
+    export_tree = _blocking(StorageOrchestrator.export_tree)
+    delete_prefix = _blocking(StorageOrchestrator.delete_prefix)
     check = _iterating(StorageOrchestrator.check)
 
     def _wait(self, work: Callable[[], Awaitable[T]]) -> T:

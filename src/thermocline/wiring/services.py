@@ -1,14 +1,16 @@
 """Assembling services over adapters, whichever they are."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.tiers import StorageTier, TierRules
 from thermocline.domain.units import Bytes, Seconds, later
 from thermocline.domain.work import Grace, OutboxKind
 from thermocline.ports.cache import MemoryLevel
 from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
+from thermocline.ports.file_trees import FileTrees
 from thermocline.ports.object_store import ObjectStore
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.authorizing import AuthorizingService
@@ -17,15 +19,19 @@ from thermocline.services.caching import ContentCache
 from thermocline.services.change_listening import ChangeListener
 from thermocline.services.changing import ChangingService
 from thermocline.services.checking import CheckingService
+from thermocline.services.clearing import ClearingService
 from thermocline.services.deleting import DeletingService
 from thermocline.services.delivering import OutboxService
 from thermocline.services.expiring import ExpiryService
+from thermocline.services.exporting import ExportingService
+from thermocline.services.importing import ImportingService
 from thermocline.services.intent_keeping import IntentKeeper
 from thermocline.services.listing import ListingService
 from thermocline.services.placements import Placement, Placements
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
+from thermocline.services.stored_bytes import StoredBytes
 from thermocline.services.tracking import AccessTracker
 from thermocline.services.transferring import TransferParts
 from thermocline.services.working import Job, Worker
@@ -52,6 +58,8 @@ class Adapters:
     clock: Clock
     entropy: Callable[[int], bytes]
     """Returns that many random bytes, fit for secrets."""
+    trees: FileTrees = field(default_factory=LocalTrees)
+    """Opens what is imported, and where exports go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,9 @@ class Services:
     changing: ChangingService
     listing: ListingService
     checking: CheckingService
+    importing: ImportingService
+    exporting: ExportingService
+    clearing: ClearingService
     outbox: OutboxService
     cleaner: IntentCleaner
     sweep: OrphanSweep
@@ -129,16 +140,23 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     expiry = ExpiryService(catalog.records, cache, clock, grace=grace)
     authorizing = AuthorizingService(catalog.tokens, clock, entropy=entropy)
     listing = ListingService(catalog.records, clock)
+    writing = WritingService(transfers, cache, memory, Prefiller(catalog.records, cache, background))
+    changing = ChangingService(catalog.records, cache, clock)
+    deleting = DeletingService(catalog.records, cache, outbox, clock, grace=grace)
+    stored = StoredBytes(catalog.records, placements, memory, clock)
     return Services(
         settings=settings,
         adapters=adapters,
         placements=placements,
-        writing=WritingService(transfers, cache, memory, Prefiller(catalog.records, cache, background)),
+        writing=writing,
         reading=reading,
-        deleting=DeletingService(catalog.records, cache, outbox, clock, grace=grace),
-        changing=ChangingService(catalog.records, cache, clock),
+        deleting=deleting,
+        changing=changing,
         listing=listing,
         checking=CheckingService(listing, reading, placements, catalog.outbox, catalog.sweeps),
+        importing=ImportingService(adapters.trees, writing, changing, catalog.records, stored, memory, clock),
+        exporting=ExportingService(adapters.trees, listing, stored, clock),
+        clearing=ClearingService(listing, deleting),
         outbox=outbox,
         cleaner=cleaner,
         sweep=sweep,
