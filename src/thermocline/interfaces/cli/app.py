@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from thermocline.interfaces.cli.commands import configuration, contents, listing, repair, service, tokens
+from thermocline.interfaces.cli.commands import configuration, contents, listing, repair, service, tokens, trees
 from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocation, JsonOption
 
 
@@ -50,6 +50,8 @@ app.command("get", short_help="Write a content to a file or standard output.")(c
 app.command("stat", short_help="Show what is known of a content.")(listing.stat)
 app.command("ls", short_help="List contents.")(listing.ls)
 app.command("rm", short_help="Delete contents.")(contents.rm)
+app.command("import", short_help="Store every file of a folder.")(trees.import_)
+app.command("export", short_help="Write contents into a folder.")(trees.export)
 app.command("fsck", short_help="Verify everything that is stored.")(repair.fsck)
 app.command("doctor", short_help="Try every part; say how to fix what is wrong.")(repair.doctor)
 app.command("migrate", short_help="Upgrade the catalog.")(repair.migrate)
