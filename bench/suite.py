@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from bench import durable_put, gigabyte, hot_reads, listing
+from bench import durable_put, gigabyte, hot_reads, import_tree, listing
 from bench.figures import Table
 from bench.plan import Plan
 
@@ -11,4 +11,5 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "durable_put": durable_put.run,
     "gigabyte": gigabyte.run,
     "listing": listing.run,
+    "import_tree": import_tree.run,
 }
