@@ -1,7 +1,8 @@
 """The face of Thermocline: a thin bundle of services, with no logic of its own."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from os import PathLike, fspath
 from typing import Any, Self
 
 from thermocline.domain.conditions import parse_condition
@@ -14,16 +15,20 @@ from thermocline.domain.content import (
     Visibility,
     parse_visibility,
 )
-from thermocline.domain.content_id import parse_content_id
+from thermocline.domain.content_id import parse_content_id, parse_prefix
 from thermocline.domain.restores import RestoreSpeed, RestoreStatus, parse_speed
 from thermocline.domain.tiers import StorageTier, parse_tier
 from thermocline.domain.units import Bytes, Seconds, Timestamp, later
 from thermocline.services.checking import Finding
+from thermocline.services.clearing import ClearReport
 from thermocline.services.deleting import Erasure
+from thermocline.services.exporting import ExportOptions
+from thermocline.services.importing import DEFAULT_JOBS, ImportOptions, folder_prefix
 from thermocline.services.listing import Page
 from thermocline.services.moving import TierOutcome
 from thermocline.services.reading import OpenContent
 from thermocline.services.transferring import Body, WriteRequest
+from thermocline.services.tree_reports import TreeProgress, TreeReport
 from thermocline.wiring.build import open_services
 from thermocline.wiring.services import Services
 from thermocline.wiring.settings import Settings
@@ -213,6 +218,75 @@ class StorageOrchestrator:
         restoring = self.services.restoring
         status = await restoring.request(record, speed=None if speed is None else parse_speed(speed), days=days)
         return await restoring.wait(record, within=Seconds(wait)) if wait > 0 else status
+
+    async def import_tree(
+        self,
+        path: str | PathLike[str],
+        prefix: str = "",
+        *,
+        initial_tier: StorageTier | str | None = DEFAULT_TIER,
+        visibility: Visibility | str = Visibility.PRIVATE,
+        exclude: Sequence[str] = (),
+        jobs: int = DEFAULT_JOBS,
+        checksum: bool = False,
+        verify: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[TreeProgress], None] | None = None,
+    ) -> TreeReport:
+        """Store every file below the folder `path` under its relative path, below `prefix`; safe to repeat.
+
+        What is there already, by size and time of the file (`checksum`: by digest), is not sent again, so the same
+        call goes on after an interruption. Symbolic links are told, not followed. `verify` reads both sides again.
+        The report tells what became of every kind of file; `is_complete` is False if any is missing.
+        Raises `InvalidInputError`, `FileTreeError` if there is no such folder.
+        """
+        options = ImportOptions(
+            prefix=folder_prefix(prefix),
+            tier=DEFAULT_TIER if initial_tier is None else parse_tier(initial_tier),
+            visibility=parse_visibility(visibility),
+            exclude=exclude,
+            jobs=jobs,
+            checksum=checksum,
+            verify=verify,
+            dry_run=dry_run,
+        )
+        return await self.services.importing.run(fspath(path), options, progress)
+
+    async def export_tree(
+        self,
+        path: str | PathLike[str],
+        prefix: str = "",
+        *,
+        replace: bool = False,
+        jobs: int = DEFAULT_JOBS,
+        verify: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[TreeProgress], None] | None = None,
+    ) -> TreeReport:
+        """Write every content below `prefix` as a file below the folder `path`, with its time; safe to repeat.
+
+        Files that are there already, by size and time, are not written again; others of that name only with
+        `replace`. Each file appears whole or not at all. `verify` reads every file again.
+        Raises `InvalidInputError`, `FileTreeError` if the folder cannot be used.
+        """
+        options = ExportOptions(
+            prefix=folder_prefix(prefix), jobs=jobs, replace=replace, verify=verify, dry_run=dry_run
+        )
+        return await self.services.exporting.run(fspath(path), options, progress)
+
+    async def delete_prefix(
+        self,
+        prefix: str,
+        *,
+        erase: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[Record], None] | None = None,
+    ) -> ClearReport:
+        """Delete every content whose id starts with `prefix`; the report tells how much, and what was kept and why.
+
+        `erase` also deletes the stored bytes without grace. Held contents are kept. `progress` hears of each content.
+        """
+        return await self.services.clearing.run(parse_prefix(prefix), erase=erase, dry_run=dry_run, progress=progress)
 
     def check(self, *, read_bytes: bool = True) -> AsyncIterator[Finding]:
         """Yield what is wrong (`fsck`); with `read_bytes` every object is read and verified. Changes nothing."""

@@ -174,6 +174,9 @@ class SyncStorageOrchestrator:
     update_metadata = _blocking(StorageOrchestrator.update_metadata)
     set_tier = _blocking(StorageOrchestrator.set_tier)
     restore_content = _blocking(StorageOrchestrator.restore_content)
+    import_tree = _blocking(StorageOrchestrator.import_tree)
+    export_tree = _blocking(StorageOrchestrator.export_tree)
+    delete_prefix = _blocking(StorageOrchestrator.delete_prefix)
     check = _iterating(StorageOrchestrator.check)
 
     def _wait(self, work: Callable[[], Awaitable[T]]) -> T:

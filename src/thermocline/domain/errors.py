@@ -23,6 +23,8 @@ StorageError
 ├── ObjectMissingError           the store has no such object
 ├── ObjectArchivedError          the object's storage class must be restored before it can be read
 ├── UnsafePathError              something in the data folder is not what we put there
+├── FileTreeError                a file or folder outside the store cannot be read or written
+│   └── FileChangedError         it changed while it was read
 └── ConfigurationError           Thermocline cannot start like this
     ├── CatalogVersionError      the catalog's schema is newer or older than this program
     └── InstallationMismatchError  catalog and store belong to different installations
@@ -170,6 +172,14 @@ class ObjectArchivedError(StorageError):
 
 class UnsafePathError(StorageError):
     """Something inside the data folder is not what we put there (such as a symbolic link); it was not followed."""
+
+
+class FileTreeError(StorageError):
+    """A file or folder that is imported or exported cannot be read or written; the message says why."""
+
+
+class FileChangedError(FileTreeError):
+    """A file changed while it was read: what was read may be a mixture, so none of it was stored."""
 
 
 class ConfigurationError(StorageError):

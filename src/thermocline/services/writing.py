@@ -19,6 +19,7 @@ from thermocline.domain.content import Receipt, check_end, freeze_metadata
 from thermocline.domain.digests import DIGEST_BYTES
 from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import Bytes
 from thermocline.ports.records import Committed
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.caching import ContentCache
@@ -66,6 +67,21 @@ class WritingService:
         await self._cache.invalidate(request.content_id, committed.record.version)
         if is_whole and request.tier is StorageTier.HOT and self._cache.is_cacheable(committed.record):
             self._prefiller.offer(committed, bytes(first))
+        return _receipt(committed)
+
+    def part_size(self, tier: StorageTier) -> Bytes:
+        """Return how much of a content of this tier is stored at one go."""
+        return self._transfers.placements.of_tier(tier).store.part_size
+
+    async def store_whole(self, request: WriteRequest, data: bytes) -> Receipt:
+        """Store bytes of at most a part as `store` does, for those who bring many.
+
+        They are not offered to the cache, because nobody has asked for them. The caller vouches that the request's
+        metadata is frozen and accounts for the memory that `data` takes.
+        """
+        placement = self._transfers.placements.of_tier(request.tier)
+        committed = await Transfer(self._transfers, request, placement).put_whole(data, request.metadata or {})
+        await self._cache.invalidate(request.content_id, committed.record.version)
         return _receipt(committed)
 
     def _check(self, request: WriteRequest) -> None:

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from thermocline.adapters.cache.memory import MemoryCache
+from thermocline.adapters.catalog.locations import sqlite_path
 from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.clock import SystemClock
 from thermocline.adapters.entropy import SystemEntropy
+from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.adapters.objects.local import LocalObjectStore
 from thermocline.domain.units import Seconds
 from thermocline.wiring.services import Adapters, Services, assemble
@@ -68,4 +70,17 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
         memory=MemoryCache(clock, capacity=settings.cache.memory),
         clock=clock,
         entropy=SystemEntropy(),
+        trees=_trees(settings),
+    )
+
+
+def _trees(settings: Settings) -> LocalTrees:
+    """Return what opens folders for imports and exports, and knows which are our own."""
+    catalog = sqlite_path(settings.catalog_url())
+    return LocalTrees(
+        own=(
+            *(settings.objects_path(name) for name in settings.objects),
+            *(catalog.with_name(catalog.name + end) for end in ("", "-wal", "-shm")),
+        ),
+        around=(settings.data,),
     )

@@ -1,8 +1,9 @@
 """Assembling services over adapters, whichever they are."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.errors import ConfigurationError, StorageError
 from thermocline.domain.restores import RestoreTerms
 from thermocline.domain.tiers import StorageTier, TierRules
@@ -11,6 +12,7 @@ from thermocline.domain.work import Grace, OutboxKind
 from thermocline.ports.cache import MemoryLevel
 from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
+from thermocline.ports.file_trees import FileTrees
 from thermocline.ports.object_store import ObjectStore, Restorable
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.adopting import AdoptingService
@@ -20,11 +22,14 @@ from thermocline.services.caching import ContentCache
 from thermocline.services.change_listening import ChangeListener
 from thermocline.services.changing import ChangingService
 from thermocline.services.checking import CheckingService
+from thermocline.services.clearing import ClearingService
 from thermocline.services.copying import Copier
 from thermocline.services.deleting import DeletingService
 from thermocline.services.delivering import OutboxService
 from thermocline.services.describing import DescribingService
 from thermocline.services.expiring import ExpiryService
+from thermocline.services.exporting import ExportingService
+from thermocline.services.importing import ImportingService
 from thermocline.services.intent_keeping import IntentKeeper
 from thermocline.services.listing import ListingService
 from thermocline.services.mending import MendingService
@@ -37,6 +42,7 @@ from thermocline.services.recovering import RecoveringService
 from thermocline.services.restoring import RestorePolicy, RestoringService
 from thermocline.services.scrubbing import PERIOD as SCRUB_PERIOD
 from thermocline.services.scrubbing import ScrubbingService
+from thermocline.services.stored_bytes import StoredBytes
 from thermocline.services.totalling import TotallingService
 from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
@@ -63,6 +69,8 @@ class Adapters:
     clock: Clock
     entropy: Callable[[int], bytes]
     """Returns that many random bytes, fit for secrets."""
+    trees: FileTrees = field(default_factory=LocalTrees)
+    """Opens what is imported, and where exports go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,9 @@ class Services:
     restoring: RestoringService
     listing: ListingService
     checking: CheckingService
+    importing: ImportingService
+    exporting: ExportingService
+    clearing: ClearingService
     outbox: OutboxService
     cleaner: IntentCleaner
     sweep: OrphanSweep
@@ -171,19 +182,26 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     )
     authorizing = AuthorizingService(catalog.tokens, clock, entropy=entropy)
     listing = ListingService(catalog.records, clock)
+    writing = WritingService(transfers, cache, memory, prefiller)
+    changing = ChangingService(catalog.records, cache, clock)
+    deleting = DeletingService(catalog.records, placements, cache, tracker, outbox, clock, grace=grace)
+    stored = StoredBytes(catalog.records, placements, memory, clock)
     return Services(
         settings=settings,
         adapters=adapters,
         placements=placements,
-        writing=WritingService(transfers, cache, memory, prefiller),
+        writing=writing,
         reading=reading,
         describing=DescribingService(catalog.records, restoring, clock),
-        deleting=DeletingService(catalog.records, placements, cache, tracker, outbox, clock, grace=grace),
+        deleting=deleting,
         moving=moving,
         restoring=restoring,
-        changing=ChangingService(catalog.records, cache, clock),
+        changing=changing,
         listing=listing,
         checking=CheckingService(listing, reading, placements, catalog.outbox, catalog.sweeps),
+        importing=ImportingService(adapters.trees, writing, changing, catalog.records, stored, memory, clock),
+        exporting=ExportingService(adapters.trees, listing, stored, clock),
+        clearing=ClearingService(listing, deleting),
         outbox=outbox,
         cleaner=cleaner,
         sweep=sweep,

@@ -14,6 +14,7 @@ from thermocline.interfaces.cli.commands import (
     statistics,
     tiers,
     tokens,
+    trees,
 )
 from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocation, JsonOption
 
@@ -65,6 +66,8 @@ app.command("change", short_help="Change metadata, visibility, expiry, hold or p
 app.command("tier", short_help="Move contents to another tier.")(tiers.tier)
 app.command("restore", short_help="Make archived content readable.")(tiers.restore)
 app.command("stats", short_help="Show what is stored, and what the background work does.")(statistics.stats)
+app.command("import", short_help="Store every file of a folder.")(trees.import_)
+app.command("export", short_help="Write contents into a folder.")(trees.export)
 app.command("fsck", short_help="Verify everything that is stored.")(repair.fsck)
 app.command("backup", short_help="Back up the catalog, or restore a backup.")(backing_up.backup)
 app.command("doctor", short_help="Try every part; say how to fix what is wrong.")(repair.doctor)

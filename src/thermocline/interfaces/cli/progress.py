@@ -44,6 +44,12 @@ class Progress(AbstractContextManager["Progress"]):
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=self._total)
 
+    def relabel(self, label: str) -> None:
+        """Say something else beside the bar from now on."""
+        self._label = label
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=label)
+
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 from thermocline.interfaces.cli.exits import InterruptedCommandError
 
@@ -12,17 +12,26 @@ T = TypeVar("T")
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], *, is_long: bool = False) -> T:
     """Return what `work` returns. Ctrl-C, SIGTERM and SIGHUP cancel it and wait for its end; a second one does not.
 
-    Raises `InterruptedCommandError` then.
+    Raises `InterruptedCommandError` then. Work that `is_long` gets the fastest event loop there is.
     """
     try:
-        return asyncio.run(_interruptible(work))
+        with asyncio.Runner(loop_factory=_fastest_loop() if is_long else None) as runner:
+            return runner.run(_interruptible(work))
     except asyncio.CancelledError as exc:
         raise InterruptedCommandError from exc
     except KeyboardInterrupt as exc:
         raise InterruptedCommandError from exc
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
 
 
 async def _interruptible(work: Coroutine[Any, Any, T]) -> T:

@@ -1,7 +1,6 @@
 """`put`, `get`, `rm`: content in, out and away."""
 
 import json
-import mimetypes
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -13,6 +12,7 @@ import typer
 from thermocline.domain.content import DEFAULT_CONTENT_TYPE, Visibility
 from thermocline.domain.errors import ContentNotFoundError, StorageError
 from thermocline.domain.tiers import StorageTier
+from thermocline.interfaces.cli.commands.clearing import clear
 from thermocline.interfaces.cli.exits import CommandError, ExitCode, UsageError, code_of, tell
 from thermocline.interfaces.cli.opening import open_store, tidy
 from thermocline.interfaces.cli.options import (
@@ -158,8 +158,12 @@ async def _get(
 
 def rm(
     ctx: typer.Context,
-    content_ids: Annotated[list[str], typer.Argument(metavar="ID", help="The ids of the contents.")],
+    content_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="The ids of the contents.")] = None,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", metavar="PREFIX", help="Instead, all whose ids start with this.")
+    ] = None,
     erase: Annotated[bool, typer.Option("--erase", help="Skip the grace and clear every trace.")] = False,  # noqa: FBT002 - a flag
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --prefix: do not ask.")] = False,  # noqa: FBT002 - a flag
     dry_run: DryRunOption = False,  # noqa: FBT002 - a flag
     config: ConfigOption = None,
     data: DataOption = None,
@@ -167,7 +171,11 @@ def rm(
 ) -> int:
     """Delete contents. Deleting what is not there is no error."""
     call = invocation(ctx, config, data, as_json)
-    return run(_rm(call, content_ids, erase=erase, dry_run=dry_run))
+    if (prefix is None) == (not content_ids):
+        raise UsageError("rm takes either ids or --prefix", "'thermocline rm --help' shows how")
+    if prefix is not None:
+        return clear(call, prefix, erase=erase, yes=yes, dry_run=dry_run)
+    return run(_rm(call, content_ids or [], erase=erase, dry_run=dry_run))
 
 
 async def _rm(call: Invocation, content_ids: list[str], *, erase: bool, dry_run: bool) -> ExitCode:
@@ -230,16 +238,11 @@ def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
 
 
 def _guess_type(source: str, content_id: str) -> str:
-    """Return the content type by the id's name, else by the file's; encodings such as .gz are types of their own."""
-    for name in (content_id, source):
-        guessed, encoding = mimetypes.guess_type(name.rpartition("/")[2], strict=False)
-        if encoding is not None:
-            return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(
-                encoding, DEFAULT_CONTENT_TYPE
-            )
-        if guessed is not None:
-            return guessed
-    return DEFAULT_CONTENT_TYPE
+    """Return the content type by the id's name, else by the file's."""
+    from thermocline.services.content_types import guess_content_type
+
+    guessed = guess_content_type(content_id)
+    return guess_content_type(source) if guessed == DEFAULT_CONTENT_TYPE else guessed
 
 
 def parse_life(text: str) -> float:
