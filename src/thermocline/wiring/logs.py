@@ -5,7 +5,7 @@ import sys
 
 import structlog
 
-from thermocline.wiring.settings import LogSettings
+from thermocline.wiring.sections import LogSettings
 
 
 def configure_logs(settings: LogSettings) -> None:

@@ -48,7 +48,8 @@ from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
 from thermocline.services.working import Job, Worker
 from thermocline.services.writing import WritingService
-from thermocline.wiring.settings import PlacementSettings, Settings
+from thermocline.wiring.placing import PlacementSettings
+from thermocline.wiring.settings import Settings
 
 CHANGES_KEPT = Seconds(3600.0)
 """How long the change feed reaches back; a process that slept longer empties its memory."""

@@ -14,7 +14,8 @@ from thermocline.domain.access import Scope
 from thermocline.domain.errors import ConfigurationError
 from thermocline.interfaces.http.service import serve_store, wire_limits
 from thermocline.orchestrator import StorageOrchestrator
-from thermocline.wiring.settings import LimitsSettings, Settings
+from thermocline.wiring.sections import LimitsSettings
+from thermocline.wiring.settings import Settings
 
 pytestmark = pytest.mark.server
 

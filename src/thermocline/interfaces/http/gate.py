@@ -7,7 +7,7 @@ from thermocline.interfaces.http.exchange import Exchange
 from thermocline.interfaces.http.foreigners import host_name, is_local_peer, origin_name
 from thermocline.interfaces.http.problems import Problem, ProblemError
 from thermocline.services.authorizing import OWNER, AuthorizingService
-from thermocline.wiring.settings import HttpSettings
+from thermocline.wiring.sections import HttpSettings
 
 _MAX_HOSTS = 1024
 _MAX_HOST_LENGTH = 300  # longer than any name with its port

@@ -18,7 +18,8 @@ from thermocline.interfaces.http.wire.limits import WireLimits
 from thermocline.interfaces.http.wire.server import bind, serve
 from thermocline.interfaces.http.wire.shared import Shared
 from thermocline.orchestrator import StorageOrchestrator
-from thermocline.wiring.settings import LimitsSettings, Settings
+from thermocline.wiring.sections import LimitsSettings
+from thermocline.wiring.settings import Settings
 
 FILES_BESIDE_CONNECTIONS = 512
 """For the catalog, objects being read and written, and the process itself."""

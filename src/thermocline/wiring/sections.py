@@ -1,0 +1,205 @@
+"""Sections of the settings that belong to no single place: each is a frozen model with documented fields."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from thermocline.domain.restores import MOST_DAYS, RestoreSpeed
+from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import Bytes, Seconds, parse_duration, parse_size
+from thermocline.wiring.layers import completed
+
+Size = Annotated[Bytes, BeforeValidator(parse_size)]
+Duration = Annotated[Seconds, BeforeValidator(parse_duration)]
+
+
+class Section(BaseModel):
+    """A table of the settings: unknown keys are refused, and nothing changes once it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_text(cls, value: Any) -> Any:
+        # No path, address or name may have one; the system would refuse it much later, and less clearly.
+        if isinstance(value, str | Path) and "\0" in str(value):
+            raise ValueError("must not have NUL characters")
+        return value
+
+
+class CatalogSettings(Section):
+    """The catalog: which content is where."""
+
+    url: str = ""
+    """`sqlite:///path/catalog.db`. Empty: `catalog.db` in the data folder."""
+
+    busy_timeout: Duration = Seconds(10.0)
+    """How long a statement waits for another process's transaction before it is answered 503."""
+
+
+class CacheTypeSettings(Section):
+    """One type of cached values."""
+
+    ttl: Duration
+    """Longest life of an entry."""
+
+    max_size: Size
+    """Larger values are not cached."""
+
+
+class CacheSettings(Section):
+    """The cache."""
+
+    url: Literal["memory://"] = "memory://"
+    """Where the shared level lies; `memory://` keeps everything in the process."""
+
+    memory: Size = Bytes(256 * 2**20)
+    """How many bytes each process caches in memory."""
+
+    second_pass: Duration = Seconds(30.0)
+    """How long after a change its invalidation runs again, beyond the longest fill under way."""
+
+    types: dict[str, CacheTypeSettings] = Field(
+        default_factory=lambda: {"content": CacheTypeSettings(ttl=Seconds(3600.0), max_size=Bytes(50 * 2**20))}
+    )
+    """Types of cached values and their limits. What is not said of a known type stays as it is."""
+
+    @field_validator("types", mode="before")
+    @classmethod
+    def _complete_types(cls, types: Any) -> Any:
+        return completed(types, {"content": {"ttl": "1h", "max_size": "50MiB"}})
+
+
+class RestoreSettings(Section):
+    """Restores of archived content."""
+
+    speed: RestoreSpeed = RestoreSpeed.STANDARD
+    """How urgent a restore is that says nothing about it; the cheapest there is where a placement lacks it."""
+
+    days: int = Field(default=7, ge=1, le=MOST_DAYS)
+    """How long a restored copy stays readable."""
+
+    daily_budget: float | None = Field(default=10.0, ge=0)
+    """US dollars that all restores of one UTC day may cost together; beyond it they are refused. `none`: no limit."""
+
+    on_read: bool = True
+    """Whether reading archived content asks for its restore, if the caller may write it."""
+
+    move_to: StorageTier | None = None
+    """Where restored content is moved; `none`: it stays archived, and its copy expires."""
+
+    poll_every: Duration = Seconds(60.0)
+    """How often a restore is asked for that takes longer than expected."""
+
+    @field_validator("daily_budget", "move_to", mode="before")
+    @classmethod
+    def _read_none(cls, value: Any) -> Any:
+        return None if value == "none" else value
+
+
+class HttpSettings(Section):
+    """The service."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. Without any access token only loopback addresses are allowed."""
+
+    port: int = Field(default=8080, ge=0, le=65535)
+    """The port to listen on; 0 takes a free one."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Names by which clients may call the service while no token exists, besides loopback names."""
+
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may read content; `*` for all."""
+
+    memorise_requests: bool = True
+    """Remember what identical heads ask for, so that hot reads are not parsed again; rights are checked each time."""
+
+
+class LimitsSettings(Section):
+    """Bounds: past them callers wait, then are told to come back."""
+
+    memory: Size = Bytes(512 * 2**20)
+    """Bytes of content in flight in one process, over all requests."""
+
+    max_wait: Duration = Seconds(10.0)
+    """How long a request waits for its turn before 503."""
+
+    max_waiting: int = Field(default=1000, ge=0)
+    """How many requests may wait."""
+
+    max_connections: int = Field(default=10_000, ge=1)
+    """Open client connections of one process."""
+
+    max_content_size: Size = Bytes(5 * 2**40)
+    """Largest content."""
+
+    max_buffered: Size = Bytes(256 * 2**20)
+    """Largest content that `retrieve_content` reads into memory."""
+
+    stream_max: Duration = Seconds(3600.0)
+    """Longest time that one download may take."""
+
+    presign_max: Duration = Seconds(3600.0)
+    """Longest life of a presigned URL."""
+
+    object_grace: Duration = Seconds(2 * 3600.0)
+    """How long a replaced or deleted object stays in its store."""
+
+    tombstone_grace: Duration = Seconds(7 * 86400.0)
+    """How long the catalog remembers a deleted content."""
+
+    upload_lease: Duration = Seconds(120.0)
+    """How long an upload may be silent before it is cleaned up."""
+
+    longest_request: Duration = Seconds(60.0)
+    """Longest time that one request to a store may take."""
+
+    sweep_max_share: float = Field(default=0.01, gt=0, le=1)
+    """A sweep that would take a larger share of a store's objects stops and asks."""
+
+    header_time: Duration = Seconds(10.0)
+    """How long a client may take to send a request's headers."""
+
+    stall_time: Duration = Seconds(30.0)
+    """How long a client may neither send its body nor read its answer."""
+
+    keep_alive: Duration = Seconds(75.0)
+    """How long an idle connection stays open."""
+
+    drain_time: Duration = Seconds(30.0)
+    """How long shutdown waits for running requests."""
+
+
+class TrackingSettings(Section):
+    """Access tracking: reads of each content, counted in memory, then kept in the catalog."""
+
+    flush_every: Duration = Field(default=Seconds(5.0), gt=0)
+    """How often each process adds its counts to the catalog; a crash loses what was counted since."""
+
+    capacity: int = Field(default=100_000, ge=1)
+    """With so many contents counted, counts are added at once; reads beyond twice as many are dropped."""
+
+    days: int = Field(default=400, ge=1)
+    """For how many days reads per day are kept; totals and rates stay."""
+
+
+class ScrubSettings(Section):
+    """Reading everything again, to find damage before a reader does."""
+
+    rate: Size = Bytes(8 * 2**20)
+    """How many bytes a second are read and verified, over all processes; 0: never."""
+
+    every: Duration = Seconds(30 * 86400.0)
+    """How long after the beginning of one pass over everything the next begins."""
+
+
+class LogSettings(Section):
+    """Logging."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe events that are logged."""
+
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: for people on a terminal, JSON lines otherwise."""
