@@ -19,6 +19,7 @@ from thermocline.domain.content import Record
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.digests import CHUNK_BYTES, Buffer
 from thermocline.domain.errors import (
+    ConfigurationError,
     ContentArchivedError,
     ContentNotFoundError,
     ContentTooLargeError,
@@ -187,6 +188,11 @@ class ReadingService:
         A budget that is spent refuses the restore, not the answer.
         """
         record = await self.stat(content_id)
+        if not self._restoring.needs_restore(record):
+            raise ConfigurationError(
+                f"objects of the placement {record.placement!r} must be restored before they are read, but the settings "
+                f"do not say how; add [placements.{record.placement}.restore] again"
+            )
         status = await self._restoring.status(record)
         if may_restore and self._restoring.policy.on_read and status.stage is not RestoreStage.REQUESTED:
             with suppress(RestoreBudgetError):
