@@ -130,7 +130,7 @@ class ReadingService:
         try:
             entry = await asyncio.shield(flight)
         except ObjectArchivedError as exc:
-            raise await self._archived(content_id, may_restore=may_restore) from exc
+            raise await self._archived(content_id, exc, may_restore=may_restore) from exc
         if entry.expires_at is not None and self._clock.now() >= entry.expires_at:
             raise ContentNotFoundError(content_id)  # it ended while the read was under way
         self._tracker.note(content_id, kind)
@@ -177,21 +177,26 @@ class ReadingService:
             except ObjectMissingError as exc:
                 raise self._missing(record) from exc
             except ObjectArchivedError as exc:
-                raise await self._archived(content_id, may_restore=may_restore) from exc
+                raise await self._archived(content_id, exc, may_restore=may_restore) from exc
         except ObjectArchivedError as exc:
-            raise await self._archived(content_id, may_restore=may_restore) from exc
+            raise await self._archived(content_id, exc, may_restore=may_restore) from exc
         return opened, content
 
-    async def _archived(self, content_id: ContentId, *, may_restore: bool) -> ContentArchivedError:
+    async def _archived(
+        self, content_id: ContentId, refused: ObjectArchivedError, *, may_restore: bool
+    ) -> ContentArchivedError:
         """Return what tells the caller when to come back, after asking for the restore if that is the caller's right.
 
         A budget that is spent refuses the restore, not the answer.
         """
         record = await self.stat(content_id)
+        if record.object_key != refused.key:
+            return ContentArchivedError(content_id, eta=self._clock.now())  # moved or replaced since: come back at once
         if not self._restoring.needs_restore(record):
+            where = record.placement
             raise ConfigurationError(
-                f"objects of the placement {record.placement!r} must be restored before they are read, but the settings "
-                f"do not say how; add [placements.{record.placement}.restore] again"
+                f"objects of the placement {where!r} must be restored before they are read, but the settings do not "
+                f"say how; add [placements.{where}.restore] again"
             )
         status = await self._restoring.status(record)
         if may_restore and self._restoring.policy.on_read and status.stage is not RestoreStage.REQUESTED:
