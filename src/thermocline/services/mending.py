@@ -153,7 +153,9 @@ class MendingService:
         completed = False
         try:
             intent.check()
-            upload = await placement.store.begin_upload(key, attributes.as_headers())
+            upload = await placement.store.begin_upload(
+                key, attributes.as_headers(), storage_class=placement.storage_class
+            )
             digest = await self._send(intent, upload, source, record)
             if digest.whole() != record.digest:
                 return None
