@@ -29,8 +29,8 @@ from thermocline.testing.contracts.catalog.steps import LEASE, Steps
 from thermocline.testing.contracts.running import in_event_loop
 
 THING = ContentId("thing")
-OVERWRITE_STATEMENTS = 8
-"""BEGIN, lock, switch, end the intent, two outbox rows, announce, COMMIT."""
+OVERWRITE_STATEMENTS = 9
+"""BEGIN, lock, switch, end the intent, an outbox row, drop the plan, another row, announce, COMMIT."""
 
 
 async def opened(path: Path, clock: ManualClock) -> Steps:
