@@ -19,6 +19,7 @@ MAGIC: Final = b"\x89THERMO\n"
 _SIZES = struct.Struct("<QII")
 _END = struct.Struct("<I8s")
 FOOTER_BYTES: Final = _SIZES.size + _END.size
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # json.dumps makes an encoder each time
 
 
 class DamagedFileError(EOFError):
@@ -34,7 +35,7 @@ class Footer(NamedTuple):
 
 def pack_trailer(payload_size: int, attributes: Mapping[str, str]) -> bytes:
     """Return what follows a payload of this size. Equal input gives equal bytes."""
-    encoded = json.dumps(dict(attributes), separators=(",", ":"), sort_keys=True).encode()
+    encoded = _encode(dict(attributes)).encode()
     checked = encoded + _SIZES.pack(payload_size, len(encoded), VERSION)
     return checked + _END.pack(zlib.crc32(checked), MAGIC)
 
