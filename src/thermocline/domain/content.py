@@ -26,6 +26,8 @@ LAST_MOMENT = Timestamp(253_402_300_799_000_000)
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 _CONTENT_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\s*;[\x20-\x7e]*)?")
+_UNQUOTED = re.compile(r"[A-Za-z0-9_.~/-]*")
+"""What percent-encoding leaves as it is: most content ids."""
 _FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -351,4 +353,6 @@ class ObjectAttributes:
 
 
 def _quote(text: str) -> str:
+    if _UNQUOTED.fullmatch(text):
+        return text
     return quote(text, safe="/")

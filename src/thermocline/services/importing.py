@@ -216,7 +216,10 @@ class _Import:
 
     async def _work(self, candidate: _Candidate) -> None:
         try:
-            await self._persist(candidate)
+            try:
+                await self._settle(candidate)
+            except StorageError as exc:
+                await self._persist(candidate, exc)
         except _StoppedError:
             return
         except OutOfSpaceError as exc:
@@ -227,22 +230,23 @@ class _Import:
             else:
                 self._note(candidate, Outcome.FAILED, reason=str(exc))
 
-    async def _persist(self, candidate: _Candidate) -> None:
-        """Settle one file; again if it changed meanwhile, or if something did not answer."""
+    async def _persist(self, candidate: _Candidate, exc: StorageError) -> None:
+        """Settle one file that failed, if it changed meanwhile or something did not answer. Raises what stays."""
         left = {FileChangedError: CHANGED_ATTEMPTS, BusyError: BUSY_ATTEMPTS, StorageError: ATTEMPTS}
         while True:
-            try:
-                return await self._settle(candidate)
-            except StorageError as exc:
-                again = isinstance(exc, FileChangedError) or (exc.retryable and not isinstance(exc, OutOfSpaceError))
-                kind = next(kind for kind in left if isinstance(exc, kind))
-                left[kind] -= 1
-                if not again or not left[kind]:
-                    raise
-                if isinstance(exc, UnavailableError):
-                    await self._service.clock.sleep(exc.retry_after)
+            again = isinstance(exc, FileChangedError) or (exc.retryable and not isinstance(exc, OutOfSpaceError))
+            kind = next(kind for kind in left if isinstance(exc, kind))
+            left[kind] -= 1
+            if not again or not left[kind]:
+                raise exc
+            if isinstance(exc, UnavailableError):
+                await self._service.clock.sleep(exc.retry_after)
             if self._fan.stopping:
                 raise _StoppedError
+            try:
+                return await self._settle(candidate)
+            except StorageError as failure:
+                exc = failure
 
     async def _settle(self, candidate: _Candidate) -> None:
         options, record = self._options, candidate.record

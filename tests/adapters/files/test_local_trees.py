@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import stat
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,6 +67,24 @@ def test_a_walk_goes_through_many_pages(tmp_path: Path) -> None:
     for number in range(600):
         (tmp_path / f"{number:03}").touch()
     assert [entry.path for entry in on(tmp_path, walked)] == [f"{number:03}" for number in range(600)]
+
+
+def test_two_walks_at_once_do_not_take_entries_from_each_other(tmp_path: Path) -> None:
+    """Two readers of one open folder would share a position in it."""
+    for number in range(10):
+        (tmp_path / str(number)).touch()
+    both_have_begun = threading.Barrier(2, timeout=20.0)
+
+    class Together(TreeSystem):
+        def scandir(self, fd: int) -> Any:
+            entries = os.scandir(fd)
+            both_have_begun.wait()
+            return entries
+
+    async def act(tree: FileTree) -> list[int]:
+        return [len(entries) for entries in await asyncio.gather(walked(tree), walked(tree))]
+
+    assert on(tmp_path, act, LocalTrees(system=Together())) == [10, 10]
 
 
 def test_stamps_are_those_of_the_files(tmp_path: Path) -> None:
@@ -176,8 +195,8 @@ def test_what_cannot_be_looked_at_is_told_and_the_rest_goes_on(tmp_path: Path, c
     (tmp_path / "a" / "inner").touch()
     (tmp_path / "b").touch()
     system = FaultyTreeSystem()
-    # The root is opened and listed first.
-    system.fail[call] = [errno.EACCES] if call == "stat" else [None, errno.EACCES]
+    # The root is opened twice and listed first.
+    system.fail[call] = [None] * {"stat": 0, "open": 2, "scandir": 1}[call] + [errno.EACCES]
     entries = on(tmp_path, walked, LocalTrees(system=system))
     assert [(entry.path, entry.kind, entry.detail) for entry in entries] == [
         ("a", EntryKind.UNREADABLE, "permission denied"),

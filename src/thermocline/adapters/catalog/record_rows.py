@@ -42,6 +42,7 @@ _TIERS: Final = {tier.value: tier for tier in StorageTier}
 _VISIBILITIES: Final = {visibility.value: visibility for visibility in Visibility}
 _NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 _NO_METADATA_TEXT: Final = "{}"
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder each time
 
 # Most contents share a few sets of headers, and checking one costs more than the rest of the row.
 _headers = lru_cache(maxsize=4096)(StoredHeaders)
@@ -107,7 +108,7 @@ def metadata_of(text: str) -> Mapping[str, Any]:
 
 def metadata_text(metadata: Mapping[str, Any]) -> str:
     """Return metadata as it is stored."""
-    return json.dumps(dict(metadata), ensure_ascii=False) if metadata else _NO_METADATA_TEXT
+    return _encode(dict(metadata)) if metadata else _NO_METADATA_TEXT
 
 
 def as_timestamp(value: int | None) -> Timestamp | None:

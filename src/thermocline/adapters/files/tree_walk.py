@@ -50,7 +50,9 @@ class TreeWalk:
             yield page
 
     def _everything(self, leave_out: LeaveOut) -> Iterator[TreeEntry]:
-        way = [self._opened("", self._folders.root())]
+        # Opened anew: two walks of one open folder would share a position in it, and each miss what the other saw.
+        root = self._system.open(".", FOLDER, dir_fd=self._folders.root().fd)
+        way = [self._opened("", Descriptor(root, self._system))]
         while way:
             path, folder, names = way[-1]
             name = next(names, None)

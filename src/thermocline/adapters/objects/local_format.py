@@ -27,6 +27,7 @@ MAGIC: Final = b"\x89THERMO\n"
 _SIZES = struct.Struct("<QII")
 _END = struct.Struct("<I8s")
 FOOTER_BYTES: Final = _SIZES.size + _END.size
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # json.dumps makes an encoder each time
 
 
 class DamagedFileError(EOFError):
@@ -58,7 +59,7 @@ def split_class(stored: Mapping[str, str]) -> tuple[Mapping[str, str], str]:
 
 def pack_trailer(payload_size: int, attributes: Mapping[str, str], *, archived: bool = False) -> bytes:
     """Return what follows a payload of this size. Equal input gives equal bytes."""
-    encoded = json.dumps(dict(attributes), separators=(",", ":"), sort_keys=True).encode()
+    encoded = _encode(dict(attributes)).encode()
     checked = encoded + _SIZES.pack(payload_size, len(encoded), ARCHIVED_VERSION if archived else VERSION)
     return checked + _END.pack(zlib.crc32(checked), MAGIC)
 

@@ -38,6 +38,7 @@ _SPECIAL = re.compile(r"[^a-z0-9._-]")
 _ESCAPED = re.compile(r"(?:[a-z0-9._-]|%[0-9a-f]{2})*")
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _ASCII_ESCAPES = {chr(code): f"%{code:02x}" for code in range(128)}
+_TRANSLATION = {ord(special): escaped for special, escaped in _ASCII_ESCAPES.items() if _SPECIAL.match(special)}
 
 
 class Place(NamedTuple):
@@ -114,6 +115,8 @@ def is_continued(name: str) -> bool:
 
 def escape(text: str) -> str:
     """Return `text` in the characters that every file system keeps apart."""
+    if text.isascii():
+        return text.translate(_TRANSLATION)
     return _SPECIAL.sub(_escape_one, text)
 
 

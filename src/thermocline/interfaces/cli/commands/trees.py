@@ -1,6 +1,7 @@
 """`import` and `export`: whole folders in and out, safe to interrupt and to repeat."""
 
 import asyncio
+import gc
 import time
 from collections import Counter
 from pathlib import Path
@@ -75,6 +76,7 @@ def import_(
 async def _import(call: Invocation, source: Path, prefix: str, jobs: int | None, given: dict[str, Any]) -> ExitCode:
     given |= {} if jobs is None else {"jobs": jobs}
     async with open_store(call) as store:
+        gc.freeze()  # what is loaded by now stays: no collection need look at it again
         with _Display(call, "import", dry_run=given["dry_run"]) as display:
             try:
                 report = await store.import_tree(source, prefix, progress=display.note, **given)
