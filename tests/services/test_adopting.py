@@ -106,13 +106,13 @@ def test_a_sweep_says_why_it_does_nothing(tmp_path: Path) -> None:
         machine = Machine(tmp_path)
         await restored(machine, ("a", b"a"))
         async with machine.process() as store:
-            (report,) = await store.services.sweep.run()
+            report, *_ = await store.services.sweep.run()
             assert report.refused is not None
             assert "restored backup" in report.refused
             await adopt_all(store)
-            (report,) = await store.services.sweep.run(confirmed=True)
+            report, *_ = await store.services.sweep.run(confirmed=True)
             assert report.refused is None
-            (report,) = await store.services.sweep.run()
+            report, *_ = await store.services.sweep.run()
             assert report.refused is None
 
     asyncio.run(scenario())

@@ -287,13 +287,13 @@ class FullStore:
         self._after = after
         self._times = times
         self.puts = 0
-        self._objects.put = self._put  # type: ignore[method-assign, assignment]  # what it was, but for its failures
+        self._objects.put = self._put  # type: ignore[method-assign]  # what it was, but for its failures
 
-    async def _put(self, *args: Any) -> None:
+    async def _put(self, *args: Any, **named: Any) -> None:
         self.puts += 1
         if self._after < self.puts <= self._after + self._times:
             raise self._error
-        await self._real(*args)
+        await self._real(*args, **named)
 
     def heal(self) -> None:
         self._objects.put = self._real  # type: ignore[method-assign]  # as it was

@@ -38,7 +38,7 @@ from thermocline.services.placements import Placement, Placements, RestoreRules
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
-from thermocline.services.recovering import RecoveringService
+from thermocline.services.recovering import ADVICE, RecoveringService
 from thermocline.services.restoring import RestorePolicy, RestoringService
 from thermocline.services.scrubbing import PERIOD as SCRUB_PERIOD
 from thermocline.services.scrubbing import ScrubbingService
@@ -294,9 +294,10 @@ def _jobs(
         return 0
 
     async def sweep_once() -> int:
-        refused = [report.refused for report in await sweep.run() if report.refused is not None]
+        # While the catalog recovers a sweep waits, which is no failure.
+        refused = [report.refused for report in await sweep.run() if report.refused not in {None, ADVICE}]
         if refused:
-            raise StorageError("; ".join(refused))
+            raise StorageError("; ".join(map(str, refused)))
         return 0
 
     return (

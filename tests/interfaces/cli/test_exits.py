@@ -23,7 +23,10 @@ ERRORS = [
     for name, kind in vars(errors).items()
     if inspect.isclass(kind) and issubclass(kind, StorageError)
 ]
-LOCAL = {"configuration", "catalog-version", "installation-mismatch", "object-archived", "storage"}
+LOCAL = {
+    "catalog-version", "configuration", "file-changed", "file-tree", "installation-mismatch", "object-archived",
+    "storage",
+}  # fmt: skip
 """Errors that a running service does not tell its clients by name."""
 
 

@@ -68,7 +68,7 @@ def test_work_that_ran_in_another_process(cli: CommandLine) -> None:
     after = cli.ok("stats", "work", "--json").json()
     assert all(job["last_run"] is not None for job in after["jobs"].values())
     assert after["outbox"]["delete_object"]["waiting"] == 1, "not before its grace"
-    assert set(after) == {"jobs", "outbox", "intents", "quarantine", "moves", "restores"}
+    assert set(after) == {"jobs", "outbox", "recovery", "scrub", "intents", "quarantine", "moves", "restores"}
     table = cli.ok("stats", "work").out
     assert "never" not in table
     assert "outbox: delete_object" in table

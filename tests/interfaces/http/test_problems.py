@@ -38,6 +38,8 @@ EXPECTED = {
     errors.ConfigurationError("secret"): (500, "misconfigured"),
     errors.CatalogVersionError("secret"): (500, "misconfigured"),
     errors.InstallationMismatchError("secret"): (500, "misconfigured"),
+    errors.FileTreeError("secret"): (500, "internal"),
+    errors.FileChangedError("secret"): (500, "internal"),
     errors.StorageError("secret"): (500, "internal"),
 }
 
