@@ -343,7 +343,17 @@ def modes_of(point: str) -> tuple[FaultMode, ...]:
     return MODES + (LATE if port.startswith("objects") and call in CHANGES_THE_STORE else ())
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+QUICK = {"write one part", "delete", "move in place", "restore", "change"}
+"""Tried in every run; the others in all but the fast one."""
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(each, id=each.name, marks=[] if each.name in QUICK else [pytest.mark.thorough])
+        for each in OPERATIONS
+    ],
+)
 def test_every_cell(operation: Operation, tmp_path: Path) -> None:
     (tmp_path / "plan").mkdir()
     points = asyncio.run(points_of(operation, tmp_path / "plan"))

@@ -39,6 +39,8 @@ from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import StorageError
 from thermocline.testing.faults import FaultMode, Faults, ProcessDied
 
+pytestmark = pytest.mark.thorough
+
 OLD, NEW = b"old " * 50, b"new " * 70
 SMALL = b"small"
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,8 @@ from thermocline import StorageOrchestrator
 from thermocline.domain.units import Seconds
 from thermocline.services.checking import Damage
 from thermocline.testing.faults import FaultMode, Faults, ProcessDied
+
+pytestmark = pytest.mark.thorough
 
 IDS = ("a", "a/b", "A", "ü")
 STEPS = st.tuples(

@@ -16,6 +16,8 @@ from thermocline.domain.work import OutboxKind
 from thermocline.services.checking import Damage
 from thermocline.wiring.backing_up import back_up_catalog, begin_anew, restore_catalog
 
+pytestmark = pytest.mark.thorough
+
 LARGE = os.urandom(9 * 2**20)
 HOUR = 3600 * 10**6
 

@@ -17,6 +17,8 @@ from thermocline.domain.restores import RestoreSpeed, RestoreStage, StoreRestore
 from thermocline.domain.units import Seconds, later
 from thermocline.testing.clock import ManualClock
 
+pytestmark = pytest.mark.thorough
+
 KEYS = {"usual": "inst/main/a/01kdvdna00f1w7gy3rf1w7gy3r", "long": "x" * 500, "longer beside": "x" * 199}
 """The name of the last fits into one piece, that of its file beside does not."""
 HOUR = Seconds(3600.0)
