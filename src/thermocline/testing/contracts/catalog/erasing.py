@@ -203,4 +203,4 @@ async def _lived(steps: Steps, content_id: ContentId) -> set[tuple[str, str]]:
 
 async def _recent_days(steps: Steps, content_id: ContentId) -> Sequence[AccessDay]:
     today = day_of(steps.clock.now())
-    return await steps.catalog.accesses.days(content_id, first=today - 30, last=today)
+    return await steps.catalog.accesses.days(content_id, first=today - 30, last=today + 30)
