@@ -372,6 +372,6 @@ def test_the_installed_command_is_the_same(data: Path) -> None:
 
 def test_completion(data: Path) -> None:
     done = run_process(
-        data, environment={"_THERMOCLINE_COMPLETE": "complete_bash", "COMP_WORDS": "thermocline st", "COMP_CWORD": "1"}
+        data, environment={"_THERMOCLINE_COMPLETE": "complete_bash", "COMP_WORDS": "thermocline fs", "COMP_CWORD": "1"}
     )
-    assert done.stdout.split() == [b"stat"]
+    assert done.stdout.split() == [b"fsck"]
