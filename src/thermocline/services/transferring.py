@@ -118,35 +118,28 @@ class Transfer:
 
     def __init__(self, parts: TransferParts, request: WriteRequest, placement: Placement) -> None:
         self._parts = parts
-        self._digest = ContentDigest()
         self._request = request
         self._placement = placement
         self._now = parts.clock.now()
         token = new_token(self._now, parts.entropy(TOKEN_ENTROPY_BYTES))
         self._key = ObjectKey(parts.placements.installation, placement.name, request.content_id, token)
-        self._attributes = ObjectAttributes(
-            request.content_id, token, request.headers.content_type, self._now, request.tier
-        )
+        self._token = token
+        self._digest: ContentDigest  # made by either way to send
 
     async def put_whole(self, data: Buffer, metadata: Mapping[str, Any]) -> Committed:
         """Store content that fits one request: everything about it is checked before anything is sent."""
         self._digest = ContentDigest(single_chunk=len(data) <= CHUNK_BYTES)
-        await self._hash(data)
+        if len(data) < OFFLOAD_BYTES:
+            self._digest.update(data)
+        else:
+            await self._hash(data)
         self._check_complete()
-        attributes = ObjectAttributes(
-            self._attributes.content_id,
-            self._attributes.token,
-            self._attributes.content_type,
-            self._attributes.created_at,
-            self._attributes.tier,
-            sha256=self._digest.whole(),
-        )
-        intent = await self._parts.keeper.declare(str(self._key), self._placement.name)
+        attributes = self._attributes(sha256=self._digest.whole())
+        key = str(self._key)
+        intent = await self._parts.keeper.declare(key, self._placement.name)
         try:
             intent.check()
-            await self._placement.store.put(
-                str(self._key), data, attributes.as_headers(), storage_class=self._placement.storage_class
-            )
+            await self._placement.store.put(key, data, attributes, storage_class=self._placement.storage_class)
             return await self._commit(metadata)
         except BaseException as exc:
             await clean_up_after(exc, self._parts, self._key, self._placement, None)
@@ -157,11 +150,12 @@ class Transfer:
     async def upload(self, first: Buffer, gathering: Gathering, metadata: Mapping[str, Any]) -> Committed:
         """Store content that arrives in parts: while one part is hashed and sent, the next arrives."""
         upload: Upload | None = None
+        self._digest = ContentDigest()
         intent = await self._parts.keeper.declare(str(self._key), self._placement.name)
         try:
             intent.check()
             upload = await self._placement.store.begin_upload(
-                str(self._key), self._attributes.as_headers(), storage_class=self._placement.storage_class
+                str(self._key), self._attributes(sha256=None), storage_class=self._placement.storage_class
             )
             part = first
             while part:
@@ -175,6 +169,13 @@ class Transfer:
             raise
         finally:
             self._parts.keeper.let_go(intent)
+
+    def _attributes(self, *, sha256: bytes | None) -> Mapping[str, str]:
+        """Return what the object says of itself."""
+        request = self._request
+        return ObjectAttributes(
+            request.content_id, self._token, request.headers.content_type, self._now, request.tier, sha256=sha256
+        ).as_headers()
 
     async def _overlapped(self, intent: HeldIntent, upload: Upload, part: Buffer, gathering: Gathering) -> Buffer:
         """Hash and send `part` while the next one is gathered; return the next, empty at the end."""
