@@ -40,7 +40,7 @@ def machine(folder: Path, **restore: Any) -> Machine:
     return Machine(folder, settings=Settings.model_validate(given))
 
 
-def requests(machine: Machine) -> tuple[int, float]:
+def requests(machine: Machine) -> tuple[int, Any]:
     """How many restores were charged, and how much."""
     with closing(sqlite3.connect(machine.database)) as raw:
         count, spent = raw.execute("SELECT sum(requests), sum(spent_usd) FROM restore_days").fetchone()
@@ -63,8 +63,8 @@ async def stage(store: StorageOrchestrator, content_id: str = "a") -> RestoreSta
 
 async def at_rest(here: Machine, task: "asyncio.Task[Any]") -> None:
     """Return once the task waits for the clock, as the renewal of intents does since the first upload, or is done."""
-    while here.clock.sleeping < 2 and not task.done():
-        await asyncio.sleep(0.0005)  # the catalog works in a thread of its own
+    while here.clock.sleeping < 2 and not task.done():  # noqa: ASYNC110 - the catalog works in a thread of its own
+        await asyncio.sleep(0.0005)
 
 
 async def pass_time(here: Machine, task: "asyncio.Task[Any]", seconds: float, *, step: float = 60.0) -> None:
