@@ -197,8 +197,9 @@ class StorageOrchestrator:
         """Move the content to a tier; durably planned at least, and made unless `planned` says so.
 
         Without a copy it is made at once. A copy is made within the call, or with `wait=False` by a worker; content
-        that leaves an archive is restored first and moved by a worker then.
-        Raises `ContentNotFoundError`, `ContentHeldError`, `PreconditionFailedError`.
+        that leaves an archive is restored first and moved by a worker then. If making it failed, `error` says why.
+        Raises `ContentNotFoundError`, `ContentHeldError`, `PreconditionFailedError`, `MoveLostError` (new bytes or
+        another move came first).
         """
         parsed = parse_content_id(content_id)
         moving = self.services.moving
@@ -216,8 +217,9 @@ class StorageOrchestrator:
         """
         record = await self.services.reading.stat(parse_content_id(content_id))
         restoring = self.services.restoring
-        status = await restoring.request(record, speed=None if speed is None else parse_speed(speed), days=days)
-        return await restoring.wait(record, within=Seconds(wait)) if wait > 0 else status
+        chosen = None if speed is None else parse_speed(speed)
+        status = await restoring.request(record, speed=chosen, days=days)
+        return await restoring.wait(record, within=Seconds(wait), speed=chosen, days=days) if wait > 0 else status
 
     async def import_tree(
         self,

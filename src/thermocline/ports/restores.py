@@ -35,6 +35,7 @@ class ClaimedRestore:
     days: int
     sent: bool
     """Whether the store has confirmed the request."""
+    requested_at: Timestamp
     eta: Timestamp
     readable_until: Timestamp | None
     attempts: int

@@ -15,7 +15,7 @@ first, and its plan waits. Held content stays where it is.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +70,8 @@ class TierOutcome:
     target: StorageTier
     planned: bool
     """Whether the move needs a copy and is yet to be made."""
+    error: str | None = None
+    """Why making it failed; it stays planned. None also if it only waits for a restore."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the outcome as JSON-ready values."""
@@ -81,6 +83,7 @@ class TierOutcome:
             "placement": self.record.placement,
             "revision": self.record.revision,
             "version": self.record.version,
+            "error": self.error,
         }
 
 
@@ -144,11 +147,24 @@ class MovingService:
         return bool(claims)
 
     async def finish(self, outcome: TierOutcome) -> TierOutcome:
-        """Make the planned move now, if nothing stands in its way; return what came of it."""
-        await self.make_now(outcome.record.content_id)
-        record = await self._find(outcome.record.content_id)
-        # Made by whoever claimed it; otherwise it waits for a restore, or for somebody who is at it.
-        return TierOutcome(record, outcome.target, planned=record.tier is not outcome.target)
+        """Make the planned move now, if nothing stands in its way; return what came of it.
+
+        Raises `MoveLostError` if something newer took its place, such as new bytes with a tier of their own.
+        """
+        content_id, target = outcome.record.content_id, outcome.target
+        await self.make_now(content_id)
+        now = self._clock.now()
+        record = await self._records.describe(content_id, now=now)
+        if record is None or not record.is_alive(now):
+            raise ContentNotFoundError(content_id)
+        if record.tier is target:
+            return TierOutcome(record, target, planned=False)
+        # It failed, waits for a restore, or for somebody else who is at it.
+        if record.move is None or record.move.tier is not target:
+            raise MoveLostError(
+                f"content {content_id!r} was changed before it was moved; ask again if it still shall be"
+            )
+        return TierOutcome(record, target, planned=True, error=record.move.last_error)
 
     async def run(self) -> int:
         """Make one batch of planned moves that are due; return how many were tried."""
@@ -164,6 +180,11 @@ class MovingService:
         try:
             async with self._renewing(claim):
                 await self._try(claim)
+        except asyncio.CancelledError:
+            # So that the next one need not wait for the claim's end. What was copied is the cleaner's.
+            with suppress(StorageError):
+                await self._later(claim, Seconds(0.0), None)
+            raise
         except MoveLostError as exc:
             self.lost += 1
             log.info("move_lost", content_id=content_id, reason=str(exc))
@@ -211,10 +232,14 @@ class MovingService:
 
     async def _is_readable(self, claim: ClaimedMove, record: Record, *, refused: bool) -> bool:
         """Whether the archived object can be read now; if not, its restore is under way and the plan waits for it."""
-        status = await self._restoring.request(record, refused=refused)
+        status = await self._restoring.status(record)
+        if refused or status.stage is not RestoreStage.READABLE:
+            status = await self._restoring.request(record, refused=refused)
         if status.stage is RestoreStage.READABLE:
             return True
-        due_at = status.eta or later(self._clock.now(), self._restoring.policy.poll_every)
+        soon = later(self._clock.now(), FIRST_RETRY)
+        # Never at once: whoever looks after the restore may not have noticed yet that it has come, or fail to.
+        due_at = soon if status.eta is None else max(soon, status.eta)
         await self._moves.postpone(claim, due_at=due_at, reason=None)
         return False
 

@@ -106,15 +106,22 @@ class ReadingService:
 
         Raises `ContentNotFoundError`, `IntegrityError`, `ContentTooLargeError`, `ContentArchivedError`; with
         `may_restore` (the caller may change the content) its restore is then on its way, and is waited for if it
-        comes within `wait`.
+        comes within `wait`; whoever waits is told `RestoreBudgetError` where that is why it is not.
         """
-        try:
-            return await self._retrieve(content_id, may_restore=may_restore)
-        except ContentArchivedError:
-            if wait <= 0 or not may_restore:
-                raise
-        await self._restoring.wait(await self.stat(content_id), within=wait)
-        return await self._retrieve(content_id, may_restore=may_restore)
+        deadline, waited_for = self._clock.monotonic() + wait, None
+        while True:
+            try:
+                return await self._retrieve(content_id, may_restore=may_restore)
+            except ContentArchivedError:
+                remaining = Seconds(deadline - self._clock.monotonic())
+                if remaining <= 0 or not may_restore:
+                    raise
+                record = await self.stat(content_id)
+                # Refused again although it arrived: more waiting would not help, unless it was overwritten meanwhile.
+                if record.object_key == waited_for:
+                    raise
+            waited_for = record.object_key
+            await self._restoring.wait(record, within=remaining, refused=True)
 
     async def _retrieve(self, content_id: ContentId, *, may_restore: bool) -> CacheEntry:
         entry = self.hit(content_id)

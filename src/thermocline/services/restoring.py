@@ -42,6 +42,10 @@ CLAIM_LEASE = Seconds(120.0)
 FIRST_RETRY = Seconds(2.0)
 LONGEST_RETRY = Seconds(900.0)
 SHORTEST_WAIT = Seconds(0.05)
+OVERDUE_SHARE = 16
+"""A restore that takes longer than expected is asked for again after this part of the time it took so far: soon
+after one of seconds, and not every minute of one of days."""
+SHORTEST_POLL = Seconds(0.1)
 ATTEMPTS = 5
 RESTORED = "restored"
 
@@ -100,15 +104,21 @@ class RestoringService:
     ) -> RestoreStatus:
         """Make sure that the content's object is restored, or will be; return how far that is.
 
-        Asking again costs nothing; `refused` says that the store has just refused to read the object. Content that
-        needs no restore is readable already. Raises `InvalidInputError` for a speed that does not exist there,
+        Asking again costs nothing; it makes a copy that is readable for a shorter time stay longer. `refused` says
+        that the store has just refused to read the object. Content that needs no restore is readable already.
+        Raises `InvalidInputError` for a speed that does not exist there and for days out of range,
         `RestoreBudgetError` if today's budget does not cover it (nothing was requested then).
         """
+        stays = check_days(self._policy.days if days is None else days)
         rules = self._placements.named(record.placement).restores
         if rules is None:
             return RestoreStatus(RestoreStage.READABLE)
         chosen = self._chosen(rules, speed, record)
-        stays = check_days(self._policy.days if days is None else days)
+        if refused and (await self.status(record)).stage is RestoreStage.READABLE:
+            # The store's word counts: a row that is out of date goes first, so that what it sends now is paid for.
+            status = await self.look_after(record.object_key)
+            if status is not None and status.stage is RestoreStage.READABLE:
+                return status
         for _ in range(ATTEMPTS):
             requested = await self._ask(record, rules, chosen, stays)
             if requested is None:
@@ -127,29 +137,38 @@ class RestoringService:
                     cost_usd=round(rules.terms[chosen].cost(record.size), 6),
                 )
                 return await self._attend(requested.claim) or requested.status
-            if refused and requested.status.stage is RestoreStage.READABLE:
-                refused = False
-                await self.look_after(record.object_key)
-                continue
             return requested.status
         raise UnavailableError(f"content {record.content_id!r} changes faster than it can be restored; try again")
 
-    async def wait(self, record: Record, *, within: Seconds) -> RestoreStatus:
+    async def wait(
+        self,
+        record: Record,
+        *,
+        within: Seconds,
+        speed: RestoreSpeed | None = None,
+        days: int | None = None,
+        refused: bool = False,
+    ) -> RestoreStatus:
         """Make sure that the content is being restored, and return when it is readable or `within` has passed.
 
-        Raises as `request` does.
+        What is readable already stays so no longer than before. Raises as `request` does.
         """
-        deadline = self._clock.monotonic() + within
+        deadline, patience = self._clock.monotonic() + within, SHORTEST_WAIT
+        asked = self.request(record, speed=speed, days=days, refused=True) if refused else self.status(record)
+        status: RestoreStatus | None = await asked
         while True:
-            status = await self.request(record)
+            if status is None or status.stage is RestoreStage.ARCHIVED:
+                status = await self.request(record, speed=speed, days=days)
             remaining = deadline - self._clock.monotonic()
             if status.stage is RestoreStage.READABLE or remaining <= 0:
                 return status
             expected = self._policy.poll_every if status.eta is None else elapsed(self._clock.now(), status.eta)
+            if expected <= 0:  # overdue, and the store did not answer
+                expected, patience = patience, Seconds(min(2 * patience, FIRST_RETRY))
             pause = min(max(expected, SHORTEST_WAIT), self._policy.poll_every, remaining)
             await self._clock.sleep(Seconds(pause))
             # Itself: perhaps nobody else works on this installation.
-            await self.look_after(record.object_key)
+            status = await self.look_after(record.object_key)
 
     async def look_after(self, object_key: str) -> RestoreStatus | None:
         """Ask the store about one restore now, unless somebody else just does; return what is known then."""
@@ -211,16 +230,24 @@ class RestoringService:
                 log.info("restore_arrived", object_key=claim.object_key)
                 await self._move_on(claim)
             await self._restores.progress(claim, eta=claim.eta, readable_until=until, check_at=until)
-            return RestoreStatus(state.stage, speed=claim.speed, days=claim.days, readable_until=until)
+            return RestoreStatus(
+                state.stage,
+                speed=claim.speed,
+                days=claim.days,
+                requested_at=claim.requested_at,
+                readable_until=until,
+            )
         if state.stage is RestoreStage.ARCHIVED:
             self.expired += 1
             log.info("restore_ended", object_key=claim.object_key)
             await self._restores.drop(claim)
             return None
-        overdue = now >= claim.eta
-        eta = later(now, self._policy.poll_every) if overdue else claim.eta
+        eta = claim.eta
+        if now >= eta:
+            so_far = elapsed(claim.requested_at, now) / OVERDUE_SHARE
+            eta = later(now, Seconds(min(max(so_far, SHORTEST_POLL), self._policy.poll_every)))
         await self._restores.progress(claim, eta=eta, readable_until=None, check_at=eta)
-        return RestoreStatus(state.stage, speed=claim.speed, days=claim.days, eta=eta)
+        return RestoreStatus(state.stage, speed=claim.speed, days=claim.days, requested_at=claim.requested_at, eta=eta)
 
     async def _move_on(self, claim: ClaimedRestore) -> None:
         """Plan the move that restored content is due for, before its arrival is noted: a crash then repeats both."""

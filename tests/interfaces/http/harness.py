@@ -252,7 +252,7 @@ async def running_app(folder: Path, **settings: Any) -> AsyncIterator[Running]:
     """Run the application, with its lifespan, for the length of the block."""
     chosen = Settings.model_validate({"data": folder, **settings})
     clock = ManualClock()
-    objects = MemoryObjectStore(clock)
+    objects = MemoryObjectStore(clock, archive_classes=chosen.archive_classes("main"))
     catalog = await SqlCatalog.open(f"sqlite:///{folder / 'catalog.db'}", unsafe_fast=True)
     numbers = itertools.count(1)
     adapters = Adapters(

@@ -35,6 +35,9 @@ EXPECTED = {
     # Services turn it into ContentArchivedError: one that comes this far is a mistake of ours.
     errors.ObjectArchivedError("secret/key"): (500, "internal"),
     errors.UnsafePathError("secret"): (500, "content-corrupted"),
+    # Folder trees are imported and exported by the command line and in Python, never over HTTP.
+    errors.FileTreeError("secret"): (500, "internal"),
+    errors.FileChangedError("secret"): (500, "internal"),
     errors.ConfigurationError("secret"): (500, "misconfigured"),
     errors.CatalogVersionError("secret"): (500, "misconfigured"),
     errors.InstallationMismatchError("secret"): (500, "misconfigured"),

@@ -283,6 +283,7 @@ def _claimed(row: Row) -> ClaimedRestore:
         speed=RestoreSpeed(row[4]),
         days=row[5],
         sent=bool(row[6]),
+        requested_at=Timestamp(row[11]),
         eta=Timestamp(row[7]),
         readable_until=as_timestamp(row[8]),
         attempts=row[9],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thermocline.domain.content import DEFAULT_CONTENT_TYPE, Visibility
-from thermocline.domain.errors import ContentNotFoundError, StorageError
+from thermocline.domain.errors import ContentArchivedError, ContentNotFoundError, StorageError
 from thermocline.domain.tiers import StorageTier
 from thermocline.interfaces.cli.commands.clearing import clear
 from thermocline.interfaces.cli.exits import CommandError, ExitCode, UsageError, code_of, tell
@@ -29,6 +29,7 @@ from thermocline.interfaces.cli.running import run
 from thermocline.interfaces.cli.shapes import size_text
 from thermocline.interfaces.cli.sinks import new_file, standard_output
 from thermocline.interfaces.cli.sources import Source, open_source
+from thermocline.interfaces.cli.watching import watch_restore
 
 if TYPE_CHECKING:
     from thermocline.services.deleting import Erasure
@@ -136,9 +137,14 @@ async def _get(
 ) -> None:
     async with AsyncExitStack() as opened:
         store = await opened.enter_async_context(open_store(call))
-        if waiting:
-            await store.restore_content(content_id, wait=waiting)
-        content = await opened.enter_async_context(store.open_content(content_id, start=wanted[0], end=wanted[1]))
+        start, end = wanted
+        try:
+            content = await opened.enter_async_context(store.open_content(content_id, start=start, end=end))
+        except ContentArchivedError:
+            if not waiting:
+                raise
+            await watch_restore(store, content_id, within=waiting)
+            content = await opened.enter_async_context(store.open_content(content_id, start=start, end=end))
         if output is None or output == "-":
             target = standard_output(asked_for=output == "-")
         else:

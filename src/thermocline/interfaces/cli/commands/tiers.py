@@ -1,16 +1,17 @@
 """`tier`, `restore`, `change`: how content is treated."""
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thermocline.domain.content import Visibility
 from thermocline.domain.errors import StorageError
-from thermocline.domain.restores import RestoreSpeed
+from thermocline.domain.restores import RestoreSpeed, RestoreStage
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import format_moment
 from thermocline.interfaces.cli.commands.contents import ContentIdArgument, entity_tag, parse_life, parse_metadata
-from thermocline.interfaces.cli.exits import ExitCode, UsageError, tell
+from thermocline.interfaces.cli.exits import CommandError, ExitCode, InterruptedCommandError, UsageError, tell
 from thermocline.interfaces.cli.opening import open_store, tidy
 from thermocline.interfaces.cli.options import (
     ConfigOption,
@@ -23,6 +24,7 @@ from thermocline.interfaces.cli.options import (
 from thermocline.interfaces.cli.output import write_json, write_line
 from thermocline.interfaces.cli.progress import Progress
 from thermocline.interfaces.cli.running import run
+from thermocline.interfaces.cli.watching import watch_restore, watched
 
 if TYPE_CHECKING:
     from thermocline.orchestrator import StorageOrchestrator
@@ -64,7 +66,8 @@ async def _tier(
                 record = await store.stat(content_id)
                 _tell_dry_run(call, record.content_id, record.tier, target)
                 return ExitCode.DONE
-            _tell_outcome(call, await store.set_tier(content_id, target, wait=wait))
+            moving = store.set_tier(content_id, target, wait=wait)
+            _tell_outcome(call, _checked(await watched(f"move {content_id} to {target}", moving)))
             await tidy(store)
             return ExitCode.DONE
         return await _tier_all(call, store, prefix or "", target, wait=wait, dry_run=dry_run)
@@ -84,8 +87,12 @@ async def _tier_all(
                 _tell_dry_run(call, record.content_id, record.tier, target)
                 continue
             try:
-                outcome = await store.set_tier(record.content_id, target, wait=wait)
-            except StorageError as exc:
+                outcome = _checked(await store.set_tier(record.content_id, target, wait=wait))
+            except asyncio.CancelledError as exc:
+                raise InterruptedCommandError(
+                    f"interrupted: {counts['done']} contents are moved; the same command goes on from here"
+                ) from exc
+            except (StorageError, CommandError) as exc:
                 # The others are still moved: what failed is told, and the exit code says so.
                 tell(exc, as_json=call.as_json)
                 counts["failed"] += 1
@@ -98,6 +105,16 @@ async def _tier_all(
         else:
             write_line(", ".join(f"{count} {name}" for name, count in counts.items()))
     return ExitCode.FAILED if counts["failed"] else ExitCode.DONE
+
+
+def _checked(outcome: "TierOutcome") -> "TierOutcome":
+    """Return the outcome unless making the move failed. Raises `CommandError`."""
+    if outcome.error is None:
+        return outcome
+    raise CommandError(
+        f"content {outcome.record.content_id!r} was not moved to {outcome.target}: {outcome.error}",
+        "nothing was lost; the move stays planned, and the same command, a service or a worker tries it again",
+    )
 
 
 def _tell_dry_run(call: Invocation, content_id: str, now: StorageTier, target: StorageTier) -> None:
@@ -115,7 +132,11 @@ def _tell_outcome(call: Invocation, outcome: "TierOutcome") -> None:
     if call.as_json:
         write_json(outcome.as_dict())
     elif outcome.planned:
-        write_line(f"{outcome.record.content_id}: {outcome.record.tier}, its move to {outcome.target} is planned")
+        restore = outcome.record.restore
+        until = f" for {format_moment(restore.eta)}, after its restore" if restore and restore.eta else ""
+        write_line(
+            f"{outcome.record.content_id}: {outcome.record.tier}, its move to {outcome.target} is planned{until}"
+        )
     else:
         write_line(f"{outcome.record.content_id}: {outcome.record.tier}")
 
@@ -153,7 +174,9 @@ async def _restore(
             record = await store.stat(content_id)
             found = await store.services.restoring.status(record)
         else:
-            found = await store.restore_content(content_id, speed=speed, days=days, wait=waiting)
+            found = await store.restore_content(content_id, speed=speed, days=days)
+            if waiting and found.stage is not RestoreStage.READABLE:
+                found = await watch_restore(store, content_id, within=waiting)
     if call.as_json:
         write_json({"content_id": content_id, **found.as_dict()})
         return

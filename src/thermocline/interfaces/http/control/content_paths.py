@@ -121,5 +121,6 @@ _ERASE = [
         "schema": {"type": "boolean"},
         "description": "skip the grace and leave no trace",
     },
-    _header("If-Match", "entity tags, of which one must be current"),
+    _header("If-Match", "entity tags, of which one must be current; not beside erase"),
+    _header("Prefer", "return=representation answers an erasure with its report"),
 ]
