@@ -30,7 +30,7 @@ StorageError
     └── InstallationMismatchError  catalog and store belong to different installations
 """
 
-from thermocline.domain.units import Seconds, Timestamp
+from thermocline.domain.units import Seconds, Timestamp, format_moment
 
 
 class StorageError(Exception):
@@ -84,7 +84,8 @@ class ContentArchivedError(StorageError):
     """The content is archived: request a restore, then read it at `eta`."""
 
     def __init__(self, content_id: str, *, eta: Timestamp | None) -> None:
-        super().__init__(f"content {content_id!r} is archived; restore it before reading")
+        what = "restore it before reading" if eta is None else f"its restore is expected at {format_moment(eta)}"
+        super().__init__(f"content {content_id!r} is archived; {what}")
         self.content_id = content_id
         self.eta = eta
 
