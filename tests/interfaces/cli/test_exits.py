@@ -55,6 +55,13 @@ def test_a_message_is_one_line_with_what_to_do(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "error: UsageError\n"
 
 
+def test_archived_content_says_whether_its_restore_is_under_way(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(ContentArchivedError("a", eta=None), as_json=False)
+    assert "'a' is archived; restore it before reading ('thermocline restore'" in capsys.readouterr().err
+    tell(ContentArchivedError("a", eta=Timestamp(1_000_000)), as_json=False)
+    assert "'a' is archived; its restore is expected at 1970-01-01T00:00:01.000000Z (" in capsys.readouterr().err
+
+
 def test_json_errors_carry_their_facts(capsys: pytest.CaptureFixture[str]) -> None:
     tell(ContentArchivedError("a", eta=Timestamp(1_000_000)), as_json=True)
     told = json.loads(capsys.readouterr().err)

@@ -77,6 +77,7 @@ _CODES: tuple[tuple[type[StorageError], ExitCode], ...] = (
 )
 _HINTS: tuple[tuple[type[StorageError], str], ...] = (
     (ContentNotFoundError, "'thermocline ls' lists what there is"),
+    (ContentArchivedError, "'thermocline restore' asks for it and tells how far it is, 'get --wait 12h' waits for it"),
     (PreconditionFailedError, "read the content again before changing it"),
     (DigestMismatchError, "send the bytes again, or the digest that belongs to them"),
     (TruncatedBodyError, "try again when the source no longer changes"),
