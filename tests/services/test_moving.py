@@ -184,6 +184,8 @@ def test_leaving_hot_evicts_here_at_once_and_elsewhere_at_the_next_look(tmp_path
         async with machine.process() as here, machine.process() as there:
             for target in (WARM, COLD):
                 await here.store_content("a", SMALL, initial_tier="hot")
+                # Its prefill, come late, would rightly cache what is WARM by then.
+                await here.services.background.drain()
                 await there.services.listener.poll()
                 for store in (here, there):
                     await store.retrieve_content("a")
