@@ -268,7 +268,6 @@ def test_reading_archived_content(tmp_path: Path, size: int) -> None:
                 answer = await run.client.get(target)
                 assert (answer.status, answer.problem) == (409, "content-archived")
                 assert answer["retry-after"] == str(DELAY)
-                assert "content-length" in dict(answer.fields) or answer.body
             ranged = await run.client.get("/v1/content/a", {"Range": "bytes=0-1"})
             assert (ranged.problem, ranged["retry-after"]) == ("content-archived", str(DELAY))
             assert await requested(run) == 1
