@@ -23,6 +23,26 @@ async def findings(store: StorageOrchestrator, *, read_bytes: bool = True) -> se
     return {(finding.damage, finding.content_id) async for finding in store.check(read_bytes=read_bytes)}
 
 
+def test_what_is_archived_is_looked_up_without_a_restore(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            for name in ("a", "gone", "restored"):
+                await store.store_content(name, b"x" * 1000, initial_tier="archive")
+            await store.store_content("hot", b"y" * 10)
+            assert await findings(store) == set()
+            await store.restore_content("restored")
+            machine.clock.advance(Seconds(3600.0))
+            seen: list[CheckProgress] = []
+            assert [finding async for finding in store.services.checking.check(progress=seen.append)] == []
+            assert (seen[-1].contents, seen[-1].read_bytes) == (4, 1010), "what is readable is read"
+            machine.objects._contents.remove((await store.stat("gone")).object_key)
+            assert await findings(store) == {(Damage.MISSING, "gone")}
+            assert (await machine.work_left())["restores"] == 1
+
+    asyncio.run(scenario())
+
+
 def test_every_kind_of_damage_is_found(tmp_path: Path) -> None:
     async def scenario() -> None:
         machine = Machine(tmp_path)

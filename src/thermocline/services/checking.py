@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from thermocline.domain.content import Record
-from thermocline.domain.errors import ContentNotFoundError, IntegrityError, ObjectMissingError
+from thermocline.domain.errors import ContentNotFoundError, IntegrityError, ObjectArchivedError, ObjectMissingError
 from thermocline.domain.keys import ObjectKey
 from thermocline.domain.units import Bytes
+from thermocline.ports.object_store import ObjectStore
 from thermocline.ports.outbox import Outbox
 from thermocline.ports.sweeps import Sweeps
 from thermocline.services.listing import ListingService
@@ -74,7 +75,10 @@ class CheckingService:
     async def check(
         self, *, read_bytes: bool = True, progress: Callable[[CheckProgress], None] = lambda _: None
     ) -> AsyncIterator[Finding]:
-        """Yield what is wrong. With `read_bytes` every object is read and verified, else only looked up."""
+        """Yield what is wrong. With `read_bytes` every object is read and verified, else only looked up.
+
+        What is archived is only looked up, too: reading it takes a restore, which costs money.
+        """
         state = CheckProgress()
         async with aclosing(self._findings(state, read_bytes=read_bytes, progress=progress)) as findings:
             async for finding in findings:
@@ -104,17 +108,17 @@ class CheckingService:
                 yield Finding(Damage.DEAD_LETTER, None, None, f"{work.dead} rows of kind {work.kind} failed too often")
 
     async def _check_records(self, records: list[Record], state: CheckProgress, *, read_bytes: bool) -> list[Finding]:
-        results = await asyncio.gather(*(self._check_record(record, read_bytes=read_bytes) for record in records))
+        results = await asyncio.gather(
+            *(self._check_record(record, state, read_bytes=read_bytes) for record in records)
+        )
         state.contents += len(records)
-        if read_bytes:
-            state.read_bytes = Bytes(state.read_bytes + sum(record.size for record in records))
         return [finding for finding in results if finding is not None]
 
-    async def _check_record(self, listed: Record, *, read_bytes: bool) -> Finding | None:
+    async def _check_record(self, listed: Record, state: CheckProgress, *, read_bytes: bool) -> Finding | None:
         try:
             record = await self._reading.stat(listed.content_id)  # with its chunk digests
             try:
-                await self._verify(record, read_bytes=read_bytes)
+                await self._verify(record, state, read_bytes=read_bytes)
             except (IntegrityError, ObjectMissingError) as exc:
                 current = await self._reading.stat(listed.content_id)
                 if current.object_key != record.object_key:
@@ -125,19 +129,30 @@ class CheckingService:
             return None
         return None
 
-    async def _verify(self, record: Record, *, read_bytes: bool) -> None:
+    async def _verify(self, record: Record, state: CheckProgress, *, read_bytes: bool) -> None:
         store = self._placements.named(record.placement).store
         if read_bytes and record.size:
-            # Chunk digests find damage; the whole digest finds what was made to pass them, too.
-            whole = hashlib.sha256()
-            async with aclosing(stream_verified(store, record, 0, record.size)) as chunks:
-                async for chunk in chunks:
-                    if record.chunk_digests:
-                        await asyncio.to_thread(whole.update, chunk)
-            if record.chunk_digests and whole.digest() != record.digest:
-                detail = "its bytes are not those that were stored"
-                raise IntegrityError(record.content_id, object_key=record.object_key, detail=detail)
+            try:
+                await self._read(store, record)
+            except ObjectArchivedError:
+                await self._look_up(store, record)
+                return
+            state.read_bytes = Bytes(state.read_bytes + record.size)
             return
+        await self._look_up(store, record)
+
+    async def _read(self, store: ObjectStore, record: Record) -> None:
+        # Chunk digests find damage; the whole digest finds what was made to pass them, too.
+        whole = hashlib.sha256()
+        async with aclosing(stream_verified(store, record, 0, record.size)) as chunks:
+            async for chunk in chunks:
+                if record.chunk_digests:
+                    await asyncio.to_thread(whole.update, chunk)
+        if record.chunk_digests and whole.digest() != record.digest:
+            detail = "its bytes are not those that were stored"
+            raise IntegrityError(record.content_id, object_key=record.object_key, detail=detail)
+
+    async def _look_up(self, store: ObjectStore, record: Record) -> None:
         head = await store.head(record.object_key)
         if head is None:
             raise ObjectMissingError(record.object_key)

@@ -7,7 +7,7 @@ import typer
 
 from thermocline.domain.access import Scope, split_token
 from thermocline.interfaces.cli.commands.contents import parse_life
-from thermocline.interfaces.cli.exits import CommandError, ExitCode, UsageError, tell
+from thermocline.interfaces.cli.exits import CommandError, ExitCode, UsageError
 from thermocline.interfaces.cli.opening import open_store
 from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocation, JsonOption, invocation
 from thermocline.interfaces.cli.output import write_json, write_line
@@ -84,24 +84,29 @@ def revoke(
     config: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag
-) -> int:
+) -> None:
     """Revoke a token: nobody gets in with it any more, in no process."""
-    return run(_revoke(invocation(ctx, config, data, as_json), token_id))
+    run(_revoke(invocation(ctx, config, data, as_json), token_id))
 
 
-async def _revoke(call: Invocation, token_id: str) -> ExitCode:
+class NoSuchTokenError(CommandError):
+    """No token has this id."""
+
+    code = ExitCode.NOT_FOUND
+    slug = "token-not-found"
+
+
+async def _revoke(call: Invocation, token_id: str) -> None:
     parts = split_token(token_id)
     wanted = parts[0] if parts else token_id
     async with open_store(call) as store:
         revoked = await store.services.authorizing.revoke(wanted)
     if not revoked:
-        tell(CommandError("there is no such token", "'thermocline token list' shows their ids"), as_json=call.as_json)
-        return ExitCode.NOT_FOUND
+        raise NoSuchTokenError("there is no such token", "'thermocline token list' shows their ids")
     if call.as_json:
         write_json({"token_id": wanted, "revoked": True})
     else:
         write_line(f"revoked {wanted}")
-    return ExitCode.DONE
 
 
 def _scopes(text: str) -> frozenset[Scope]:
