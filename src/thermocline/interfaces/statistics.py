@@ -79,6 +79,7 @@ async def catalog_work(services: Services) -> dict[str, Any]:
             "readable": restores.readable,
             "failing": restores.failing,
             "spent_today_usd": restores.spent_today,
+            "daily_budget_usd": services.settings.restore.daily_budget,
         },
     }
 

@@ -75,6 +75,16 @@ def test_work_that_ran_in_another_process(cli: CommandLine) -> None:
     assert set(cli.ok("stats", "--json").json()) == {"storage", "work"}
 
 
+def test_what_restores_cost_stands_beside_the_budget(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.put("a", b"data", "--tier", "archive")
+    assert cli.run("get", "a").code == 4
+    restores = cli.ok("stats", "work", "--json").json()["restores"]
+    assert (round(restores["spent_today_usd"], 6), restores["daily_budget_usd"]) == (0.0001, 10.0)
+    assert cli.ok("stats", "work").out.endswith("spent on restores today: 0.0001 USD, at most 10\n")
+    monkeypatch.setenv("THERMOCLINE_RESTORE__DAILY_BUDGET", "none")
+    assert cli.ok("stats").out.endswith("USD, no limit\n")
+
+
 def test_caches_are_each_process_s_own(cli: CommandLine) -> None:
     cache = cli.ok("stats", "cache", "--json").json()
     assert cache["scope"] == "this process"

@@ -89,7 +89,15 @@ def _work(values: Mapping[str, Any]) -> list[str]:
         *table_lines(("job", "last run", "next run", "done", "failed", "last error"), jobs, right={3, 4}),
         "",
         *table_lines(("backlog", "waiting", ""), backlog, right={1}),
+        "",
+        _spending(values["restores"]),
     ]
+
+
+def _spending(restores: Mapping[str, Any]) -> str:
+    budget = restores["daily_budget_usd"]
+    bound = "no limit" if budget is None else f"at most {budget:.6g}"
+    return f"spent on restores today: {restores['spent_today_usd']:.6g} USD, {bound}"
 
 
 def _cache(values: Mapping[str, Any]) -> list[str]:

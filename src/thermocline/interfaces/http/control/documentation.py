@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from swagger_ui_bundle import swagger_ui_path
 
@@ -69,15 +69,20 @@ async def docs_asset(name: str) -> FileResponse:
 @router.get("/openapi.json")
 async def openapi_document(request: Request) -> JSONResponse:
     """Return the API's description by OpenAPI, the content routes included."""
-    document = dict(request.app.openapi())
+    return JSONResponse(describe_api(request.app, request.scope.get("root_path", "")), headers=_HEADERS)
+
+
+def describe_api(control: FastAPI, root_path: str = "") -> dict[str, Any]:
+    """Return the OpenAPI document of the control routes and the content routes, as it is below `root_path`."""
+    document = dict(control.openapi())
     document["paths"] = {**describe_content(), **document["paths"]}
     document["openapi"] = OPENAPI_VERSION
     document["components"] = {
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "tc_..."}}
     }
     document["security"] = [{"token": []}, {}]
-    document["servers"] = [{"url": request.scope.get("root_path", "") or "/"}]
-    return JSONResponse(_without_validation(document), headers=_HEADERS)
+    document["servers"] = [{"url": root_path or "/"}]
+    return _without_validation(document)
 
 
 def _without_validation(document: dict[str, Any]) -> dict[str, Any]:
