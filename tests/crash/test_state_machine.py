@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -493,7 +494,7 @@ async def shown_by(store: StorageOrchestrator, content_id: str) -> bytes | None:
         return ARCHIVED
 
 
-TestHistory = History.TestCase
+TestHistory = pytest.mark.thorough(History.TestCase)
 TestHistory.settings = settings(
     max_examples=settings().max_examples,
     stateful_step_count=30,
