@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Where a machine forbids bytecode files, every process of the tests would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-fast soak bench check format lock tools clean
+.PHONY: help run test test-fast soak bench check docs format lock tools clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ check: .venv/.development ## lint, types, architecture, docs
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo --no-cache
+
+docs: .venv/.development ## make the pages of the reference that come from the code
+	@$(BIN)/python -m tests.docs.generate
 
 format: .venv/.development ## rewrite the sources in the project's format
 	@$(BIN)/ruff format --quiet .

@@ -14,6 +14,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from tests.docs.comparing import differences
 from tests.docs.forking import write_client
 from tests.docs.pages import ADDRESS, ROOT, Block, Page, commands
@@ -42,6 +44,7 @@ class Reader:
 
     def follow(self) -> None:
         """Do what the page says. Raises `AssertionError` at the first example that is not as shown."""
+        self._open.callback(structlog.reset_defaults)
         with self._open, contextlib.chdir(self._folder):
             for block in self._page.blocks:
                 if block.language == "text":
@@ -68,13 +71,15 @@ class Reader:
             self._execute(block)
 
     def _type(self, block: Block) -> None:
-        for command in commands(block):
+        typed = commands(block)
+        for command, following in zip(typed, [*typed[1:], None], strict=True):
             code, came = self._in_shell().run(self._with_port(command.text))
             if self._service is not None:
                 came = came.replace(self._service.url, ADDRESS)
             where = f"{self._page.name}:{command.line}: $ {command.text}\n{came}"
             fails = any(line.startswith("error: ") for line in command.output)
-            assert (code != 0) == fails, f"exit code {code} from {where}"
+            shows_code = following is not None and following.text == "echo $?"
+            assert shows_code or (code != 0) == fails, f"exit code {code} from {where}"
             if command.output:
                 wrong = differences(command.output, came)
                 assert not wrong, f"{where}\n{wrong}"
@@ -123,7 +128,8 @@ def _lay_out(folder: Path, program: Path) -> None:
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
     (folder / ".curlrc").write_text("no-progress-meter\n")
-    (folder / "README.md").write_bytes((ROOT / "README.md").read_bytes())
+    for name in ("README.md", "tests"):
+        (folder / name).symlink_to(ROOT / name)
     (folder / "cat.jpg").write_bytes(PICTURE)
     for name, size in FOLDERS.items():
         path = folder / name

@@ -1,7 +1,8 @@
 """Every example of the documentation is run, page by page, and shows what the page says it shows.
 
 Blocks are run by their language: `console` (lines after `$ `, and below each what it shows), `python` (whose output
-stands in a `text` block below), `toml` (settings), `json`, `ini`; `py` are signatures. A comment just above a block can say more:
+stands in a `text` block below), `toml` (settings), `json`, `ini`; `py` are signatures. A command fails only where the
+page shows an `error: `, or its exit code by `echo $?`. A comment just above a block can say more:
 
     <!-- save as: thermocline.toml -->            the reader saves it under this name
     <!-- from: examples/fastapi_mount.py -->      part of a file that is tested by itself
