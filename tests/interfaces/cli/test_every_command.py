@@ -1,0 +1,378 @@
+"""Every command, at a terminal and in a pipe: it runs, its JSON parses, a pipe gets text only, Ctrl-C ends it.
+
+A command without a row in the tables fails here.
+"""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interfaces.cli.commandline import CommandLine, command, run_process
+from tests.interfaces.cli.test_processes import INTERRUPTED, PATIENCE_SECONDS, _until
+from tests.interfaces.cli.test_reference import COMMANDS
+
+pytestmark = pytest.mark.server
+
+MIB = 2**20
+ESCAPE = b"\x1b"
+MANY = 400
+SETTINGS = """
+[placements.standard]
+objects = "main"
+[placements.infrequent]
+objects = "main"
+storage_class = "STANDARD_IA"
+[placements.archive]
+objects = "main"
+storage_class = "ARCHIVE"
+[placements.archive.restore.standard]
+delay = "1h"
+[tiers.cold]
+placement = "infrequent"
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one command is tried."""
+
+    arguments: str
+    """After the command's name. `{data}`, `{tree}` and `{out}` are folders, `{out}` is not there yet."""
+    code: int = 0
+    lines: bool = False
+    """Whether its JSON is any number of objects, one a line; else it is exactly one."""
+    notes: bool = False
+    """Whether it tells people, not programs, more on standard error."""
+
+
+TABLE = {
+    "put": Row("{tree}/file new"),
+    "get": Row("a -o {out}"),
+    "stat": Row("a"),
+    "ls": Row("--long", lines=True),
+    "rm": Row("a b", lines=True),
+    "change": Row("a --hold --pin"),
+    "tier": Row("a cold"),
+    "restore": Row("archived --days 1"),
+    "stats": Row(""),
+    "import": Row("{tree}"),
+    "export": Row("{out} --prefix p"),
+    "fsck": Row("", lines=True),
+    "backup": Row("{out}"),
+    "doctor": Row(""),
+    "migrate": Row(""),
+    "config": Row(""),
+    "worker": Row("--once", lines=True),
+    "token create": Row("--scope read", notes=True),
+    "token list": Row("", lines=True),
+    "token revoke": Row("000000000000", code=3),
+}
+MORE = {
+    "get --wait": Row("archived --wait 100ms -o {out}", code=4),
+    "tier --prefix": Row("--prefix b cold"),
+    "tier --dry-run": Row("--prefix b cold --dry-run", lines=True),
+    "restore --status": Row("archived --status"),
+    "rm --prefix": Row("--prefix b --yes"),
+    "rm --erase": Row("a --erase", lines=True),
+    "stats work": Row("work"),
+    "fsck --sweep": Row("--sweep --dry-run", lines=True),
+    "migrate --check": Row("--check"),
+}
+LONG = {"serve"}
+"""Runs until it is asked to end: see below."""
+
+
+def test_every_command_has_a_row() -> None:
+    assert set(TABLE) | LONG == set(COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with some contents, to be copied, and the settings and files that go with it."""
+    home = tmp_path_factory.mktemp("made")
+    (home / "thermocline.toml").write_text(SETTINGS)
+    (home / "tree").mkdir()
+    (home / "tree" / "file").write_bytes(b"a file")
+    for name, tier in (("a", "hot"), ("b", "hot"), ("p/c", "hot"), ("archived", "archive")):
+        run_process(
+            home / "data", "put", "-", name, "--tier", tier, "--config", str(home / "thermocline.toml"), stdin=b"x"
+        )
+    return home
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Path:
+    """A copy of all that, the present folder."""
+    # The paths inside are not absolute, so a copy is an installation like the first.
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def _filled(row: Row, home: Path) -> list[str]:
+    return [part.format(data=home / "data", tree=home / "tree", out=home / "out") for part in row.arguments.split()]
+
+
+def _words(name: str) -> list[str]:
+    return name.split() if name in TABLE else name.split()[:1]
+
+
+def _check_json(row: Row, out: str) -> None:
+    objects = [json.loads(line) for line in out.splitlines()]
+    assert all(isinstance(each, dict) for each in objects)
+    if row.code == 0 and not row.lines:
+        assert len(objects) == 1, out
+
+
+@pytest.mark.parametrize("name", [*TABLE, *MORE])
+def test_in_a_pipe(home: Path, name: str) -> None:
+    row = {**TABLE, **MORE}[name]
+    plain = run_process(home / "data", *_words(name), *_filled(row, home))
+    assert plain.returncode == row.code, plain
+    assert ESCAPE not in plain.stdout + plain.stderr
+    assert b"\r" not in plain.stdout + plain.stderr
+    assert bool(plain.stderr) == bool(row.code or row.notes), plain.stderr
+    plain.stdout.decode()
+
+
+@pytest.mark.parametrize("name", [*TABLE, *MORE])
+def test_json_in_a_pipe(home: Path, name: str) -> None:
+    row = {**TABLE, **MORE}[name]
+    done = run_process(home / "data", *_words(name), *_filled(row, home), "--json")
+    assert done.returncode == row.code, done
+    assert done.stdout.isascii()
+    assert ESCAPE not in done.stdout + done.stderr
+    _check_json(row, done.stdout.decode())
+    if row.code:
+        assert json.loads(done.stderr)["exit_code"] == row.code
+    else:
+        assert done.stderr == b""
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["plain", "json"])
+@pytest.mark.parametrize("name", TABLE)
+def test_at_a_terminal(home: Path, name: str, as_json: bool) -> None:
+    row = {**TABLE, **MORE}[name]
+    with at_terminal(home, *_words(name), *_filled(row, home), *(["--json"] if as_json else [])) as terminal:
+        shown = terminal.shown()
+        assert terminal.ended() == row.code, shown
+    assert "Traceback" not in shown
+    if as_json and row.code == 0:
+        # A bar may have been there and gone; what stays are the lines.
+        _check_json(row, "\n".join(line for line in _without_bar(shown).splitlines() if line.strip()))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_bad_option_is_refused_before_anything_is_done(cli: CommandLine, name: str) -> None:
+    for arguments in (["--nonsense"], ["--json=perhaps"], ["--nonsense", "x"]):
+        outcome = cli.run(*name.split(), *arguments)
+        assert (outcome.code, outcome.out) == (2, ""), arguments
+        assert outcome.err.startswith("error: ")
+        assert outcome.err.count("\n") == 1
+        told = cli.run("--json", *name.split(), *arguments).error()
+        assert (told["error"], told["exit_code"]) == ("usage", 2)
+    assert not cli.data.exists()
+
+
+# --- Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A process at a terminal that is its own, as a shell starts it: Ctrl-C is a key."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.execve(arguments[0], arguments, os.environ | {"TERM": "xterm", "COLUMNS": "120"})  # noqa: S606 - our own command
+        self._seen = b""
+        self._code: int | None = None
+
+    def shown(self, until: Callable[[], object] | None = None) -> str:
+        """What is shown until the process ends, or until then."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if select.select([self._fd], [], [], 0.05)[0]:
+                try:
+                    piece = os.read(self._fd, 65536)
+                except OSError:  # the other end is closed
+                    piece = b""
+                if not piece:
+                    return self._seen.decode()
+                self._seen += piece
+            if until is not None and until():
+                return self._seen.decode()
+        raise AssertionError(f"waited in vain: {self._seen!r}")
+
+    @property
+    def seen(self) -> str:
+        return self._seen.decode()
+
+    def press_ctrl_c(self) -> None:
+        os.write(self._fd, b"\x03")
+
+    def ended(self) -> int:
+        """Wait for the end; the exit code."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._code is None and time.monotonic() < deadline:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._code = os.waitstatus_to_exitcode(status)
+            else:
+                time.sleep(0.01)
+        assert self._code is not None, "it did not end"
+        return self._code
+
+    def close(self) -> None:
+        if self._code is None:
+            with contextlib.suppress(ChildProcessError):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+        os.close(self._fd)
+
+
+@contextlib.contextmanager
+def at_terminal(home: Path, *arguments: str) -> Iterator[Terminal]:
+    terminal = Terminal(command(home / "data", *arguments), home)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def _without_bar(shown: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).replace("\r", "\n")
+
+
+def _count(home: Path, what: str) -> int:
+    with contextlib.closing(sqlite3.connect(home / "data" / "catalog.db")) as database:
+        (count,) = database.execute(f"SELECT count(*) FROM {what}").fetchone()  # noqa: S608 - a test's own words
+    return int(count)
+
+
+@pytest.fixture
+def many(home: Path) -> Path:
+    for number in range(MANY):
+        (home / "tree" / f"{number:03}").write_bytes(str(number).encode())
+    done = run_process(home / "data", "import", str(home / "tree"), "--prefix", "m/", "--tier", "hot", "--json")
+    assert json.loads(done.stdout)["copied"] == MANY + 1
+    return home
+
+
+@pytest.mark.parametrize("way", ["terminal", "pipe"])
+def test_ctrl_c_while_many_are_moved(many: Path, way: str) -> None:
+    """What is moved is moved, the rest is not touched, and the same command goes on."""
+    arguments = ["tier", "--prefix", "m/", "cold"]
+    if way == "terminal":
+        with at_terminal(many, *arguments) as terminal:
+            shown = terminal.shown(until=lambda: _count(many, "ledger") > 20 and "move to cold" in terminal.seen)
+            assert ESCAPE.decode() in shown, "a bar"
+            terminal.press_ctrl_c()
+            told = _without_bar(terminal.shown())
+            assert terminal.ended() == INTERRUPTED
+    else:
+        process = subprocess.Popen(
+            command(many / "data", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=many
+        )
+        _until(lambda: _count(many, "ledger") > 20, "it is under way")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        assert (process.returncode, out) == (INTERRUPTED, b"")
+        told = err.decode()
+        assert ESCAPE not in err
+    moved = _count(many, "ledger")
+    assert 20 < moved <= MANY
+    assert re.search(r"error: interrupted: \d+ contents are moved; the same command goes on from here", told)
+    assert int(re.findall(r"(\d+) contents are moved", told)[0]) in {moved, moved - 1}
+    assert _count(many, "moves") <= 1
+    done = run_process(many / "data", *arguments, "--json")
+    counts = json.loads(done.stdout)
+    assert (counts["unchanged"], counts["done"], counts["failed"]) == (moved, MANY + 1 - moved, 0)
+    assert run_process(many / "data", "get", "m/399").stdout == b"399"
+
+
+@pytest.mark.parametrize("way", ["terminal", "pipe"])
+@pytest.mark.parametrize("name", ["restore", "get"])
+def test_ctrl_c_while_a_restore_is_waited_for(home: Path, name: str, way: str) -> None:
+    """The restore goes on; there is no half file."""
+    target = ["-o", str(home / "out")] if name == "get" else []
+    arguments = [name, "archived", "--wait", "30m", *target]
+    if way == "terminal":
+        with at_terminal(home, *arguments) as terminal:
+            assert "restore archived" in _without_bar(terminal.shown(until=lambda: "restore archived" in terminal.seen))
+            terminal.press_ctrl_c()
+            assert "error: interrupted" in terminal.shown()
+            assert terminal.ended() == INTERRUPTED
+    else:
+        process = subprocess.Popen(
+            command(home / "data", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home
+        )
+        _until(lambda: _count(home, "restores"), "it is asked for")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        assert (process.returncode, out, err) == (INTERRUPTED, b"", b"error: interrupted\n")
+    assert not (home / "out").exists()
+    assert json.loads(run_process(home / "data", "restore", "archived", "--status", "--json").stdout)["state"] == (
+        "requested"
+    )
+
+
+@pytest.mark.parametrize("way", ["terminal", "pipe"])
+@pytest.mark.parametrize("name", ["serve", "worker"])
+def test_ctrl_c_ends_what_runs_until_then(home: Path, name: str, way: str) -> None:
+    arguments = [name, *(["--port", "0"] if name == "serve" else []), "--json"]
+    key = '"address"' if name == "serve" else '"jobs"'
+    if way == "terminal":
+        with at_terminal(home, *arguments) as terminal:
+            terminal.shown(until=lambda: key in terminal.seen)
+            terminal.press_ctrl_c()
+            terminal.shown()
+            assert terminal.ended() == 0
+        return
+    process = subprocess.Popen(
+        command(home / "data", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home
+    )
+    assert process.stdout is not None
+    first: Any = json.loads(process.stdout.readline())
+    assert key.strip('"') in first
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, err
+    assert ESCAPE not in out + err
+
+
+def test_ctrl_c_during_a_backup_leaves_a_whole_file_or_none(many: Path) -> None:
+    target = many / "backup.db"
+    ends = set()
+    for delay in range(0, 900, 150):
+        target.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            command(many / "data", "backup", str(target)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=many
+        )
+        time.sleep(0.1 + delay / 1000)
+        process.send_signal(signal.SIGINT)
+        out, told = process.communicate(timeout=PATIENCE_SECONDS)
+        ends.add(process.returncode)
+        assert process.returncode in {0, INTERRUPTED, -signal.SIGINT}, told
+        # Its name appears with the whole file; an interrupt may come between that and the last line.
+        assert process.returncode != 0 or (out and target.exists())
+        left = [path.name for path in many.iterdir() if path.name.startswith((".backup", "backup")) and path != target]
+        assert left == []
+        if target.exists():
+            with contextlib.closing(sqlite3.connect(target)) as database:
+                assert database.execute("SELECT count(*) FROM contents").fetchone()[0] > MANY
+    assert ends & {INTERRUPTED, -signal.SIGINT}
