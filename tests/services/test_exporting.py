@@ -13,10 +13,10 @@ from tests.services.test_importing import FILES, with_store
 from tests.services.trees import counts, picture, plant
 from thermocline import StorageOrchestrator
 from thermocline.adapters.files.local_trees import LocalTrees
-from thermocline.domain.errors import FileTreeError, InvalidInputError, OutOfSpaceError
+from thermocline.domain.errors import FileTreeError, InvalidInputError, OutOfSpaceError, UnavailableError
 from thermocline.services.stored_bytes import StoredBytes
 from thermocline.services.tree_reports import Outcome, TreeProgress
-from thermocline.testing.faults import Faults
+from thermocline.testing.faults import FaultMode, Faults
 
 
 def test_a_tree_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -139,6 +139,33 @@ def test_contents_that_change_during_the_export(tmp_path: Path) -> None:
         assert {path: data for path, (data, _) in picture(tmp_path / "out").items()} == {"a": b"newer", "c": b"old"}
 
     with_store(tmp_path, scenario)
+
+
+def test_archived_contents_are_told_and_the_others_go_on(tmp_path: Path) -> None:
+    async def scenario(store: StorageOrchestrator) -> None:
+        await store.store_content("cold", b"x", initial_tier="archive")
+        await store.store_content("large", b"x" * (PART_SIZE * 3), initial_tier="archive")
+        await store.store_content("warm", b"x")
+        report = await store.export_tree(tmp_path / "out")
+        assert counts(report) == {"files": 3, "copied": 1, "failed": 2}
+        assert {problem.path: problem.reason for problem in report.problems} == {
+            name: f"content {name!r} is archived; restore it before reading" for name in ("cold", "large")
+        }
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_catalog_that_does_not_answer_ends_the_export_in_its_report(tmp_path: Path) -> None:
+    faults = Faults({f"catalog.records.page#{number}": FaultMode.LOST for number in (1, 2)})
+
+    async def scenario(store: StorageOrchestrator) -> None:
+        await store.store_content("a", b"x")
+        faults.start()
+        report = await store.export_tree(tmp_path / "out", progress=lambda _: None)
+        assert isinstance(report.stopped_by, UnavailableError)
+        assert not report.is_complete
+
+    with_store(tmp_path, scenario, faults=faults)
 
 
 def test_exports_are_not_counted_as_reads(tmp_path: Path) -> None:

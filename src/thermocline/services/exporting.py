@@ -109,9 +109,12 @@ class _Export:
     async def _count(self) -> None:
         """Find out how much there is, ahead of the work, so that progress has an end."""
         contents = size = 0
-        async for page in self._pages():
-            contents += len(page)
-            size += sum(record.size for record in page)
+        try:
+            async for page in self._pages():
+                contents += len(page)
+                size += sum(record.size for record in page)
+        except StorageError:
+            return  # the work itself meets the same, and tells it
         self._tally.set_total(contents, size)
 
     async def _records(self) -> AsyncGenerator[Sequence[Record]]:

@@ -43,8 +43,9 @@ from thermocline.services.transferring import WriteRequest
 from thermocline.services.tree_reports import Outcome, Tally, TreeProgress, TreeReport
 from thermocline.services.writing import WritingService
 
-DEFAULT_JOBS = 16
-"""Files under way at once. On two cores 8 to 32 are equally fast, 4 and 64 slower (November 2026)."""
+DEFAULT_JOBS = 32
+"""Files under way at once: twice the folder store's writers, so that none waits for the event loop. Small files took
+7.1 s with 32, 8.4 s with 16, more with 8 and with 64 (10,000 of them, two cores, median of 9, November 2026)."""
 MOST_JOBS = 256
 ATTEMPTS = 3
 CHANGED_ATTEMPTS = 2
@@ -166,10 +167,13 @@ class _Import:
     async def _count(self) -> None:
         """Find out how much there is, ahead of the work, so that progress has an end."""
         files = size = 0
-        async for page in self._tree.walk(self._leave_out):
-            stamps = [entry.stamp for entry in page if entry.stamp is not None]
-            files += len(stamps)
-            size += sum(stamp.size for stamp in stamps)
+        try:
+            async for page in self._tree.walk(self._leave_out):
+                stamps = [entry.stamp for entry in page if entry.stamp is not None]
+                files += len(stamps)
+                size += sum(stamp.size for stamp in stamps)
+        except StorageError:
+            return  # the work itself meets the same, and tells it
         self._tally.set_total(files, size)
 
     async def _candidates(self) -> AsyncGenerator[Sequence[_Candidate]]:

@@ -1,14 +1,20 @@
 """Stored bytes for copies and comparisons: verified as for readers, but neither cached nor counted as reads."""
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from thermocline.domain.content import Record
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.digests import CHUNK_BYTES, Buffer
-from thermocline.domain.errors import ContentNotFoundError, IntegrityError, ObjectMissingError
+from thermocline.domain.errors import (
+    ContentArchivedError,
+    ContentNotFoundError,
+    IntegrityError,
+    ObjectArchivedError,
+    ObjectMissingError,
+)
 from thermocline.ports.clock import Clock
 from thermocline.ports.records import Records
 from thermocline.services.admission import MemoryBudget
@@ -40,7 +46,8 @@ class StoredBytes:
     async def open(self, record: Record) -> AsyncIterator[StoredContent]:
         """Open the content of this record, or what has replaced it meanwhile.
 
-        Raises `ContentNotFoundError` if it is gone, `IntegrityError` if it is damaged.
+        Raises `ContentNotFoundError` if it is gone, `ContentArchivedError` if it must be restored first,
+        `IntegrityError` if it is damaged.
         """
         if record.size > CHUNK_BYTES:
             record = await self._current(record.content_id)  # pages of records have no chunk digests
@@ -77,10 +84,13 @@ class StoredBytes:
         store = self._placements.named(record.placement).store
         async with self._memory.grant(min(record.size, _STREAMED_CHUNKS * CHUNK_BYTES)):
             if record.size <= CHUNK_BYTES:
-                yield StoredContent(record, await fetch_verified(store, record))
+                with _telling_of_archives(record):
+                    whole = await fetch_verified(store, record)
+                yield StoredContent(record, whole)
                 return
             async with aclosing(stream_verified(store, record, 0, record.size)) as chunks:
-                first = await anext_or_none(chunks)
+                with _telling_of_archives(record):
+                    first = await anext_or_none(chunks)
                 yield StoredContent(record, _from(first, chunks))
 
     async def _current(self, content_id: ContentId) -> Record:
@@ -88,6 +98,14 @@ class StoredBytes:
         if record is None or not record.is_alive(self._clock.now()):
             raise ContentNotFoundError(content_id)
         return record
+
+
+@contextmanager
+def _telling_of_archives(record: Record) -> Iterator[None]:
+    try:
+        yield
+    except ObjectArchivedError as exc:
+        raise ContentArchivedError(record.content_id, eta=None) from exc
 
 
 async def _from(first: Buffer | None, rest: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
