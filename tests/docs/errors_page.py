@@ -56,10 +56,8 @@ def render() -> str:
     ]
     told = {row.split("`")[3] for row in everywhere}
     service = [f"| `{slug}` | {status} | {title} |" for status, slug, title in sorted(_declared()) if slug not in told]
-    commands = [
-        f"| `{kind.slug}` | {int(kind.code)} | {_first_sentence(kind)} |"
-        for kind in (CommandError, *CommandError.__subclasses__())
-    ]
+    kinds: list[type[CommandError]] = [CommandError, *CommandError.__subclasses__()]
+    commands = [f"| `{kind.slug}` | {int(kind.code)} | {_first_sentence(kind)} |" for kind in kinds]
     return "\n".join(
         [
             HEAD.format(prefix=TYPE_PREFIX) + "\n".join(everywhere),
@@ -86,16 +84,18 @@ def _row(kind: type[StorageError]) -> str:
 
 def _declared() -> set[tuple[int, str, str]]:
     """Return status, slug and title of every problem that the service's code writes down."""
-    found = set()
+    found: dict[str, tuple[int, str, str]] = {}
     folder = Path(thermocline.interfaces.http.__path__[0])
-    for path in folder.rglob("*.py"):
+    for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _DECLARED:
-                values = [value.value for value in node.args[:3] if isinstance(value, ast.Constant)]
-                if len(values) == len(("status", "slug", "title")):
-                    found.add((values[0], values[1], values[2]))
-    # One name may be given at several places: each has the same status, the page shows the first title.
-    return {min(same for same in found if same[1] == slug) for slug in {slug for _, slug, _ in found}}
+                match [each.value for each in node.args if isinstance(each, ast.Constant)]:
+                    case [int(status), str(slug), str(title), *_]:
+                        # One name may be given at several places: the page shows one title, the same each time.
+                        found[slug] = min(found.get(slug, (status, slug, title)), (status, slug, title))
+                    case _:
+                        pass  # made with values of the moment, from one that is written down
+    return set(found.values())
 
 
 def _first_sentence(kind: type) -> str:

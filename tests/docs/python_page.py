@@ -78,7 +78,7 @@ def _fields(kind: type) -> list[str]:
     rows = []
     for node, below in zip(body.body, [*body.body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
-            said = ast.literal_eval(below.value) if _is_text(below) else ""
+            said = _text_of(below)
             rows.append(f"| `{node.target.id}` | {_as_code(ast.unparse(node.annotation))} | {_flow(said)} |")
         elif isinstance(node, ast.FunctionDef) and any(ast.unparse(each) == "property" for each in node.decorator_list):
             returned = ast.unparse(node.returns) if node.returns else ""
@@ -86,8 +86,13 @@ def _fields(kind: type) -> list[str]:
     return ["\n".join(["| field | type | means |", "|---|---|---|", *rows, ""])]
 
 
-def _is_text(node: Any) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _text_of(node: ast.stmt | None) -> str:
+    """Return what a bare string says; fields are explained by the one below them."""
+    match node:
+        case ast.Expr(value=ast.Constant(value=str(text))):
+            return text
+        case _:
+            return ""
 
 
 def _as_code(annotation: str) -> str:
