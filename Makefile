@@ -45,6 +45,7 @@ check: .venv/.development ## lint, types, architecture, docs
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo --no-cache
+	@$(BIN)/pytest -q -n 0 -m "not server" tests/docs
 
 docs: .venv/.development ## make the pages of the reference that come from the code
 	@$(BIN)/python -m tests.docs.generate

@@ -13,7 +13,7 @@ from typing import Final
 from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, format_moment
 
 HEAT_DAYS: Final = (5, 20, 80, 320)
-"""Horizons in days: reads that long ago weigh 1/e. From `design/economics.md`."""
+"""Horizons in days: reads that long ago weigh 1/e."""
 
 DATE_LENGTH: Final = len("2026-01-01")
 SHOWN_DAYS: Final = 30

@@ -1,4 +1,4 @@
-"""Rows of work that outlive the process: intents, the outbox, quarantine. `design/protocols.md` is their law."""
+"""Rows of work that outlive the process: intents, the outbox, quarantine. `docs/protocols.md` is their law."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -2,7 +2,7 @@
 
 A miss takes a lease *before* it reads the record; a fill is stored only while its lease stands; a change
 removes both. So a fill that raced a change is refused, whatever the order of their steps
-(`design/models/cache_fence.py`). A cache failure never fails a read or a write: it is counted.
+(`tests/models/cache_fence.py`). A cache failure never fails a read or a write: it is counted.
 """
 
 import asyncio

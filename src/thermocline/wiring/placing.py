@@ -83,7 +83,7 @@ DEFAULT_PLACEMENTS = {
     ),
 }
 """Embedded: one folder, whose archive asks for a restore as a real one does, in seconds instead of hours. The prices
-are those of AWS (S3 Deep Archive; expedited: S3 Glacier), us-east-1, from `design/economics.md`, November 2026."""
+are those of AWS (S3 Deep Archive; expedited: S3 Glacier), us-east-1, November 2026."""
 
 
 class TierSettings(Section):
