@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from thermocline.domain.errors import (
     MoveLostError,
 )
 from thermocline.domain.units import Bytes, Seconds, later
+from thermocline.ports.object_store import ObjectHead
 from thermocline.services.moving import CLAIM_LEASE, DAMAGE_RETRY, HELD_RETRY
 from thermocline.testing.faults import FaultMode, Faults
 
@@ -126,6 +128,26 @@ def test_a_store_or_catalog_that_does_not_answer_delays_the_move(tmp_path: Path,
             assert await tier_of(store) is COLD
             await settle(store, machine.clock)
             await check_only_live_objects(machine, after_grace=True)
+
+    run(scenario)
+
+
+def test_a_target_that_shows_other_than_what_was_put_gets_no_record(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            key = (await store.store_content("a", SMALL, initial_tier="hot")).object_key
+            head = machine.objects.head
+
+            async def shorter(asked: str) -> ObjectHead | None:
+                found = await head(asked)
+                return found if found is None or asked == key else replace(found, size=Bytes(1))
+
+            machine.objects.head = shorter  # type: ignore[method-assign]  # a store that lies
+            outcome = await store.set_tier("a", COLD)
+            assert outcome.error is not None
+            assert "shows 1 bytes where 4 bytes were put" in outcome.error
+            assert await machine.remains() == ({key}, {key}, 0, 0)
 
     run(scenario)
 
