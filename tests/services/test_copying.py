@@ -136,18 +136,18 @@ def test_a_target_that_shows_other_than_what_was_put_gets_no_record(tmp_path: Pa
     async def scenario() -> None:
         machine = Machine(tmp_path)
         async with machine.process() as store:
-            key = (await store.store_content("a", SMALL, initial_tier="hot")).object_key
+            kept = (await store.store_content("a", SMALL, initial_tier="hot")).object_key
             head = machine.objects.head
 
-            async def shorter(asked: str) -> ObjectHead | None:
-                found = await head(asked)
-                return found if found is None or asked == key else replace(found, size=Bytes(1))
+            async def shorter(key: str) -> ObjectHead | None:
+                found = await head(key)
+                return found if found is None or key == kept else replace(found, size=Bytes(1))
 
             machine.objects.head = shorter  # type: ignore[method-assign]  # a store that lies
             outcome = await store.set_tier("a", COLD)
             assert outcome.error is not None
             assert "shows 1 bytes where 4 bytes were put" in outcome.error
-            assert await machine.remains() == ({key}, {key}, 0, 0)
+            assert await machine.remains() == ({kept}, {kept}, 0, 0)
 
     run(scenario)
 
