@@ -8,6 +8,7 @@ _VARYING = (
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z",
     r"\d{8}T\d{6}\.\d+Z",
     r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT",
+    r"(?<=retry-after: )\d+",
     r"tc_[0-9a-f]{12}_[0-9a-f]{48}",
     r"\b[0-9]{16}\b",  # revisions and versions
     r'\\?"[0-9a-f]{13}\\?"',  # entity tags
