@@ -1,10 +1,13 @@
 """`docs/reference/errors.md`, from the tree of errors and the tables that tell them to clients and shells."""
 
 import ast
+import importlib
 import inspect
+import pkgutil
 from pathlib import Path
 from typing import Any
 
+import thermocline.interfaces.cli
 import thermocline.interfaces.http
 from thermocline.domain import errors
 from thermocline.domain.errors import StorageError
@@ -56,7 +59,7 @@ def render() -> str:
     ]
     told = {row.split("`")[3] for row in everywhere}
     service = [f"| `{slug}` | {status} | {title} |" for status, slug, title in sorted(_declared()) if slug not in told]
-    kinds: list[type[CommandError]] = [CommandError, *CommandError.__subclasses__()]
+    kinds = [kind for kind in _kinds_of_command_errors() if kind.slug not in told]
     commands = [f"| `{kind.slug}` | {int(kind.code)} | {_first_sentence(kind)} |" for kind in kinds]
     return "\n".join(
         [
@@ -66,6 +69,14 @@ def render() -> str:
             "",
         ]
     )
+
+
+def _kinds_of_command_errors() -> list[type[CommandError]]:
+    """Return the command line's own errors, in the order of their exit codes, whatever was imported before."""
+    for module in pkgutil.walk_packages(thermocline.interfaces.cli.__path__, "thermocline.interfaces.cli."):
+        importlib.import_module(module.name)
+    kinds = [kind for kind in CommandError.__subclasses__() if kind.__module__.startswith("thermocline.")]
+    return sorted([CommandError, *kinds], key=lambda kind: (kind.code, kind.slug))
 
 
 def _row(kind: type[StorageError]) -> str:
