@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from tests.machine import PART_SIZE, Machine
 from tests.services.trees import picture
 from thermocline.services.tree_reports import TreeProgress
 from thermocline.testing.strategies import bodies, content_ids
+
+pytestmark = pytest.mark.thorough
 
 TIMES = st.integers(-(2**30), 2**33).flatmap(lambda s: st.integers(0, 999_999_999).map(lambda ns: s * 10**9 + ns))
 FILES = st.dictionaries(content_ids(), st.tuples(bodies(PART_SIZE * 4), TIMES), max_size=12)

@@ -12,6 +12,8 @@ from thermocline.adapters.objects.local import LocalObjectStore
 from thermocline.domain.units import Bytes
 from thermocline.ports.object_store import ObjectInfo, ObjectStore
 
+pytestmark = pytest.mark.thorough
+
 KEYS = {"usual": "inst/main/a/01kdvdna00f1w7gy3rf1w7gy3r", "free": "a", "long": "x" * 500}
 BODY = b"0123456789"
 ATTRIBUTES = {"content-id": "a"}

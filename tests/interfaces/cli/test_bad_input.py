@@ -9,6 +9,8 @@ import pytest
 
 from tests.interfaces.cli.commandline import CommandLine, command, run_process
 
+pytestmark = pytest.mark.thorough
+
 BAD_IDS = ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "a\nb", "a\x1b[2J", "a\x7f", "a\x85", "é" * 451]
 
 
