@@ -38,7 +38,7 @@ ARCHIVED = b"archived"
 """Stands for content that must be restored before it is read."""
 MODES = (FaultMode.BEFORE, FaultMode.AFTER, FaultMode.LOST, FaultMode.CANCELLED, FaultMode.CANCELLED_BEFORE)
 LATE = (FaultMode.DIED_LATE, FaultMode.CANCELLED_LATE)
-CHANGES_THE_STORE = ("put", "begin_upload", "write", "complete", "abort", "delete")
+CHANGES_THE_STORE = ("put", "put_all", "begin_upload", "write", "complete", "abort", "delete")
 
 
 @dataclass(frozen=True)

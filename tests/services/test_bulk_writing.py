@@ -26,11 +26,23 @@ from thermocline.domain.errors import (
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes
 from thermocline.ports.records import Committed
+from thermocline.services import bulk_writing
 from thermocline.services.bulk_writing import BulkItem, BulkWriter
 from thermocline.services.transferring import WriteRequest
 from thermocline.testing.faults import FaultMode, Faults
 
 Scenario = Callable[[StorageOrchestrator, Machine], Coroutine[Any, Any, None]]
+
+
+class NoStore:
+    """What no store is."""
+
+
+@pytest.fixture(params=["together", "alone"], autouse=True)
+def ways_to_send(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs on a store that takes many objects at once, and on one that does not."""
+    if request.param == "alone":
+        monkeypatch.setattr(bulk_writing, "PutsMany", NoStore)
 
 
 def on_machine(folder: Path, scenario: Scenario, *, faults: Faults | None = None) -> None:
@@ -131,17 +143,18 @@ def test_an_object_that_cannot_be_sent_fails_alone(tmp_path: Path) -> None:
     on_machine(tmp_path, scenario)
 
 
-@pytest.mark.parametrize("point", ["catalog.bulk.declare#1", "catalog.bulk.commit#1"])
+@pytest.mark.parametrize("point", ["catalog.bulk.declare#1", "objects.put", "catalog.bulk.commit#1"])
 def test_a_lost_answer_is_everybodys_and_what_is_left_is_for_the_cleaner(tmp_path: Path, point: str) -> None:
-    faults = Faults({point: FaultMode.LOST})
+    points = ["objects.put_all#1", "objects.put#1", "objects.put#2"] if point == "objects.put" else [point]
+    faults = Faults(dict.fromkeys(points, FaultMode.LOST))
 
     async def scenario(store: StorageOrchestrator, machine: Machine) -> None:
         faults.start()
         answers = await writer(store).store([item("a"), item("b")])
         assert all(isinstance(answer, UnavailableError) for answer in answers)
-        # Whether it was committed is not known, so nothing was deleted.
+        # Whether it was stored or committed is not known, so nothing was deleted.
         stored = [info async for page in machine.objects.list_pages("") for info in page]
-        assert len(stored) == (2 if "commit" in point else 0)
+        assert len(stored) == (0 if "declare" in point else 2)
 
     on_machine(tmp_path, scenario, faults=faults)
 

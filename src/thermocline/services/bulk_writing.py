@@ -9,13 +9,14 @@ A crash or a failure leaves of each what it would have left alone: before 3 an i
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import later
 from thermocline.ports.bulk_writes import BulkWrites
+from thermocline.ports.object_store import NewObject, PutsMany
 from thermocline.ports.records import Committed
 from thermocline.services.caching import ContentCache
 from thermocline.services.intent_keeping import HeldIntent
@@ -50,7 +51,7 @@ class BulkWriter:
         placement = self._transfers.placements.of_tier(items[0].request.tier)
         flights = [_Flight(Transfer(self._transfers, item.request, placement), item) for item in items]
         for flight in flights:
-            await flight.step(flight.transfer.examine(flight.item.data))
+            await flight.examine()
         sound = [flight for flight in flights if flight.failure is None]
         if sound:
             await self._transfer(sound, placement)
@@ -69,7 +70,7 @@ class BulkWriter:
                 flight.failure = exc
             return
         try:
-            await self._send(flights, intents)
+            await self._send(flights, intents, placement)
             await self._commit([flight for flight in flights if flight.failure is None])
         finally:
             for intent in intents:
@@ -78,13 +79,24 @@ class BulkWriter:
             if flight.failure is not None:
                 await clean_up_after(flight.failure, self._transfers, flight.transfer.key, placement, None)
 
-    async def _send(self, flights: "Sequence[_Flight]", intents: Sequence[HeldIntent]) -> None:
-        await asyncio.gather(
-            *(
-                flight.step(flight.transfer.send(intent, flight.item.data))
-                for flight, intent in zip(flights, intents, strict=True)
-            )
-        )
+    async def _send(self, flights: "Sequence[_Flight]", intents: Sequence[HeldIntent], placement: Placement) -> None:
+        store = placement.store
+        if not isinstance(store, PutsMany):
+            sending = (flight.send(intent) for flight, intent in zip(flights, intents, strict=True))
+            await asyncio.gather(*sending)
+            return
+        ready: list[tuple[_Flight, NewObject]] = []
+        for flight, intent in zip(flights, intents, strict=True):
+            try:
+                ready.append((flight, flight.transfer.as_object(intent, flight.item.data)))
+            except StorageError as exc:
+                flight.failure = exc
+        try:
+            answers = await store.put_all([new for _, new in ready], storage_class=placement.storage_class)
+        except StorageError as exc:
+            answers = [exc] * len(ready)
+        for (flight, _), answer in zip(ready, answers, strict=True):
+            flight.failure = answer
 
     async def _commit(self, flights: "Sequence[_Flight]") -> None:
         if not flights:
@@ -117,10 +129,17 @@ class _Flight:
     def metadata(self) -> Mapping[str, Any]:
         return self.item.request.metadata or {}
 
-    async def step(self, work: Awaitable[None]) -> None:
-        """Take a step of its own; a failure ends this flight alone."""
+    async def examine(self) -> None:
+        """Compute the digests; what was announced otherwise ends this flight alone."""
         try:
-            await work
+            await self.transfer.examine(self.item.data)
+        except StorageError as exc:
+            self.failure = exc
+
+    async def send(self, intent: HeldIntent) -> None:
+        """Store the object; a failure ends this flight alone."""
+        try:
+            await self.transfer.send(intent, self.item.data)
         except StorageError as exc:
             self.failure = exc
 

@@ -25,7 +25,7 @@ from thermocline.domain.units import Bytes, Seconds, Timestamp, later
 from thermocline.domain.work import Grace
 from thermocline.ports.clock import Clock
 from thermocline.ports.intents import Intents
-from thermocline.ports.object_store import Upload
+from thermocline.ports.object_store import NewObject, Upload
 from thermocline.ports.records import Committed, Records, Write
 from thermocline.services.intent_keeping import HeldIntent, IntentKeeper
 from thermocline.services.placements import Placement, Placements
@@ -153,13 +153,15 @@ class Transfer:
             await self._hash(data)
         self._check_complete()
 
+    def as_object(self, intent: HeldIntent, data: Buffer) -> NewObject:
+        """Return the whole content, which was examined, as it is to be stored now. Raises `IntentLostError`."""
+        intent.check()
+        return NewObject(intent.object_key, data, self._attributes(sha256=self._digest.whole()))
+
     async def send(self, intent: HeldIntent, data: Buffer) -> None:
         """Store the whole content, which was examined, under the key, unless its intent may be lost."""
-        intent.check()
-        attributes = self._attributes(sha256=self._digest.whole())
-        await self._placement.store.put(
-            intent.object_key, data, attributes, storage_class=self._placement.storage_class
-        )
+        new = self.as_object(intent, data)
+        await self._placement.store.put(new.key, new.data, new.attributes, storage_class=self._placement.storage_class)
 
     async def upload(self, first: Buffer, gathering: Gathering, metadata: Mapping[str, Any]) -> Committed:
         """Store content that arrives in parts: while one part is hashed and sent, the next arrives."""
