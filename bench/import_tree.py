@@ -125,9 +125,15 @@ def _sync(path: str) -> None:
 
 
 def _ours(tree: Path, target: Path) -> _Turn:
+    _thermocline("ls", target)  # makes the store: who imports has one
+    os.sync()
+    return _measured(lambda: _thermocline("import", target, str(tree)))
+
+
+def _thermocline(command: str, data: Path, *arguments: str) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("THERMOCLINE_")}
-    command = [sys.executable, "-m", "thermocline", "import", str(tree), "--data", str(target)]
-    return _measured(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment))
+    line = [sys.executable, "-m", "thermocline", command, *arguments, "--data", str(data)]
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
 def _measured(work: Callable[[], object]) -> _Turn:

@@ -234,12 +234,14 @@ class StorageOrchestrator:
         verify: bool = False,
         dry_run: bool = False,
         progress: Callable[[TreeProgress], None] | None = None,
+        count_ahead: bool = True,
     ) -> TreeReport:
         """Store every file below the folder `path` under its relative path, below `prefix`; safe to repeat.
 
         What is there already, by size and time of the file (`checksum`: by digest), is not sent again, so the same
         call goes on after an interruption. Symbolic links are told, not followed. `verify` reads both sides again.
-        The report tells what became of every kind of file; `is_complete` is False if any is missing.
+        The report tells what became of every kind of file; `is_complete` is False if any is missing. `progress` hears of
+        each file, and with `count_ahead` soon of how many there are.
         Raises `InvalidInputError`, `FileTreeError` if there is no such folder.
         """
         options = ImportOptions(
@@ -251,6 +253,7 @@ class StorageOrchestrator:
             checksum=checksum,
             verify=verify,
             dry_run=dry_run,
+            count_ahead=count_ahead,
         )
         return await self.services.importing.run(fspath(path), options, progress)
 
@@ -264,15 +267,22 @@ class StorageOrchestrator:
         verify: bool = False,
         dry_run: bool = False,
         progress: Callable[[TreeProgress], None] | None = None,
+        count_ahead: bool = True,
     ) -> TreeReport:
         """Write every content below `prefix` as a file below the folder `path`, with its time; safe to repeat.
 
         Files that are there already, by size and time, are not written again; others of that name only with
-        `replace`. Each file appears whole or not at all. `verify` reads every file again.
+        `replace`. Each file appears whole or not at all. `verify` reads every file again. `progress` hears of each file,
+        and with `count_ahead` soon of how many there are.
         Raises `InvalidInputError`, `FileTreeError` if the folder cannot be used.
         """
         options = ExportOptions(
-            prefix=folder_prefix(prefix), jobs=jobs, replace=replace, verify=verify, dry_run=dry_run
+            prefix=folder_prefix(prefix),
+            jobs=jobs,
+            replace=replace,
+            verify=verify,
+            dry_run=dry_run,
+            count_ahead=count_ahead,
         )
         return await self.services.exporting.run(fspath(path), options, progress)
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.machine import Machine, read_whole
 from thermocline import StorageOrchestrator
+from thermocline.domain.content import ALWAYS, Condition
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import (
     ContentArchivedError,
@@ -24,7 +25,10 @@ from thermocline.domain.errors import (
     StorageError,
 )
 from thermocline.domain.keys import ObjectKey, new_token
+from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Seconds
+from thermocline.services.bulk_writing import BulkItem
+from thermocline.services.transferring import WriteRequest
 from thermocline.testing.faults import FaultMode, Faults, ProcessDied
 
 OLD, NEW = b"old " * 50, b"new " * 70
@@ -34,7 +38,7 @@ ARCHIVED = b"archived"
 """Stands for content that must be restored before it is read."""
 MODES = (FaultMode.BEFORE, FaultMode.AFTER, FaultMode.LOST, FaultMode.CANCELLED, FaultMode.CANCELLED_BEFORE)
 LATE = (FaultMode.DIED_LATE, FaultMode.CANCELLED_LATE)
-CHANGES_THE_STORE = ("put", "begin_upload", "write", "complete", "abort", "delete")
+CHANGES_THE_STORE = ("put", "put_all", "begin_upload", "write", "complete", "abort", "delete")
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,18 @@ async def put_new(store: StorageOrchestrator, machine: Machine) -> None:
 
 async def put_small(store: StorageOrchestrator, machine: Machine) -> None:
     await store.store_content("a", SMALL)
+
+
+async def put_among_others(store: StorageOrchestrator, machine: Machine) -> None:
+    """One of three contents that share their transactions; another is refused."""
+    items = [
+        BulkItem(WriteRequest(ContentId(name), StorageTier.HOT, condition=condition), SMALL)
+        for name, condition in (("other", ALWAYS), ("a", ALWAYS), ("refused", Condition(if_exists=True)))
+    ]
+    _, answer, refused = await store.services.importing.storing.bulk.store(items)
+    if isinstance(answer, StorageError):
+        raise answer
+    assert isinstance(refused, StorageError)
 
 
 async def delete(store: StorageOrchestrator, machine: Machine) -> None:
@@ -230,6 +246,8 @@ OPERATIONS = (
     Operation("write one part", nothing, put_small, None, SMALL),
     Operation("overwrite", put_old, put_new, OLD, NEW),
     Operation("overwrite by one part", put_old, put_small, OLD, SMALL),
+    Operation("write among others", nothing, put_among_others, None, SMALL),
+    Operation("overwrite among others", put_old, put_among_others, OLD, SMALL),
     Operation("refused", put_old, refused, OLD, OLD),
     Operation("refused one part", put_old, refused_small, OLD, OLD),
     Operation("delete", put_old, delete, OLD, None),

@@ -357,7 +357,7 @@ def test_what_stays_down_ends_the_import(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("point", ["objects.put#3", "objects.upload.write#2"])
+@pytest.mark.parametrize("point", ["objects.put_all#3", "objects.upload.write#2"])
 def test_an_interrupt_leaves_nothing_half_done(tmp_path: Path, point: str) -> None:
     files = {f"{number}": b"x" * (PART_SIZE * 4 if "write" in point else 5) for number in range(30)}
     root = plant(tmp_path / "tree", files)

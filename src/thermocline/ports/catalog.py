@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Protocol
 
 from thermocline.ports.accesses import Accesses
+from thermocline.ports.bulk_writes import BulkWrites
 from thermocline.ports.change_feed import ChangeFeed
 from thermocline.ports.cursors import Cursors
 from thermocline.ports.elections import Elections
@@ -24,6 +25,7 @@ class Catalog(Protocol):
 
     records: Records
     intents: Intents
+    bulk: BulkWrites
     outbox: Outbox
     moves: Moves
     restores: Restores

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from thermocline.domain.digests import Buffer
+from thermocline.domain.errors import StorageError
 from thermocline.domain.file_stamps import FileStamp
 
 
@@ -79,8 +80,11 @@ class FileTree(Protocol):
         """
 
     @abstractmethod
-    async def read(self, path: str, *, at_most: int) -> WholeFile | None:
-        """Return the whole file, or None if it is larger than `at_most`. Raises `FileChangedError`."""
+    async def read(self, paths: Sequence[str], *, at_most: int) -> Sequence[WholeFile | StorageError | None]:
+        """Return the whole files; for each, None if it is larger than `at_most`, or what it cannot be read for.
+
+        That is `FileTreeError`, as `FileChangedError` if the file changed meanwhile.
+        """
 
     @abstractmethod
     def open(self, path: str) -> AbstractAsyncContextManager[OpenFile]:

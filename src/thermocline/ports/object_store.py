@@ -124,6 +124,26 @@ class ObjectStore(Protocol):
         """Return the installation that owns this store, after making it `installation` if it has no owner. Atomic."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """An object to be stored whole: what `put` takes."""
+
+    key: str
+    data: Buffer
+    attributes: Mapping[str, str]
+
+
+@runtime_checkable
+class PutsMany(Protocol):
+    """The ability of a store to take many small objects for less than `put` costs one after the other."""
+
+    @abstractmethod
+    async def put_all(
+        self, objects: Sequence[NewObject], *, storage_class: str = STANDARD
+    ) -> Sequence[StorageError | None]:
+        """Do for each object what `put` does; return for each, in the same order, None or what `put` would raise."""
+
+
 @runtime_checkable
 class Owned(Protocol):
     """The ability of a store to tell whose it is without being claimed."""

@@ -49,6 +49,8 @@ class ExportOptions:
     verify: bool = False
     """Read every file again and compare its digest with the content's."""
     dry_run: bool = False
+    count_ahead: bool = True
+    """Find out how much there is beside the work, where somebody wants to see progress."""
 
 
 class _StoppedError(StorageError):
@@ -91,7 +93,7 @@ class _Export:
         self._tree = tree
         self._options = options
         self._tally = Tally(progress, dry_run=options.dry_run)
-        self._counts_ahead = progress is not None
+        self._counts_ahead = options.count_ahead and progress is not None
         self._fan: FanOut[Record] = FanOut(options.jobs)
         self._files_on_the_way: list[str] = []
 

@@ -2,7 +2,8 @@
 
 1. Walk the tree in the order of its paths; look the records of a page of files up at once. 2. Skip what is there
 already: same size, and the same source time in the record's metadata. 3. Read and store the others, some at once,
-each as `services.writing` does: acknowledged means durable.
+small ones in groups that share their transactions (`services.bulk_writing`): acknowledged means durable. What fails in
+a group is tried again alone.
 
 A crash anywhere leaves whole contents, and what one write leaves (see there). The same call again goes on, because of
 2. A full disk, or a dependency that stays down, ends the work early and says so in the report; an interrupt lets what
@@ -10,18 +11,15 @@ is under way come to its end first.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import lru_cache
 
-from thermocline.domain.content import Changes, Record, StoredHeaders, Visibility
+from thermocline.domain.content import Changes, Record, Visibility
 from thermocline.domain.content_id import ContentId, parse_content_id, parse_prefix
-from thermocline.domain.digests import Buffer
 from thermocline.domain.errors import (
     BusyError,
     FileChangedError,
-    IntegrityError,
     InvalidContentIdError,
     InvalidInputError,
     OutOfSpaceError,
@@ -32,30 +30,23 @@ from thermocline.domain.exclusions import Exclusions
 from thermocline.domain.file_stamps import FileStamp, source_stamp, stamped_metadata
 from thermocline.domain.tiers import StorageTier
 from thermocline.ports.clock import Clock
-from thermocline.ports.file_trees import EntryKind, FileTree, FileTrees, OpenFile, TreeEntry
+from thermocline.ports.file_trees import EntryKind, FileTree, FileTrees, TreeEntry
 from thermocline.ports.records import Records
-from thermocline.services.admission import MemoryBudget
 from thermocline.services.changing import ChangingService
-from thermocline.services.content_types import guess_content_type
 from thermocline.services.fanning_out import FanOut
-from thermocline.services.stored_bytes import StoredBytes
-from thermocline.services.transferring import WriteRequest
+from thermocline.services.storing_files import Candidate, FileStorer, StoppedError
 from thermocline.services.tree_reports import Outcome, Tally, TreeProgress, TreeReport
-from thermocline.services.writing import WritingService
 
-DEFAULT_JOBS = 32
-"""Files under way at once: twice the folder store's writers, so that none waits for the event loop. Small files took
-7.1 s with 32, 8.4 s with 16, more with 8 and with 64 (10,000 of them, two cores, median of 9, November 2026)."""
+DEFAULT_JOBS = 64
+"""Files under way at once: two groups, so that one is sent while the other is read and committed."""
+GROUP = 32
+"""So many small files share their transactions at most (decision 18)."""
 MOST_JOBS = 256
 ATTEMPTS = 3
 CHANGED_ATTEMPTS = 2
 """What changes while it is read twice in a row is a log or a database at work."""
 BUSY_ATTEMPTS = 20
 """Each has waited `[limits] max_wait` already: whoever imports in bulk lets others go first for minutes."""
-LARGE_AT_ONCE = 4
-"""Files that need several parts: each takes memory for three of them."""
-PARTS_PER_UPLOAD = 3
-
 _OUTCOMES = {
     EntryKind.LINK: Outcome.LEFT_OUT,
     EntryKind.SPECIAL: Outcome.LEFT_OUT,
@@ -81,21 +72,8 @@ class ImportOptions:
     verify: bool = False
     """Read every file and its content again, and compare."""
     dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A file that may have to be stored."""
-
-    path: str
-    stamp: FileStamp
-    content_id: ContentId
-    record: Record | None
-    """What has its id already."""
-
-
-class _StoppedError(StorageError):
-    """The import ends; for a write under way that is a client who left, so it cleans up at once."""
+    count_ahead: bool = True
+    """Find out how much there is beside the work, where somebody wants to see progress."""
 
 
 class ImportingService:
@@ -104,19 +82,15 @@ class ImportingService:
     def __init__(
         self,
         trees: FileTrees,
-        writing: WritingService,
+        storing: FileStorer,
         changing: ChangingService,
         records: Records,
-        stored: StoredBytes,
-        memory: MemoryBudget,
         clock: Clock,
     ) -> None:
         self.trees = trees
-        self.writing = writing
+        self.storing = storing
         self.changing = changing
         self.records = records
-        self.stored = stored
-        self.memory = memory
         self.clock = clock
 
     async def run(
@@ -146,18 +120,22 @@ class _Import:
         self._tree = tree
         self._options = options
         self._tally = Tally(progress, dry_run=options.dry_run)
-        self._counts_ahead = progress is not None
+        self._counts_ahead = options.count_ahead and progress is not None
+        self._last_id = ""
+        """Of the page before: what has an id up to here was looked up."""
         self._leave_out = Exclusions(options.exclude).excludes
-        self._fan: FanOut[_Candidate] = FanOut(options.jobs)
-        self._part_size = service.writing.part_size(options.tier)
-        at_once = max(1, min(LARGE_AT_ONCE, service.memory.capacity // (PARTS_PER_UPLOAD * self._part_size)))
-        self._large = asyncio.Semaphore(at_once)
+        # At least two groups, so that one is sent while the other is committed.
+        self._group = max(1, min(GROUP, options.jobs // 2))
+        self._fan: FanOut[Sequence[Candidate]] = FanOut(options.jobs // self._group)
+        self._storing = service.storing.in_tier(
+            tree, options.tier, options.visibility, is_stopping=lambda: self._fan.stopping
+        )
 
     async def run(self) -> TreeReport:
         counting = asyncio.ensure_future(self._count()) if self._counts_ahead else None
         try:
             async with aclosing(self._candidates()) as pages:
-                await self._fan.run(pages, self._work)
+                await self._fan.run(pages, self._work_on_group)
         finally:
             if counting is not None:
                 counting.cancel()
@@ -176,7 +154,7 @@ class _Import:
             return  # the work itself meets the same, and tells it
         self._tally.set_total(files, size)
 
-    async def _candidates(self) -> AsyncGenerator[Sequence[_Candidate]]:
+    async def _candidates(self) -> AsyncGenerator[Sequence[Sequence[Candidate]]]:
         async for page in self._tree.walk(self._leave_out):
             wanted = [found for entry in page if (found := self._named(entry)) is not None]
             try:
@@ -185,10 +163,10 @@ class _Import:
                 self._stop(exc)
                 return
             candidates = [
-                _Candidate(path, stamp, content_id, record)
+                Candidate(path, stamp, content_id, record)
                 for (path, stamp, content_id), record in zip(wanted, records, strict=True)
             ]
-            yield [candidate for candidate in candidates if not self._is_settled(candidate)]
+            yield list(self._groups([candidate for candidate in candidates if not self._is_settled(candidate)]))
 
     def _named(self, entry: TreeEntry) -> tuple[str, FileStamp, ContentId] | None:
         """Return what may be imported; note everything else."""
@@ -202,11 +180,18 @@ class _Import:
             return None
 
     async def _find(self, content_ids: Sequence[ContentId]) -> Sequence[Record | None]:
-        now = self._service.clock.now()
-        records = await asyncio.gather(*map(self._service.records.find, content_ids))
-        return [record if record is not None and record.is_alive(now) else None for record in records]
+        """Return the live records of the ids, which come in order; in one look where there are none at all."""
+        if not content_ids:
+            return []
+        records, now = self._service.records, self._service.clock.now()
+        after, self._last_id = self._last_id, content_ids[-1]
+        ahead = await records.page(prefix=self._options.prefix, tier=None, after=after, limit=1, now=now)
+        if not ahead or ahead[0].content_id.encode() > self._last_id.encode():
+            return [None] * len(content_ids)
+        found = await asyncio.gather(*map(records.find, content_ids))
+        return [record if record is not None and record.is_alive(now) else None for record in found]
 
-    def _is_settled(self, candidate: _Candidate) -> bool:
+    def _is_settled(self, candidate: Candidate) -> bool:
         """Whether nothing is left to do; then it is noted."""
         options, record = self._options, candidate.record
         if options.checksum or options.verify:
@@ -219,13 +204,49 @@ class _Import:
             return False
         return True
 
-    async def _work(self, candidate: _Candidate) -> None:
+    def _groups(self, candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
+        """Yield groups of files that together are at most a part; those that need more than storing go alone."""
+        group: list[Candidate] = []
+        size = 0
+        for candidate in candidates:
+            alone = self._options.checksum or self._options.verify or candidate.stamp.size > self._storing.part_size
+            if group and (alone or len(group) == self._group or size + candidate.stamp.size > self._storing.part_size):
+                yield group
+                group, size = [], 0
+            if alone:
+                yield [candidate]
+            else:
+                group.append(candidate)
+                size += candidate.stamp.size
+        if group:
+            yield group
+
+    async def _work_on_group(self, group: Sequence[Candidate]) -> None:
+        if len(group) == 1:
+            await self._work(group[0], None)
+            return
+        try:
+            answers = await self._storing.store_small(group)
+        except StorageError as exc:
+            answers = [exc] * len(group)
+        for candidate, answer in zip(group, answers, strict=True):
+            if isinstance(answer, Outcome):
+                self._note(candidate, answer)
+        for candidate, answer in zip(group, answers, strict=True):
+            if not isinstance(answer, Outcome) and not self._fan.stopping:
+                await self._work(candidate, answer)
+
+    async def _work(self, candidate: Candidate, failure: StorageError | None) -> None:
+        """Settle one file, which may have failed once, and note what becomes of it."""
         try:
             try:
-                await self._settle(candidate)
+                if failure is None:
+                    await self._settle(candidate)
             except StorageError as exc:
-                await self._persist(candidate, exc)
-        except _StoppedError:
+                failure = exc
+            if failure is not None:
+                await self._persist(candidate, failure)
+        except StoppedError:
             return
         except OutOfSpaceError as exc:
             self._stop(exc)
@@ -235,7 +256,7 @@ class _Import:
             else:
                 self._note(candidate, Outcome.FAILED, reason=str(exc))
 
-    async def _persist(self, candidate: _Candidate, exc: StorageError) -> None:
+    async def _persist(self, candidate: Candidate, exc: StorageError) -> None:
         """Settle one file that failed, if it changed meanwhile or something did not answer. Raises what stays."""
         left = {FileChangedError: CHANGED_ATTEMPTS, BusyError: BUSY_ATTEMPTS, StorageError: ATTEMPTS}
         while True:
@@ -247,25 +268,26 @@ class _Import:
             if isinstance(exc, UnavailableError):
                 await self._service.clock.sleep(exc.retry_after)
             if self._fan.stopping:
-                raise _StoppedError
+                raise StoppedError
             try:
                 return await self._settle(candidate)
             except StorageError as failure:
                 exc = failure
 
-    async def _settle(self, candidate: _Candidate) -> None:
+    async def _settle(self, candidate: Candidate) -> None:
         options, record = self._options, candidate.record
         if record is not None and await self._is_there(candidate, record):
             outcome = Outcome.UNCHANGED
         elif options.dry_run:
             outcome = Outcome.COPIED if record is None else Outcome.REPLACED
         else:
-            outcome = await self._store(candidate)
+            outcome = await self._storing.store(candidate)
         if options.verify and not (options.dry_run and outcome is not Outcome.UNCHANGED):
-            await self._verify(candidate)
+            await self._storing.verify(candidate)
+            self._tally.verified += 1
         self._note(candidate, outcome)
 
-    async def _is_there(self, candidate: _Candidate, record: Record) -> bool:
+    async def _is_there(self, candidate: Candidate, record: Record) -> bool:
         stamp = source_stamp(record)
         if not self._options.checksum:
             return stamp == candidate.stamp
@@ -277,57 +299,13 @@ class _Import:
             )
         return True
 
-    async def _store(self, candidate: _Candidate) -> Outcome:
-        writing, size = self._service.writing, candidate.stamp.size
-        if size <= self._part_size:
-            memory = self._service.memory
-            granted = await memory.take(size)  # `grant` does the same, for a price that shows in small files
-            try:
-                whole = await self._tree.read(candidate.path, at_most=self._part_size)
-                if whole is not None:
-                    request = self._request(candidate, whole.stamp)
-                    return _outcome(created=(await writing.store_whole(request, whole.data)).created)
-            finally:
-                memory.give_back(granted)
-        async with self._large, self._tree.open(candidate.path) as file:
-            receipt = await writing.store(self._request(candidate, file.stamp), self._pieces(file))
-        return _outcome(created=receipt.created)
-
-    async def _pieces(self, file: OpenFile) -> AsyncIterator[Buffer]:
-        async for piece in file:
-            if self._fan.stopping:
-                raise _StoppedError
-            yield piece
-
-    def _request(self, candidate: _Candidate, stamp: FileStamp) -> WriteRequest:
-        options = self._options
-        return WriteRequest(
-            content_id=candidate.content_id,
-            tier=options.tier,
-            headers=_headers(guess_content_type(candidate.path)),
-            metadata=stamped_metadata(stamp),
-            visibility=options.visibility,
-        )
-
-    async def _verify(self, candidate: _Candidate) -> None:
-        """Read both sides again. Raises `IntegrityError` if they differ."""
-        record = await self._service.records.find(candidate.content_id)
-        source = await self._tree.digest(candidate.path)
-        if record is None or await self._service.stored.digest(record) != source:
-            key = "" if record is None else record.object_key
-            raise IntegrityError(candidate.content_id, object_key=key, detail="it is not what the file holds now")
-        self._tally.verified += 1
-
-    def _note(self, candidate: _Candidate, outcome: Outcome, *, reason: str = "") -> None:
+    def _note(self, candidate: Candidate, outcome: Outcome, *, reason: str = "") -> None:
         self._tally.note(candidate.path, outcome, candidate.stamp.size, reason=reason)
 
     def _stop(self, exc: StorageError) -> None:
         if self._tally.stopped_by is None:
             self._tally.stopped_by = exc
         self._fan.stop()
-
-
-_headers = lru_cache(maxsize=1024)(StoredHeaders)  # checking them is most of the price, and types are few
 
 
 def folder_prefix(prefix: str) -> str:
@@ -342,7 +320,3 @@ def check_options(prefix: str, jobs: int) -> None:
         parse_content_id(prefix + "x")
     if not 1 <= jobs <= MOST_JOBS:
         raise InvalidInputError(f"jobs must be from 1 to {MOST_JOBS}, not {jobs}")
-
-
-def _outcome(*, created: bool) -> Outcome:
-    return Outcome.COPIED if created else Outcome.REPLACED

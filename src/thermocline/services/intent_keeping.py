@@ -7,6 +7,7 @@ import structlog
 
 from thermocline.domain.errors import IntentLostError
 from thermocline.domain.units import Seconds
+from thermocline.ports.bulk_writes import BulkWrites
 from thermocline.ports.clock import Clock
 from thermocline.ports.intents import Intents
 
@@ -49,11 +50,13 @@ class IntentKeeper:
         """Durably name an object that is about to be uploaded, and hold its intent until `let_go`."""
         sure_until = self._sure_until()
         await self._intents.declare(object_key, placement, lease=self._lease)
-        held = HeldIntent(object_key, self._clock, sure_until)
-        self._held[object_key] = held
-        if self._renewing is None:
-            self._renewing = asyncio.get_running_loop().create_task(self._keep_renewing())
-        return held
+        return self._hold(object_key, sure_until)
+
+    async def declare_all(self, bulk: BulkWrites, object_keys: Sequence[str], placement: str) -> Sequence[HeldIntent]:
+        """Do what `declare` does for many, in one transaction: all or none."""
+        sure_until = self._sure_until()
+        await bulk.declare(object_keys, placement, lease=self._lease)
+        return [self._hold(object_key, sure_until) for object_key in object_keys]
 
     def let_go(self, held: HeldIntent) -> None:
         """Stop renewing: the upload was committed, or is given up."""
@@ -72,6 +75,13 @@ class IntentKeeper:
         sure_until = self._sure_until()
         live = await self._intents.renew(keys, lease=self._lease) if keys else ()
         self._note(keys, set(live), sure_until)
+
+    def _hold(self, object_key: str, sure_until: float) -> HeldIntent:
+        held = HeldIntent(object_key, self._clock, sure_until)
+        self._held[object_key] = held
+        if self._renewing is None:
+            self._renewing = asyncio.get_running_loop().create_task(self._keep_renewing())
+        return held
 
     def _note(self, keys: Sequence[str], live: set[str], sure_until: float) -> None:
         for key in keys:

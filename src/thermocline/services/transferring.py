@@ -25,7 +25,7 @@ from thermocline.domain.units import Bytes, Seconds, Timestamp, later
 from thermocline.domain.work import Grace
 from thermocline.ports.clock import Clock
 from thermocline.ports.intents import Intents
-from thermocline.ports.object_store import Upload
+from thermocline.ports.object_store import NewObject, Upload
 from thermocline.ports.records import Committed, Records, Write
 from thermocline.services.intent_keeping import HeldIntent, IntentKeeper
 from thermocline.services.placements import Placement, Placements
@@ -126,26 +126,42 @@ class Transfer:
         self._token = token
         self._digest: ContentDigest  # made by either way to send
 
+    @property
+    def key(self) -> ObjectKey:
+        """The fresh key."""
+        return self._key
+
     async def put_whole(self, data: Buffer, metadata: Mapping[str, Any]) -> Committed:
         """Store content that fits one request: everything about it is checked before anything is sent."""
-        self._digest = ContentDigest(single_chunk=len(data) <= CHUNK_BYTES)
-        if len(data) < OFFLOAD_BYTES:
-            self._digest.update(data)
-        else:
-            await self._hash(data)
-        self._check_complete()
-        attributes = self._attributes(sha256=self._digest.whole())
-        key = str(self._key)
-        intent = await self._parts.keeper.declare(key, self._placement.name)
+        await self.examine(data)
+        intent = await self._parts.keeper.declare(str(self._key), self._placement.name)
         try:
-            intent.check()
-            await self._placement.store.put(key, data, attributes, storage_class=self._placement.storage_class)
+            await self.send(intent, data)
             return await self._commit(metadata)
         except BaseException as exc:
             await clean_up_after(exc, self._parts, self._key, self._placement, None)
             raise
         finally:
             self._parts.keeper.let_go(intent)
+
+    async def examine(self, data: Buffer) -> None:
+        """Compute the digests of the whole content, and check what was announced of it."""
+        self._digest = ContentDigest(single_chunk=len(data) <= CHUNK_BYTES)
+        if len(data) < OFFLOAD_BYTES:
+            self._digest.update(data)
+        else:
+            await self._hash(data)
+        self._check_complete()
+
+    def as_object(self, intent: HeldIntent, data: Buffer) -> NewObject:
+        """Return the whole content, which was examined, as it is to be stored now. Raises `IntentLostError`."""
+        intent.check()
+        return NewObject(intent.object_key, data, self._attributes(sha256=self._digest.whole()))
+
+    async def send(self, intent: HeldIntent, data: Buffer) -> None:
+        """Store the whole content, which was examined, under the key, unless its intent may be lost."""
+        new = self.as_object(intent, data)
+        await self._placement.store.put(new.key, new.data, new.attributes, storage_class=self._placement.storage_class)
 
     async def upload(self, first: Buffer, gathering: Gathering, metadata: Mapping[str, Any]) -> Committed:
         """Store content that arrives in parts: while one part is hashed and sent, the next arrives."""
@@ -217,10 +233,10 @@ class Transfer:
                 f"{request.expected_sha256.hex()}; nothing was stored"
             )
 
-    async def _commit(self, metadata: Mapping[str, Any]) -> Committed:
-        request, parts = self._request, self._parts
-        now = parts.clock.now()
-        write = Write(
+    def as_write(self, metadata: Mapping[str, Any]) -> Write:
+        """Return what is to be committed of the object that was sent."""
+        request = self._request
+        return Write(
             content_id=request.content_id,
             placement=self._placement.name,
             object_key=str(self._key),
@@ -234,8 +250,15 @@ class Transfer:
             expires_at=request.expires_at,
             condition=request.condition,
         )
+
+    async def _commit(self, metadata: Mapping[str, Any]) -> Committed:
+        parts = self._parts
+        now = parts.clock.now()
         return await parts.records.commit_write(
-            write, now=now, delete_at=later(now, parts.grace.objects), evict_at=later(now, EVICT_DELAY)
+            self.as_write(metadata),
+            now=now,
+            delete_at=later(now, parts.grace.objects),
+            evict_at=later(now, EVICT_DELAY),
         )
 
 

@@ -73,17 +73,6 @@ class WritingService:
         """Return how much of a content of this tier is stored at one go."""
         return self._transfers.placements.of_tier(tier).store.part_size
 
-    async def store_whole(self, request: WriteRequest, data: bytes) -> Committed:
-        """Store bytes of at most a part as `store` does, for those who bring many; once it returns they are durable.
-
-        They are not offered to the cache, because nobody has asked for them. The caller vouches that the request's
-        metadata is frozen and accounts for the memory that `data` takes.
-        """
-        placement = self._transfers.placements.of_tier(request.tier)
-        committed = await Transfer(self._transfers, request, placement).put_whole(data, request.metadata or {})
-        await self._cache.invalidate(request.content_id, committed.record.version)
-        return committed
-
     def _check(self, request: WriteRequest) -> None:
         if request.expected_size is not None:
             if request.expected_size < 0:

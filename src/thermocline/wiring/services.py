@@ -18,6 +18,7 @@ from thermocline.services.admission import MemoryBudget
 from thermocline.services.adopting import AdoptingService
 from thermocline.services.authorizing import AuthorizingService
 from thermocline.services.background import Background
+from thermocline.services.bulk_writing import BulkWriter
 from thermocline.services.caching import ContentCache
 from thermocline.services.change_listening import ChangeListener
 from thermocline.services.changing import ChangingService
@@ -43,6 +44,7 @@ from thermocline.services.restoring import RestorePolicy, RestoringService
 from thermocline.services.scrubbing import PERIOD as SCRUB_PERIOD
 from thermocline.services.scrubbing import ScrubbingService
 from thermocline.services.stored_bytes import StoredBytes
+from thermocline.services.storing_files import FileStorer
 from thermocline.services.totalling import TotallingService
 from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
@@ -200,7 +202,13 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         changing=changing,
         listing=listing,
         checking=CheckingService(listing, reading, placements, catalog.outbox, catalog.sweeps),
-        importing=ImportingService(adapters.trees, writing, changing, catalog.records, stored, memory, clock),
+        importing=ImportingService(
+            adapters.trees,
+            FileStorer(writing, BulkWriter(catalog.bulk, transfers, cache), catalog.records, stored, memory),
+            changing,
+            catalog.records,
+            clock,
+        ),
         exporting=ExportingService(adapters.trees, listing, stored, clock),
         clearing=ClearingService(listing, deleting),
         outbox=outbox,

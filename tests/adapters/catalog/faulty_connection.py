@@ -1,7 +1,7 @@
 """An SQLite connection whose statements fail, or kill the process, where a test says so."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,9 @@ class FaultyConnection:
             raise error_of(codes.pop(0))
         return self._raw.execute(text, parameters)
 
+    def cursor(self) -> "FaultyCursor":
+        return FaultyCursor(self)
+
     @property
     def total_changes(self) -> int:
         return self._raw.total_changes
@@ -53,6 +56,17 @@ class FaultyConnection:
 
     def close(self) -> None:
         self._raw.close()
+
+
+class FaultyCursor:
+    """Runs one statement for many parameters; each time is a statement of its own."""
+
+    def __init__(self, connection: FaultyConnection) -> None:
+        self._connection = connection
+        self.rowcount = -1
+
+    def executemany(self, text: str, parameters: Iterable[Any]) -> None:
+        self.rowcount = sum(self._connection.execute(text, each).rowcount for each in parameters)
 
 
 def error_of(code: int) -> sqlite3.OperationalError:

@@ -13,6 +13,7 @@ from thermocline.ports.catalog import Catalog
 from thermocline.testing.catalog import fresh_sqlite_catalog
 from thermocline.testing.contracts.catalog.accesses import AccessesContract
 from thermocline.testing.contracts.catalog.base import CatalogContract
+from thermocline.testing.contracts.catalog.bulk_writes import BulkWritesContract
 from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
 from thermocline.testing.contracts.catalog.change_feed import ChangeFeedContract
 from thermocline.testing.contracts.catalog.cursors import CursorsContract
@@ -54,6 +55,9 @@ class TestRecords(OnSqlite, RecordsContract): ...
 
 
 class TestRecordRaces(OnSqlite, RecordRacesContract): ...
+
+
+class TestBulkWrites(OnSqlite, BulkWritesContract): ...
 
 
 class TestPages(OnSqlite, PagesContract): ...

@@ -25,7 +25,7 @@ from thermocline.domain.work import OutboxKind
 from thermocline.ports.records import Committed
 from thermocline.testing.catalog import fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
-from thermocline.testing.contracts.catalog.steps import LEASE, Steps
+from thermocline.testing.contracts.catalog.steps import LEASE, PLACEMENT, Steps
 from thermocline.testing.contracts.running import in_event_loop
 
 THING = ContentId("thing")
@@ -82,6 +82,43 @@ async def test_death_between_two_statements_leaves_the_old_state_or_the_new(
     assert deletions == ([before.object_key] if happened and what != "change" else [])
     assert len(invalidations) == len(page.changes) == int(happened)
     assert (not live) == (happened and what == "overwrite")
+    await close(steps)
+
+
+BULK_STATEMENTS = 12
+"""BEGIN, floor, intents, lock; create; of the overwritten one switch, an outbox row, drop the plan, another row; end
+the intents, announce, COMMIT."""
+
+
+@pytest.mark.parametrize("after", range(BULK_STATEMENTS + 1))
+@in_event_loop
+async def test_death_in_many_writes_leaves_all_of_them_or_none(tmp_path: Path, after: int) -> None:
+    path, clock = tmp_path / "catalog.db", ManualClock()
+    fresh_sqlite_catalog(path)
+    with faults() as plan:
+        steps = await opened(path, clock)
+        before = (await steps.put(THING)).record
+        writes = [steps.write_of(ContentId("new")), steps.write_of(THING)]
+        keys = [write.object_key for write in writes]
+        await steps.catalog.bulk.declare(keys, PLACEMENT, lease=LEASE)
+        plan.die_at = len(plan.executed) + after
+        now = clock.now()
+        try:
+            await steps.catalog.bulk.commit(writes, now=now, delete_at=now, evict_at=now)
+            acknowledged = True
+        except CommitUnknownError:
+            acknowledged = False
+        await close(steps)
+    steps = await opened(path, clock)
+    made = [
+        record is not None and record != before for record in [await steps.find(write.content_id) for write in writes]
+    ]
+    live = await steps.catalog.intents.renew(keys, lease=LEASE)
+    assert made in ([True, True], [False, False])
+    assert made[0] or not acknowledged
+    assert acknowledged or after < BULK_STATEMENTS
+    assert sorted(live) == ([] if made[0] else sorted(keys))
+    assert [row.subject for row in await steps.take(OutboxKind.DELETE_OBJECT)] == [before.object_key] * made[0]
     await close(steps)
 
 

@@ -11,6 +11,7 @@ from thermocline.adapters.catalog import (
     accesses,
     announcing,
     booking,
+    bulk_writes,
     change_feed,
     commits,
     cursors,
@@ -39,8 +40,8 @@ from thermocline.adapters.catalog.statements import Statement
 from thermocline.testing.catalog import fresh_sqlite_catalog
 
 MODULES = (
-    accesses, announcing, booking, change_feed, commits, cursors, describing, elections, erasing, finding, intents,
-    job_runs, locking, move_commits, moves, naming, outbox, queueing, records, recovery, restores, sql, sweeps,
+    accesses, announcing, booking, bulk_writes, change_feed, commits, cursors, describing, elections, erasing, finding,
+    intents, job_runs, locking, move_commits, moves, naming, outbox, queueing, records, recovery, restores, sql, sweeps,
     tier_changes, tokens, totals,
 )  # fmt: skip
 STATEMENTS = {
@@ -113,7 +114,9 @@ def test_nothing_is_sorted_that_an_index_has_in_order(raw: sqlite3.Connection, n
     assert not [line for line in plan if "TEMP B-TREE" in line], plan
 
 
-@pytest.mark.parametrize("name", ["finding.FIND_ONE", "finding.FIND_MANY", "locking.LOCK", "commits._SWITCH"])
+@pytest.mark.parametrize(
+    "name", ["finding.FIND_ONE", "finding.FIND_MANY", "locking.LOCK", "commits._SWITCH", "bulk_writes.LOCK_LISTED"]
+)
 def test_a_content_is_found_by_its_id(raw: sqlite3.Connection, name: str) -> None:
     plan = plan_of(raw, STATEMENTS[name])
     assert [

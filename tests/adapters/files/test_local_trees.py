@@ -15,10 +15,10 @@ import pytest
 from tests.adapters.objects.faulty_system import Died, FaultySystem
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.adapters.files.tree_system import TreeSystem
-from thermocline.domain.errors import FileChangedError, FileTreeError, OutOfSpaceError
+from thermocline.domain.errors import FileChangedError, FileTreeError, OutOfSpaceError, StorageError
 from thermocline.domain.file_stamps import FileStamp
 from thermocline.domain.units import Bytes
-from thermocline.ports.file_trees import EntryKind, FileTree, TreeEntry
+from thermocline.ports.file_trees import EntryKind, FileTree, TreeEntry, WholeFile
 
 T = TypeVar("T")
 MTIME = 1_234_567_890_123_456_789
@@ -42,6 +42,13 @@ def on(root: Path, act: Callable[[FileTree], Awaitable[T]], trees: LocalTrees | 
 
 async def walked(tree: FileTree, leave_out: Callable[[str, bool], bool] = lambda *_: False) -> list[TreeEntry]:
     return [entry async for page in tree.walk(leave_out) for entry in page]
+
+
+async def read(tree: FileTree, path: str, *, at_most: int) -> WholeFile | None:
+    (found,) = await tree.read([path], at_most=at_most)
+    if isinstance(found, StorageError):
+        raise found
+    return found
 
 
 def write(path: str, body: Any, *, replace: bool = False) -> Callable[[FileTree], Awaitable[None]]:
@@ -113,7 +120,7 @@ def test_links_and_special_files_are_told_and_never_followed(tmp_path: Path) -> 
     }  # fmt: skip
     for path in ("to-file", "to-folder/secret", "pipe", "to-nothing"):
         with pytest.raises(FileTreeError):
-            on(root, lambda tree, path=path: tree.read(path, at_most=100))  # type: ignore[misc]
+            on(root, lambda tree, path=path: read(tree, path, at_most=100))  # type: ignore[misc]
 
 
 def test_what_is_left_out_is_not_entered(tmp_path: Path) -> None:
@@ -169,7 +176,7 @@ def test_names_that_are_not_text_come_as_they_are(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff")).write_text("x")
     (entry,) = on(tmp_path, walked)
     assert os.fsencode(entry.path) == b"\xff"
-    whole = on(tmp_path, lambda tree: tree.read(entry.path, at_most=10))
+    whole = on(tmp_path, lambda tree: read(tree, entry.path, at_most=10))
     assert whole is not None
     assert whole.data == b"x"
 
@@ -213,7 +220,7 @@ def test_what_vanishes_during_the_walk_never_was_there(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_when_it_is_read_is_told(tmp_path: Path) -> None:
-    for act in (lambda tree: tree.read("a", at_most=1), lambda tree: tree.digest("a")):
+    for act in (lambda tree: read(tree, "a", at_most=1), lambda tree: tree.digest("a")):
         with pytest.raises(FileTreeError, match="it is gone"):
             on(tmp_path, act)
 
@@ -224,16 +231,29 @@ def test_files_are_read_whole_in_pieces_and_digested(tmp_path: Path, size: int) 
     (tmp_path / "a").write_bytes(data)
 
     async def act(tree: FileTree) -> None:
-        whole = await tree.read("a", at_most=size)
+        whole = await read(tree, "a", at_most=size)
         assert whole is not None
         assert (whole.data, whole.stamp.size) == (data, size)
-        assert size == 0 or await tree.read("a", at_most=size - 1) is None
+        assert size == 0 or await read(tree, "a", at_most=size - 1) is None
         async with tree.open("a") as file:
             pieces = [bytes(piece) async for piece in file]
         assert b"".join(pieces) == data
         assert max(map(len, pieces), default=0) <= 2**20
 
     on(tmp_path, act)
+
+
+def test_many_files_are_read_at_once_each_with_its_own_answer(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "large").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to("a")
+    found = on(tmp_path, lambda tree: tree.read(["a", "gone", "large", "link", "a"], at_most=4))
+    first, gone, large, link, last = found
+    assert isinstance(first, WholeFile)
+    assert first == last
+    assert large is None
+    assert [str(each) for each in (gone, link)] == ["it is gone", "a symbolic link has its name; it was not followed"]
+    assert on(tmp_path, lambda tree: tree.read([], at_most=4)) == []
 
 
 def _append(path: Path) -> None:
@@ -263,7 +283,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(
 
     async def act(tree: FileTree) -> None:
         if how == "read":
-            await tree.read("a", at_most=5000)
+            await read(tree, "a", at_most=5000)
         elif how == "digest":
             await tree.digest("a")
         else:

@@ -10,10 +10,11 @@ from thermocline.adapters.objects.local import LocalObjectStore
 from thermocline.domain.units import Seconds
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.contracts.object_store import NeverOverwrites, ObjectStoreContract, OpenStore
+from thermocline.testing.contracts.puts_many import PutsManyContract
 from thermocline.testing.contracts.restorable import ARCHIVE_CLASSES, Archive, RestorableContract
 
 
-class TestLocalObjectStore(ObjectStoreContract, NeverOverwrites):
+class TestLocalObjectStore(ObjectStoreContract, NeverOverwrites, PutsManyContract):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:
         @asynccontextmanager

@@ -15,7 +15,7 @@ from thermocline.adapters.objects.local_format import FOOTER_BYTES
 from thermocline.adapters.objects.local_system import System
 from thermocline.domain.errors import OutOfSpaceError, StorageError, UnavailableError, UnsafePathError
 from thermocline.domain.units import Bytes
-from thermocline.ports.object_store import ObjectStore
+from thermocline.ports.object_store import NewObject, ObjectStore, PutsMany
 
 TABLE = [
     (errno.ENOSPC, OutOfSpaceError, "free space"),
@@ -35,6 +35,13 @@ TABLE = [
 
 async def put(store: ObjectStore) -> None:
     await store.put("new", b"1234", {})
+
+
+async def put_all(store: ObjectStore) -> None:
+    assert isinstance(store, PutsMany)
+    for error in await store.put_all([NewObject("new", b"1234", {})]):
+        if error is not None:
+            raise error
 
 
 async def upload(store: ObjectStore) -> None:
@@ -76,6 +83,7 @@ async def claim(store: ObjectStore) -> None:
 
 WHERE: list[tuple[Callable[[ObjectStore], Awaitable[None]], str]] = [
     *((put, call) for call in ("open", "writev", "fsync", "mkdir", "link")),
+    *((put_all, call) for call in ("open", "writev", "fsync", "mkdir", "link")),
     *((upload, call) for call in ("open", "writev", "fsync", "mkdir", "link")),
     *((fetch, call) for call in ("open", "fstat", "pread")),
     *((stream, call) for call in ("open", "fstat", "pread")),

@@ -11,10 +11,11 @@ from thermocline.domain.errors import OutOfSpaceError, UnavailableError
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.testing.clock import START, ManualClock
 from thermocline.testing.contracts.object_store import NeverOverwrites, ObjectStoreContract, OpenStore
+from thermocline.testing.contracts.puts_many import PutsManyContract
 from thermocline.testing.contracts.restorable import ARCHIVE_CLASSES, Archive, RestorableContract
 
 
-class TestMemoryObjectStore(ObjectStoreContract, NeverOverwrites):
+class TestMemoryObjectStore(ObjectStoreContract, NeverOverwrites, PutsManyContract):
     @pytest.fixture(params=[64, 4 * 1024 * 1024], ids=["small parts", "large parts"])
     def open_store(self, request: pytest.FixtureRequest) -> OpenStore:
         store = MemoryObjectStore(ManualClock(), part_size=Bytes(request.param))

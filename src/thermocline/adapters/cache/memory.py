@@ -147,6 +147,8 @@ class MemoryCache(MemoryLevel):
                     continue
                 self._drop_value(key)
             mark = self._live_mark(key, now)
+            if mark is not None and mark.token is None and mark.floor >= version and mark.dies_at >= now + ttl / 2:
+                continue  # told again: each own commit is, by the change feed
             floor = max(version, mark.floor) if mark is not None else version
             self._set_mark(key, _Mark(None, floor, now + ttl), now)
 

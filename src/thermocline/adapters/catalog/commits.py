@@ -7,7 +7,7 @@ Where another transaction creates the row between 1 and 3 (not on SQLite: its wr
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, false, literal_column, null, update
 from sqlalchemy.dialects import postgresql
@@ -29,7 +29,7 @@ _LOCK_ATTEMPTS: Final = 10
 
 
 _KEEPS: Final = frozenset({"content_id", "deleted_at", *(column.name for column in ACCESS_COLUMNS)})
-_CREATE = Statement(
+CREATE = Statement(
     postgresql.insert(contents)
     .values(
         {column.name: bindparam(column.name) for column in contents.c if column.name not in _KEEPS - {"content_id"}}
@@ -74,32 +74,59 @@ class Moments:
     evict_at: Timestamp
 
 
+class CheckedWrite(NamedTuple):
+    """A write that may be made: nothing was changed yet."""
+
+    state: Locked
+    old: Record | None
+    """What it replaces, expired or not."""
+    committed: Committed
+
+    @property
+    def record(self) -> Record:
+        """The record to come."""
+        return self.committed.record
+
+
 def commit_write(connection: Connection, write: Write, moments: Moments) -> Committed:
     """Do what `Records.commit_write` promises."""
     for _ in range(_LOCK_ATTEMPTS):
         state = lock(connection, write.content_id, write.object_key)
-        old = record_of(state.row) if state.is_live else None
-        alive = old is not None and old.is_alive(moments.now)
-        _check_condition(write.content_id, write.condition, old if alive else None)
-        _check_hold(old)
-        if not state.has_intent:
-            raise _intent_lost(write.object_key)
-        record = _written(write, state, old if alive else None, moments.now)
-        if not put_record(connection, state, record):
-            continue
+        checked = check_write(state, write, moments)
+        if state.revision is None:
+            if not put_record(connection, state, checked.record):
+                continue
+        else:
+            switch_record(connection, checked, moments)
         if not connection.change(END_INTENT, {"object_key": write.object_key}):
-            raise _intent_lost(write.object_key)
-        if old is not None:
-            queue_deletion(connection, old.object_key, old.placement, due_at=moments.delete_at)
-            # New bytes came with a tier of their own: that is the latest wish.
-            connection.change(DROP_PLAN, {"content_id": write.content_id})
-        if state.revision is not None:
-            queue_invalidation(
-                connection, record, hard=old is not None and turns_private(old, record), due_at=moments.evict_at
-            )
-        announce(connection, record.content_id, record.version, now=moments.now)
-        return Committed(record, created=not alive)
+            raise intent_lost(write.object_key)
+        announce(connection, write.content_id, checked.record.version, now=moments.now)
+        return checked.committed
     raise UnavailableError(f"content {write.content_id!r} is created by too many at once; try again")
+
+
+def check_write(state: Locked, write: Write, moments: Moments) -> CheckedWrite:
+    """Return what the write makes of the content as it was locked. Raises if it is refused."""
+    old = record_of(state.row) if state.is_live else None
+    alive = old is not None and old.is_alive(moments.now)
+    _check_condition(write.content_id, write.condition, old if alive else None)
+    _check_hold(old)
+    if not state.has_intent:
+        raise intent_lost(write.object_key)
+    record = _written(write, state, old if alive else None, moments.now)
+    return CheckedWrite(state, old, Committed(record, created=not alive))
+
+
+def switch_record(connection: Connection, checked: CheckedWrite, moments: Moments) -> None:
+    """Write the record over the row that was locked, and queue what must follow."""
+    state, old, record = checked.state, checked.old, checked.record
+    put_record(connection, state, record)
+    if old is not None:
+        queue_deletion(connection, old.object_key, old.placement, due_at=moments.delete_at)
+        # New bytes came with a tier of their own: that is the latest wish.
+        connection.change(DROP_PLAN, {"content_id": record.content_id})
+    hard = old is not None and turns_private(old, record)
+    queue_invalidation(connection, record, hard=hard, due_at=moments.evict_at)
 
 
 def commit_delete(
@@ -162,7 +189,7 @@ def commit_changes(
 
 def put_record(connection: Connection, state: Locked, record: Record) -> bool:
     """Make `record` the row that was locked; False if another transaction has made a row there meanwhile."""
-    return connection.change(_CREATE if state.revision is None else _SWITCH, row_of(record)) > 0
+    return connection.change(CREATE if state.revision is None else _SWITCH, row_of(record)) > 0
 
 
 def _check_condition(content_id: ContentId, condition: Condition, current: Record | None) -> None:
@@ -177,7 +204,8 @@ def _check_hold(record: Record | None) -> None:
         raise ContentHeldError(record.content_id)
 
 
-def _intent_lost(object_key: str) -> IntentLostError:
+def intent_lost(object_key: str) -> IntentLostError:
+    """Return the error of a write whose intent is gone."""
     return IntentLostError(
         f"the upload of {object_key!r} was given up before its commit; nothing was stored; try again"
     )

@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 from sqlalchemy import literal_column, select
 
 from thermocline.adapters.catalog.accesses import SqlAccesses
+from thermocline.adapters.catalog.bulk_writes import SqlBulkWrites
 from thermocline.adapters.catalog.change_feed import SqlChangeFeed
 from thermocline.adapters.catalog.cursors import SqlCursors
 from thermocline.adapters.catalog.elections import SqlElections
@@ -53,6 +54,7 @@ class SqlCatalog(Catalog):
         self._runner = runner
         self.records = SqlRecords(runner)
         self.intents = SqlIntents(runner)
+        self.bulk = SqlBulkWrites(runner)
         self.outbox = SqlOutbox(runner)
         self.moves = SqlMoves(runner)
         self.restores = SqlRestores(runner)

@@ -16,7 +16,7 @@ from thermocline.adapters.files.tree_walk import Identity, LeaveOut, TreeWalk
 from thermocline.adapters.objects.io_threads import IoThreads
 from thermocline.adapters.objects.local_system import Descriptor
 from thermocline.domain.digests import Buffer
-from thermocline.domain.errors import FileTreeError
+from thermocline.domain.errors import FileTreeError, StorageError
 from thermocline.domain.file_stamps import FileStamp
 from thermocline.ports.file_trees import FileTree, FileTrees, OpenFile, TreeEntry, WholeFile
 
@@ -89,9 +89,20 @@ class LocalTree(FileTree):
         while (page := await self._read("listing the folder", partial(next, pages, None))) is not None:
             yield page
 
-    async def read(self, path: str, *, at_most: int) -> WholeFile | None:
-        """Return the whole file, in one thread hop."""
-        return await self._read(f"reading {path!r}", partial(self._files.read, path, at_most))
+    async def read(self, paths: Sequence[str], *, at_most: int) -> Sequence[WholeFile | StorageError | None]:
+        """Return the whole files, in one thread hop."""
+        return await self._reads.run(self._read_all, paths, at_most)
+
+    def _read_all(self, paths: Sequence[str], at_most: int) -> Sequence[WholeFile | StorageError | None]:
+        found: list[WholeFile | StorageError | None] = []
+        for path in paths:
+            try:
+                found.append(self._files.read(path, at_most))
+            except OSError as exc:
+                found.append(explain(exc, f"reading {path!r}"))
+            except StorageError as exc:
+                found.append(exc)
+        return found
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[OpenFile]:

@@ -24,7 +24,17 @@ from thermocline.domain.errors import StorageError
 from thermocline.domain.restores import RestoreSpeed, StoreRestore
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.ports.clock import Clock
-from thermocline.ports.object_store import STANDARD, ObjectHead, ObjectInfo, ObjectStore, Owned, Restorable, Upload
+from thermocline.ports.object_store import (
+    STANDARD,
+    NewObject,
+    ObjectHead,
+    ObjectInfo,
+    ObjectStore,
+    Owned,
+    PutsMany,
+    Restorable,
+    Upload,
+)
 
 T = TypeVar("T")
 
@@ -33,12 +43,15 @@ _READERS: Final = 4
 the time, measured November 2026). Raise it where reads wait for a slow disk."""
 _WRITERS: Final = 16
 """Writes wait for the disk: with more of them at once, more share one commit of the file system's journal."""
+_PUTS_A_HOP: Final = 8
+"""Threads that hand the interpreter to one another after every system call pay more for that than for the calls: 10,000
+small files in an import took 6.0 s one a hop, 5.3 s four, 4.9 s eight (two cores, ext4, November 2026)."""
 _SYSTEM: Final = System()
 _CLOCK: Final = SystemClock()
 _NO_ARCHIVES: Final[Mapping[str, Mapping[RestoreSpeed, Seconds]]] = MappingProxyType({})
 
 
-class LocalObjectStore(ObjectStore, Owned, Restorable):
+class LocalObjectStore(ObjectStore, PutsMany, Owned, Restorable):
     """Objects as files below `root`, which may be a symbolic link; inside it none is ever followed.
 
     An object's name never replaces another file: putting the same bytes again under a key succeeds, other bytes
@@ -61,6 +74,7 @@ class LocalObjectStore(ObjectStore, Owned, Restorable):
         clock: Clock = _CLOCK,
     ) -> None:
         self.part_size = part_size
+        self._root = root
         self._reads = _Hops(root, readers, "object-reads")
         self._writes = _Hops(root, writers, "object-writes")
         self._files = LocalFiles(root, system, ArchiveClasses(archive_classes), clock)
@@ -72,6 +86,29 @@ class LocalObjectStore(ObjectStore, Owned, Restorable):
     ) -> None:
         """Store `data` whole, in one thread hop. `data` must not change until this returns."""
         await self._writes.run("storing", key, self._files.put, key, data, attributes, storage_class)
+
+    async def put_all(
+        self, objects: Sequence[NewObject], *, storage_class: str = STANDARD
+    ) -> Sequence[StorageError | None]:
+        """Store each object whole, eight in one thread hop."""
+        hops = [
+            self._writes.start(self._put_each, objects[first : first + _PUTS_A_HOP], storage_class)
+            for first in range(0, len(objects), _PUTS_A_HOP)
+        ]
+        return [answer for answers in await asyncio.gather(*hops) for answer in answers]
+
+    def _put_each(self, objects: Sequence[NewObject], storage_class: str) -> Sequence[StorageError | None]:
+        answers: list[StorageError | None] = []
+        for each in objects:
+            try:
+                self._files.put(each.key, each.data, each.attributes, storage_class)
+            except OSError as exc:
+                answers.append(explain(exc, self._root, f"storing {each.key!r}"))
+            except StorageError as exc:
+                answers.append(exc)
+            else:
+                answers.append(None)
+        return answers
 
     async def begin_upload(self, key: str, attributes: Mapping[str, str], *, storage_class: str = STANDARD) -> Upload:
         """Begin an object that arrives in parts. Raises `UnavailableError` while the key has another upload."""

@@ -19,7 +19,17 @@ from thermocline.domain.errors import (
 from thermocline.domain.restores import RestoreSpeed, RestoreStage, StoreRestore, check_days
 from thermocline.domain.units import Bytes, Seconds, Timestamp
 from thermocline.ports.clock import Clock
-from thermocline.ports.object_store import STANDARD, ObjectHead, ObjectInfo, ObjectStore, Owned, Restorable, Upload
+from thermocline.ports.object_store import (
+    STANDARD,
+    NewObject,
+    ObjectHead,
+    ObjectInfo,
+    ObjectStore,
+    Owned,
+    PutsMany,
+    Restorable,
+    Upload,
+)
 
 _PAGE = 1000
 _NO_ARCHIVES: Mapping[str, Mapping[RestoreSpeed, Seconds]] = MappingProxyType({})
@@ -107,7 +117,7 @@ class _Contents:
         return None
 
 
-class MemoryObjectStore(ObjectStore, Owned, Restorable):
+class MemoryObjectStore(ObjectStore, PutsMany, Owned, Restorable):
     """Keeps the port's promises except durability; `capacity` bounds the bytes of finished objects and uploads.
 
     `archive_classes` are the storage classes that need a restore, with how long each speed takes by `clock`.
@@ -137,6 +147,20 @@ class MemoryObjectStore(ObjectStore, Owned, Restorable):
         encode_key(key)
         check_class(storage_class)
         self._contents.add(key, bytes(data), attributes, storage_class)
+
+    async def put_all(
+        self, objects: Sequence[NewObject], *, storage_class: str = STANDARD
+    ) -> Sequence[StorageError | None]:
+        """Store a copy of each object."""
+        answers: list[StorageError | None] = []
+        for each in objects:
+            try:
+                await self.put(each.key, each.data, each.attributes, storage_class=storage_class)
+            except StorageError as exc:
+                answers.append(exc)
+            else:
+                answers.append(None)
+        return answers
 
     async def begin_upload(self, key: str, attributes: Mapping[str, str], *, storage_class: str = STANDARD) -> Upload:
         """Begin an object that arrives in parts. Raises `UnavailableError` while the key has another upload."""

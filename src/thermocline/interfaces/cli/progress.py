@@ -27,6 +27,11 @@ class Progress(AbstractContextManager["Progress"]):
         self._show_at = time.monotonic() + QUICK_SECONDS
         self._wanted = is_terminal()
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is shown at all, if the work takes a while."""
+        return self._wanted
+
     def advance(self, amount: int) -> None:
         """Note that `amount` more is done."""
         self.reach(self._done + amount)

@@ -79,7 +79,9 @@ async def _import(call: Invocation, source: Path, prefix: str, jobs: int | None,
         gc.freeze()  # what is loaded by now stays: no collection need look at it again
         with _Display(call, "import", dry_run=given["dry_run"]) as display:
             try:
-                report = await store.import_tree(source, prefix, progress=display.note, **given)
+                report = await store.import_tree(
+                    source, prefix, progress=display.note, count_ahead=display.is_seen, **given
+                )
             except asyncio.CancelledError as exc:
                 raise display.interrupted() from exc
         if not report.dry_run:
@@ -109,7 +111,9 @@ async def _export(call: Invocation, target: Path, prefix: str, jobs: int | None,
     async with open_store(call) as store:
         with _Display(call, "export", dry_run=given["dry_run"]) as display:
             try:
-                report = await store.export_tree(target, prefix, progress=display.note, **given)
+                report = await store.export_tree(
+                    target, prefix, progress=display.note, count_ahead=display.is_seen, **given
+                )
             except asyncio.CancelledError as exc:
                 raise display.interrupted() from exc
     if not report.files and report.stopped_by is None:
@@ -133,6 +137,11 @@ class _Display:
         self._counts: Counter[str] = Counter()
         self._bar = Progress(doing)
         self._show_at = 0.0
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether anybody sees the bar."""
+        return self._bar.is_wanted
 
     def __enter__(self) -> Self:
         return self
