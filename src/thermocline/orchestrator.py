@@ -240,8 +240,8 @@ class StorageOrchestrator:
 
         What is there already, by size and time of the file (`checksum`: by digest), is not sent again, so the same
         call goes on after an interruption. Symbolic links are told, not followed. `verify` reads both sides again.
-        The report tells what became of every kind of file; `is_complete` is False if any is missing. `progress` hears of
-        each file, and with `count_ahead` soon of how many there are.
+        The report tells what became of every kind of file; `is_complete` is False if any is missing. `progress` hears
+        of each file, and with `count_ahead` soon of how many there are.
         Raises `InvalidInputError`, `FileTreeError` if there is no such folder.
         """
         options = ImportOptions(
@@ -272,8 +272,8 @@ class StorageOrchestrator:
         """Write every content below `prefix` as a file below the folder `path`, with its time; safe to repeat.
 
         Files that are there already, by size and time, are not written again; others of that name only with
-        `replace`. Each file appears whole or not at all. `verify` reads every file again. `progress` hears of each file,
-        and with `count_ahead` soon of how many there are.
+        `replace`. Each file appears whole or not at all. `verify` reads every file again. `progress` hears of each
+        file, and with `count_ahead` soon of how many there are.
         Raises `InvalidInputError`, `FileTreeError` if the folder cannot be used.
         """
         options = ExportOptions(
