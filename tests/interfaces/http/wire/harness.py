@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import heapq
 import itertools
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -20,6 +21,8 @@ from thermocline.interfaces.http.wire.shared import Shared
 
 HIGH_WATER = 64 * 1024
 MIB = 1024 * 1024
+_HOT = re.compile(rb"/hot/[0-9]{1,9}")
+"""Anything else is not there: an id that a crash makes up could not be compared."""
 
 
 class ClockLoop:
@@ -214,7 +217,7 @@ class Reader(HotReads):
         authorization: bytes | None,
         if_none_match: bytes | None,
     ) -> HotRead | None:
-        if not target.startswith(b"/hot/"):
+        if not _HOT.fullmatch(target):
             return None
         return Read(self, method, target, authorization, if_none_match)
 
@@ -286,7 +289,7 @@ class App:
         if method == "PUT":
             digest = hashlib.sha256(body).hexdigest().encode()
             return 201, [(b"content-length", b"64"), (b"x-method", b"PUT")], digest
-        if path.startswith(b"/hot/") and method in {"GET", "HEAD"}:
+        if _HOT.fullmatch(path) and method in {"GET", "HEAD"}:
             headers = content_headers(method.encode(), path)
             if request.get(b"if-none-match") == headers[0][1]:
                 return 304, [headers[0], headers[2]], b""
