@@ -50,6 +50,8 @@ class Requested:
     status: RestoreStatus
     claim: ClaimedRestore | None
     """The caller's own, if its request is the first: it sends it to the store. None if another's is under way."""
+    charged: Usd
+    """To today's budget, by this request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,9 @@ class Restores(Protocol):
         """Ask for a restore, in one transaction with its charge to today's budget; None if the record moved on.
 
         It moved on if it names another object, or has expired. One that is under way (a longer stay too, until it
-        was sent), or readable for at least as long, is returned as it is and costs nothing. Making a readable copy
-        stay longer costs nothing either: its bytes were retrieved already. Raises `RestoreBudgetError` if the charge
-        would exceed the budget: then nothing was changed.
+        was sent), or readable for as long, but for an hour, is returned as it is and costs nothing. Making a
+        readable copy stay longer costs nothing either: its bytes were retrieved already. Raises
+        `RestoreBudgetError` if the charge would exceed the budget: then nothing was changed.
         """
 
     @abstractmethod

@@ -134,7 +134,7 @@ class RestoringService:
                     "restore_requested",
                     object_key=record.object_key,
                     speed=chosen.value,
-                    cost_usd=round(rules.terms[chosen].cost(record.size), 6),
+                    cost_usd=round(requested.charged, 6),
                 )
                 return await self._attend(requested.claim) or requested.status
             return requested.status

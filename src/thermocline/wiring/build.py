@@ -12,6 +12,7 @@ from thermocline.adapters.entropy import SystemEntropy
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.adapters.objects.local import LocalObjectStore
 from thermocline.domain.units import Seconds
+from thermocline.wiring.logs import hand_logs_over
 from thermocline.wiring.services import Adapters, Services, assemble
 from thermocline.wiring.settings import Settings
 
@@ -26,6 +27,7 @@ async def open_services(settings: Settings, *, work: bool = False) -> AsyncItera
 
     Raises `ConfigurationError` if it cannot start like this.
     """
+    hand_logs_over()
     async with AsyncExitStack() as stack:
         adapters = await _open_adapters(settings, stack)
         async with running(await assemble(settings, adapters), work=work) as services:

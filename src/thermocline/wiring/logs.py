@@ -27,6 +27,25 @@ def configure_logs(settings: LogSettings) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
 
 
+def hand_logs_over() -> None:
+    """Give events to the standard library's `logging`, unless the application has configured structlog itself.
+
+    For use as a library: standard output is the application's, and `logging` is where it expects to find us.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
 def silence_logs() -> None:
     """Let this process log nothing: for short-lived commands, which tell their errors themselves."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

@@ -4,16 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from thermocline.adapters.files.local_trees import LocalTrees
-from thermocline.domain.errors import ConfigurationError, StorageError
-from thermocline.domain.restores import RestoreTerms
-from thermocline.domain.tiers import StorageTier, TierRules
-from thermocline.domain.units import Bytes, Seconds, Usd, later
-from thermocline.domain.work import Grace, OutboxKind
+from thermocline.domain.units import Bytes
+from thermocline.domain.work import Grace
 from thermocline.ports.cache import MemoryLevel
 from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
 from thermocline.ports.file_trees import FileTrees
-from thermocline.ports.object_store import ObjectStore, Restorable
+from thermocline.ports.object_store import ObjectStore
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.adopting import AdoptingService
 from thermocline.services.authorizing import AuthorizingService
@@ -35,26 +32,24 @@ from thermocline.services.intent_keeping import IntentKeeper
 from thermocline.services.listing import ListingService
 from thermocline.services.mending import MendingService
 from thermocline.services.moving import MovingService
-from thermocline.services.placements import Placement, Placements, RestoreRules
+from thermocline.services.placements import Placements
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
-from thermocline.services.recovering import ADVICE, RecoveringService
-from thermocline.services.restoring import RestorePolicy, RestoringService
-from thermocline.services.scrubbing import PERIOD as SCRUB_PERIOD
+from thermocline.services.recovering import RecoveringService
+from thermocline.services.restoring import RestoringService
 from thermocline.services.scrubbing import ScrubbingService
 from thermocline.services.stored_bytes import StoredBytes
 from thermocline.services.storing_files import FileStorer
 from thermocline.services.totalling import TotallingService
 from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
-from thermocline.services.working import Job, Worker
+from thermocline.services.working import Worker
 from thermocline.services.writing import WritingService
-from thermocline.wiring.placing import PlacementSettings
+from thermocline.wiring.jobs import background_jobs
+from thermocline.wiring.rules import make_placements, make_restore_policy
 from thermocline.wiring.settings import Settings
 
-CHANGES_KEPT = Seconds(3600.0)
-"""How long the change feed reaches back; a process that slept longer empties its memory."""
 LARGEST_SHARE = 8
 """One content takes at most an eighth of the memory cache."""
 BACKGROUND_CAPACITY = 64
@@ -122,7 +117,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     """
     catalog, clock, entropy, limits = adapters.catalog, adapters.clock, adapters.entropy, settings.limits
     grace = Grace(objects=limits.object_grace, tombstones=limits.tombstone_grace)
-    placements = _placements(settings, adapters, await catalog.installation())
+    placements = make_placements(settings, adapters.stores, await catalog.installation())
     await placements.claim_stores()
     content_type = settings.cache.types.get("content")
     cache = ContentCache(
@@ -140,7 +135,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     )
     keeper = IntentKeeper(catalog.intents, clock, lease=limits.upload_lease)
     restoring = RestoringService(
-        catalog.restores, catalog.records, catalog.moves, placements, clock, _restore_policy(settings)
+        catalog.restores, catalog.records, catalog.moves, placements, clock, make_restore_policy(settings)
     )
     reading = ReadingService(
         catalog.records, placements, cache, memory, tracker, restoring, clock, max_buffered=limits.max_buffered
@@ -226,7 +221,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
             catalog.changes, cache, clock, on_other_change=authorizing.refresh, max_silence=limits.max_wait
         ),
         worker=Worker(
-            _jobs(adapters, outbox, cleaner, sweep, expiry, moving, restoring, tracking, scrub),
+            background_jobs(catalog, clock, outbox, cleaner, sweep, expiry, moving, restoring, tracking, scrub),
             catalog.elections,
             catalog.job_runs,
             clock,
@@ -239,86 +234,4 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         memory=memory,
         keeper=keeper,
         background=background,
-    )
-
-
-def _placements(settings: Settings, adapters: Adapters, installation: str) -> Placements:
-    return Placements(
-        installation,
-        {
-            name: _placement(name, placement, adapters.stores[placement.objects])
-            for name, placement in settings.placements.items()
-        },
-        {
-            tier: TierRules(rules.placement, rules.cache_ttl, rules.prefetch)
-            for tier, rules in ((tier, settings.tier(tier)) for tier in StorageTier)
-        },
-    )
-
-
-def _placement(name: str, placement: PlacementSettings, store: ObjectStore) -> Placement:
-    rules = None
-    if placement.restore is not None:
-        if not isinstance(store, Restorable):
-            raise ConfigurationError(
-                f"the object store {placement.objects!r} cannot restore; remove [placements.{name}.restore]"
-            )
-        rules = RestoreRules(
-            store,
-            {
-                speed: RestoreTerms(terms.delay, Usd(terms.usd_per_gb), Usd(terms.usd_per_request))
-                for speed, terms in placement.restore.terms().items()
-            },
-        )
-    return Placement(name, placement.objects, store, placement.storage_class, rules)
-
-
-def _restore_policy(settings: Settings) -> RestorePolicy:
-    rules = settings.restore
-    return RestorePolicy(
-        speed=rules.speed,
-        days=rules.days,
-        daily_budget=None if rules.daily_budget is None else Usd(rules.daily_budget),
-        on_read=rules.on_read,
-        move_to=rules.move_to,
-        poll_every=rules.poll_every,
-    )
-
-
-def _jobs(
-    adapters: Adapters,
-    outbox: OutboxService,
-    cleaner: IntentCleaner,
-    sweep: OrphanSweep,
-    expiry: ExpiryService,
-    moving: MovingService,
-    restoring: RestoringService,
-    tracking: AccessFlush,
-    scrub: ScrubbingService,
-) -> tuple[Job, ...]:
-    async def trim_changes() -> int:
-        now = adapters.clock.now()
-        await adapters.catalog.changes.trim(before=later(now, Seconds(-CHANGES_KEPT)))
-        return 0
-
-    async def sweep_once() -> int:
-        # While the catalog recovers a sweep waits, which is no failure.
-        refused = [report.refused for report in await sweep.run() if report.refused not in {None, ADVICE}]
-        if refused:
-            raise StorageError("; ".join(map(str, refused)))
-        return 0
-
-    return (
-        Job("invalidate", Seconds(1.0), lambda: outbox.deliver(OutboxKind.INVALIDATE)),
-        Job("delete_objects", Seconds(5.0), lambda: outbox.deliver(OutboxKind.DELETE_OBJECT)),
-        Job("restore", Seconds(1.0), restoring.run),
-        Job("move", Seconds(1.0), moving.run),
-        Job("clean_intents", Seconds(5.0), cleaner.run),
-        Job("expire", Seconds(5.0), expiry.run),
-        Job("forget_tombstones", Seconds(600.0), expiry.forget_tombstones),
-        Job("empty_quarantine", Seconds(600.0), sweep.empty_quarantine),
-        Job("sweep_orphans", Seconds(6 * 3600.0), sweep_once),
-        Job("trim_changes", Seconds(600.0), trim_changes),
-        Job("trim_access_days", Seconds(3600.0), tracking.trim),
-        *((Job("scrub", SCRUB_PERIOD, scrub.run),) if scrub.is_on else ()),
     )

@@ -82,7 +82,10 @@ class Settings(Section):
                 wanted = self.tier(tier).placement
                 raise ValueError(f"[tiers.{tier}] placement = {wanted!r} is not defined; add [placements.{wanted}]")
         if not self.tiers and "standard" not in self.placements:
-            raise ValueError("without a [tiers] section a placement must be named 'standard'")
+            raise ValueError(
+                "naming placements replaces the default ones, and without a [tiers] section one must be named "
+                "'standard'; add [placements.standard]"
+            )
         longest = max(self.limits.stream_max, self.limits.presign_max)
         if self.limits.object_grace < longest + CLOCK_MARGIN:
             raise ValueError(

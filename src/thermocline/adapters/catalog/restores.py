@@ -128,6 +128,8 @@ STATE = Statement(
         func.count(restores.c.last_error),
     )
 )
+_SHORTFALL: Final = MICROS_PER_SECOND * 3600
+"""A readable copy that ends so little earlier than it should is left alone: asking again at once sends nothing."""
 _ROUNDING: Final = 1e-9
 """Three times ten cents must fit into thirty, although floating-point sums miss it by a hair."""
 
@@ -222,11 +224,12 @@ def _request(
     if row is not None and status.stage is not RestoreStage.ARCHIVED:
         until, is_sent = status.readable_until, bool(row[6])
         # A longer stay that was asked for but not sent yet is under way, too.
-        if until is None or not is_sent or until >= now + wanted.days * DAY_MICROS:
-            return Requested(status, None)
+        if until is None or not is_sent or until >= now + wanted.days * DAY_MICROS - _SHORTFALL:
+            return Requested(status, None, charged=Usd(0.0))
     if not is_readable:
         # A readable copy that shall stay longer costs nothing more: the bytes were retrieved already.
         _spend(connection, wanted, now, daily_budget)
+    charged = Usd(0.0) if is_readable else wanted.cost
     begun = connection.all(
         BEGIN,
         {
@@ -235,7 +238,7 @@ def _request(
             "placement": wanted.placement,
             "speed": wanted.speed.value,
             "days": wanted.days,
-            "cost_usd": 0.0 if is_readable else wanted.cost,
+            "cost_usd": charged,
             "eta": wanted.eta,
             "now": now,
             "readable_until": status.readable_until,
@@ -243,7 +246,7 @@ def _request(
             "lease": micros(lease),
         },
     )[0]
-    return Requested(status_in(begun, now), _claimed(begun))
+    return Requested(status_in(begun, now), _claimed(begun), charged)
 
 
 def _spend(connection: Connection, wanted: WantedRestore, now: Timestamp, daily_budget: Usd | None) -> None:

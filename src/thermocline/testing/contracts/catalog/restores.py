@@ -196,17 +196,18 @@ class RestoresContract(CatalogContract):
             record = (await one.put(some_id())).record
             until = Timestamp(one.clock.now() + DAYS * DAY_MICROS)
             await restores.progress(await _begun(one, record), eta=ETA, readable_until=until, check_at=until)
-            # Long enough already.
-            for days in (1, DAYS):
-                requested = await _request(one, record, days=days)
+            # Long enough already, or as good as: asking once more, a little later, sends nothing.
+            for asked_later, days in ((0, 1), (0, DAYS), (3599, DAYS)):
+                requested = await _request(one, record, days=days, after=Seconds(asked_later))
                 assert requested is not None
-                assert (requested.claim, requested.status.readable_until) == (None, until)
+                assert (requested.claim, requested.status.readable_until, requested.charged) == (None, until, 0.0)
             results = await asyncio.gather(
                 *(_request(steps, record, days=30, daily_budget=COST) for steps in (one, other) for _ in range(10))
             )
             claims = [result.claim for result in results if result is not None and result.claim is not None]
             assert len(claims) == 1
             assert (claims[0].days, claims[0].sent, claims[0].readable_until) == (30, False, until)
+            assert {result.charged for result in results if result is not None} == {0.0}
             # Meanwhile it can be read.
             assert {result.status.stage for result in results if result is not None} == {RestoreStage.READABLE}
             assert await _spent(one) == COST
@@ -291,9 +292,12 @@ class RestoresContract(CatalogContract):
             assert await _spent(steps) == 12345.67
 
 
-async def _request(steps: Steps, record: Record, *, daily_budget: Usd | None = None, **fields: Any) -> Requested | None:
+async def _request(
+    steps: Steps, record: Record, *, daily_budget: Usd | None = None, after: Seconds = Seconds(0.0), **fields: Any
+) -> Requested | None:
+    now = later(steps.clock.now(), after)
     return await steps.catalog.restores.request(
-        wanted(record, **fields), now=steps.clock.now(), lease=LEASE, daily_budget=daily_budget
+        wanted(record, **fields), now=now, lease=LEASE, daily_budget=daily_budget
     )
 
 

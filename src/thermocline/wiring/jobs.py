@@ -1,0 +1,62 @@
+"""The jobs that workers do in the background, and how often."""
+
+from thermocline.domain.errors import StorageError
+from thermocline.domain.units import Seconds, later
+from thermocline.domain.work import OutboxKind
+from thermocline.ports.catalog import Catalog
+from thermocline.ports.clock import Clock
+from thermocline.services.delivering import OutboxService
+from thermocline.services.expiring import ExpiryService
+from thermocline.services.moving import MovingService
+from thermocline.services.reconciling import IntentCleaner, OrphanSweep
+from thermocline.services.recovering import ADVICE
+from thermocline.services.restoring import RestoringService
+from thermocline.services.scrubbing import PERIOD as SCRUB_PERIOD
+from thermocline.services.scrubbing import ScrubbingService
+from thermocline.services.tracking import AccessFlush
+from thermocline.services.working import Job
+
+CHANGES_KEPT = Seconds(3600.0)
+"""How long the change feed reaches back; a process that slept longer empties its memory."""
+
+
+def background_jobs(
+    catalog: Catalog,
+    clock: Clock,
+    outbox: OutboxService,
+    cleaner: IntentCleaner,
+    sweep: OrphanSweep,
+    expiry: ExpiryService,
+    moving: MovingService,
+    restoring: RestoringService,
+    tracking: AccessFlush,
+    scrub: ScrubbingService,
+) -> tuple[Job, ...]:
+    """Return every job, with how often it runs on one of all processes."""
+
+    async def trim_changes() -> int:
+        now = clock.now()
+        await catalog.changes.trim(before=later(now, Seconds(-CHANGES_KEPT)))
+        return 0
+
+    async def sweep_once() -> int:
+        # While the catalog recovers a sweep waits, which is no failure.
+        refused = [report.refused for report in await sweep.run() if report.refused not in {None, ADVICE}]
+        if refused:
+            raise StorageError("; ".join(map(str, refused)))
+        return 0
+
+    return (
+        Job("invalidate", Seconds(1.0), lambda: outbox.deliver(OutboxKind.INVALIDATE)),
+        Job("delete_objects", Seconds(5.0), lambda: outbox.deliver(OutboxKind.DELETE_OBJECT)),
+        Job("restore", Seconds(1.0), restoring.run),
+        Job("move", Seconds(1.0), moving.run),
+        Job("clean_intents", Seconds(5.0), cleaner.run),
+        Job("expire", Seconds(5.0), expiry.run),
+        Job("forget_tombstones", Seconds(600.0), expiry.forget_tombstones),
+        Job("empty_quarantine", Seconds(600.0), sweep.empty_quarantine),
+        Job("sweep_orphans", Seconds(6 * 3600.0), sweep_once),
+        Job("trim_changes", Seconds(600.0), trim_changes),
+        Job("trim_access_days", Seconds(3600.0), tracking.trim),
+        *((Job("scrub", SCRUB_PERIOD, scrub.run),) if scrub.is_on else ()),
+    )
