@@ -1,5 +1,6 @@
 """The state of the memory level, as far as its adapter counts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,17 +34,24 @@ class CacheState:
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts and what follows from them."""
-        asked = self.hits + self.misses
-        return {
+        counts = {
             "hits": self.hits,
             "misses": self.misses,
             "sets": self.sets,
             "evictions": self.evictions,
             "count": self.count,
             "total_size": self.total_size,
-            "avg_size": self.total_size / self.count if self.count else 0.0,
-            "hit_ratio": self.hits / asked if asked else 0.0,
         }
+        return counts | ratios(counts)
+
+
+def ratios(counts: Mapping[str, Any]) -> dict[str, float]:
+    """Return what follows from the counts of a cache level."""
+    asked = counts["hits"] + counts["misses"]
+    return {
+        "avg_size": counts["total_size"] / counts["count"] if counts["count"] else 0.0,
+        "hit_ratio": counts["hits"] / asked if asked else 0.0,
+    }
 
 
 def cache_state(services: Services) -> CacheState:

@@ -107,6 +107,9 @@ class HttpSettings(Section):
     port: int = Field(default=8080, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
 
+    workers: int = Field(default=1, ge=1, le=64)
+    """How many processes serve, sharing the port. Limits, budgets and the memory cache are of each process."""
+
     allowed_hosts: tuple[str, ...] = ()
     """Names by which clients may call the service while no token exists, besides loopback names."""
 

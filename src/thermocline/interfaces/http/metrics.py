@@ -3,7 +3,8 @@
 `docs/reference/metrics.md` explains each; a test compares the two.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import HistogramMetricFamily
@@ -11,31 +12,65 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from thermocline.interfaces.cache_state import cache_state
-from thermocline.interfaces.http.catalog_metrics import CatalogState, ask_catalog, catalog_metrics
+from thermocline.interfaces.http.catalog_metrics import ask_catalog, catalog_metrics
 from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.interfaces.http.families import counter, gauge, moment
+from thermocline.interfaces.http.processes.reports import Report, add_up
+from thermocline.interfaces.http.processes.siblings import Siblings
+from thermocline.interfaces.statistics import cache_statistics
 from thermocline.services.tracking import ReadKind
 from thermocline.wiring.services import Services
 
 METRICS_TYPE = CONTENT_TYPE_LATEST
 
 
-async def render_metrics(services: Services, counters: HttpCounters) -> bytes:
-    """Return all metrics: this process's, and those of the catalog, which are missing while it does not answer."""
-    state = await ask_catalog(services)
+def process_report(services: Services, counters: HttpCounters) -> Report:
+    """Return what this process counts."""
+    return Report(
+        [*ProcessCollector(registry=None).collect(), *_Snapshot(services, counters).collect()],
+        cache_statistics(services),
+    )
+
+
+async def render_metrics(services: Services, counters: HttpCounters, siblings: Siblings) -> bytes:
+    """Return all metrics: of this service's processes together, and of the catalog while it answers."""
+    state, (others, answered) = await asyncio.gather(ask_catalog(services), siblings.gather())
     registry = CollectorRegistry(auto_describe=False)
-    ProcessCollector(registry=registry)
-    registry.register(_Snapshot(services, counters, state))
+    registry.register(
+        _Families(
+            [
+                *add_up([process_report(services, counters), *others]).metrics,
+                gauge(
+                    "thermocline_server_processes",
+                    "Processes of this service.",
+                    ("state",),
+                    [(("configured",), siblings.size), (("answering",), 1 + answered)],
+                ),
+                gauge("thermocline_catalog_up", "Whether the catalog answered.", (), [((), state is not None)]),
+                *([] if state is None else catalog_metrics(state)),
+            ]
+        )
+    )
     return generate_latest(registry)
+
+
+class _Families(Collector):
+    """Metric families that are made already."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        yield from self._families
 
 
 class _Snapshot(Collector):
     """The counts of this moment as metric families."""
 
-    def __init__(self, services: Services, counters: HttpCounters, state: CatalogState | None) -> None:
+    def __init__(self, services: Services, counters: HttpCounters) -> None:
         self._services = services
         self._counters = counters
-        self._state = state
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
@@ -44,9 +79,6 @@ class _Snapshot(Collector):
         yield from self._store()
         yield from self._tracking()
         yield from self._work()
-        yield gauge("thermocline_catalog_up", "Whether the catalog answered.", (), [((), self._state is not None)])
-        if self._state is not None:
-            yield from catalog_metrics(self._state)
 
     def _http(self) -> Iterator[Metric]:
         counters = self._counters
