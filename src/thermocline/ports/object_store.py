@@ -35,6 +35,8 @@ class ObjectHead:
     modified_at: Timestamp
     attributes: Mapping[str, str]
     storage_class: str = STANDARD
+    content_type: str | None = None
+    """As the store knows it; ours say it in their attributes."""
 
 
 class Upload(Protocol):

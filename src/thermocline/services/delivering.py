@@ -75,7 +75,7 @@ class OutboxService:
         The row stays and finds nothing left to do.
         """
         for key in await self._outbox.unnamed([object_key]):
-            for failure in (await self._placements.named(placement).store.delete([key])).values():
+            for failure in (await self._placements.delete(self._placements.named(placement), [key])).values():
                 raise failure
 
     async def _delete_objects(self, rows: Sequence[OutboxRow]) -> None:
@@ -91,7 +91,7 @@ class OutboxService:
                 done.append(row)
         for name, group in by_placement.items():
             try:
-                failures = await self._placements.named(name).store.delete([row.subject for row in group])
+                failures = await self._placements.delete(self._placements.named(name), [row.subject for row in group])
             except StorageError as exc:
                 failures = {row.subject: exc for row in group}
             for row in group:

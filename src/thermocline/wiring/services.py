@@ -13,6 +13,7 @@ from thermocline.ports.file_trees import FileTrees
 from thermocline.ports.object_store import ObjectStore
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.adopting import AdoptingService
+from thermocline.services.adopting_files import FileAdopter
 from thermocline.services.authorizing import AuthorizingService
 from thermocline.services.background import Background
 from thermocline.services.bulk_writing import BulkWriter
@@ -32,6 +33,7 @@ from thermocline.services.intent_keeping import IntentKeeper
 from thermocline.services.listing import ListingService
 from thermocline.services.mending import MendingService
 from thermocline.services.moving import MovingService
+from thermocline.services.object_trees import ImportSources
 from thermocline.services.placements import Placements
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
@@ -47,7 +49,7 @@ from thermocline.services.transferring import TransferParts
 from thermocline.services.working import Worker
 from thermocline.services.writing import WritingService
 from thermocline.wiring.jobs import background_jobs
-from thermocline.wiring.rules import make_placements, make_restore_policy
+from thermocline.wiring.rules import buckets_of, make_placements, make_restore_policy
 from thermocline.wiring.settings import Settings
 
 LARGEST_SHARE = 8
@@ -198,8 +200,9 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         listing=listing,
         checking=CheckingService(listing, reading, placements, catalog.outbox, catalog.sweeps),
         importing=ImportingService(
-            adapters.trees,
+            ImportSources(adapters.trees, buckets_of(settings, adapters.stores), placements.is_ours),
             FileStorer(writing, BulkWriter(catalog.bulk, transfers, cache), catalog.records, stored, memory),
+            FileAdopter(transfers, cache),
             changing,
             catalog.records,
             clock,

@@ -34,7 +34,9 @@ def serve(
     no_work: Annotated[  # noqa: FBT002 - a flag
         bool, typer.Option("--no-work", help="Leave the background work to a 'thermocline worker'.")
     ] = False,
-    as_process: Annotated[str | None, typer.Option("--as-process", hidden=True)] = None,
+    as_process: Annotated[
+        str | None, typer.Option("--as-process", hidden=True, help="Set by a service of several for each of them.")
+    ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag
