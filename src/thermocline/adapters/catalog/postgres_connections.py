@@ -14,6 +14,8 @@ from thermocline.domain.units import Seconds
 OLDEST_POSTGRES: Final = 130_000
 """`pg_current_snapshot` is from 13, and older releases are not maintained any more."""
 ENCODING: Final = "UTF8"
+APPLICATION: Final = "thermocline"
+"""By this name an operator, and whoever wants the catalog for itself, finds our connections."""
 
 LOCK_WAIT: Final = Seconds(10.0)
 _CACHED_STATEMENTS: Final = 1000
@@ -67,9 +69,9 @@ def connect(database: PostgresDatabase, *, reads_only: bool = False) -> RawConne
     It may be used by any one thread at a time. Raises `ConfigurationError` if the database cannot keep a catalog.
     """
     given = parsed(database.url)
-    options = {"application_name": "thermocline", "connect_timeout": str(int(_CONNECT_WAIT))} | _KEEPALIVE
+    options = {"connect_timeout": str(int(_CONNECT_WAIT))} | _KEEPALIVE
     raw: RawConnection = psycopg.connect(
-        make_conninfo(**(options | given)),
+        make_conninfo(**(options | given | {"application_name": APPLICATION})),
         autocommit=True,
         prepare_threshold=_PREPARE_AFTER,
         cursor_factory=_Cursor,

@@ -34,7 +34,7 @@ def status_of_database(database: PostgresDatabase, *, newest: str = SCHEMA_VERSI
     """
     try:
         with connect(database, reads_only=True) as raw:
-            return _status_in(raw, database, newest)
+            return status_in(raw, database, newest)
     except psycopg.Error as exc:
         raise translated_at_opening(exc, database.shown) from exc
 
@@ -63,7 +63,7 @@ def upgrade_database(
     """
     try:
         with connect(database) as raw:
-            status = _status_in(raw, database, newest)
+            status = status_in(raw, database, newest)
             _refuse_newer(status, database)
             if status.is_usable:
                 return Upgraded(status.current, status.current or newest, None)
@@ -84,7 +84,8 @@ def _refuse_newer(status: CatalogStatus, database: PostgresDatabase) -> None:
         )
 
 
-def _status_in(raw: RawConnection, database: PostgresDatabase, newest: str) -> CatalogStatus:
+def status_in(raw: RawConnection, database: PostgresDatabase, newest: str = SCHEMA_VERSION) -> CatalogStatus:
+    """Do what `status_of_database` promises, on a connection."""
     tables = {row[0] for row in raw.execute(_TABLES)}
     ours = tables & {"alembic_version", *metadata.tables}
     if not ours:
@@ -111,15 +112,13 @@ def _migrate(raw: RawConnection, database: PostgresDatabase, *, newest: str, mig
     from sqlalchemy.pool import StaticPool
 
     raw.cursor_factory = psycopg.Cursor
-    engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool, use_native_hstore=False
-    )
+    engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool, use_native_hstore=False)
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     try:
         with one_migration_at_a_time, engine.begin() as connection:
             raw.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-            status = _status_in(raw, database, newest)  # another process may have been faster
+            status = status_in(raw, database, newest)  # another process may have been faster
             _refuse_newer(status, database)
             if not status.is_usable:
                 config.attributes["connection"] = connection

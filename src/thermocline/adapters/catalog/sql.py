@@ -131,17 +131,22 @@ class SqlCatalog(Catalog):
         await self._runner.read(lambda connection: connection.first(_PROBE, {}))
 
 
-def catalog_status(url: str) -> CatalogStatus:
+def catalog_status(url: str, *, busy_timeout: Seconds = BUSY_TIMEOUT) -> CatalogStatus:
     """Return which schema the catalog has and which one this program needs, changing nothing. Blocks."""
     if is_postgres(url):
         from thermocline.adapters.catalog.postgres_connections import database_at
         from thermocline.adapters.catalog.postgres_migrating import status_of_database
 
-        return status_of_database(database_at(url))
-    return status_of(SqliteFile(sqlite_path(url)))
+        return status_of_database(database_at(url, busy_timeout))
+    return status_of(SqliteFile(sqlite_path(url), busy_timeout))
 
 
-def upgrade_catalog(url: str, *, database_clock: Callable[[], Timestamp] = system_time) -> Upgraded:
+def upgrade_catalog(
+    url: str,
+    *,
+    database_clock: Callable[[], Timestamp] = system_time,
+    busy_timeout: Seconds = BUSY_TIMEOUT,
+) -> Upgraded:
     """Bring the catalog to this program's schema; idempotent. Blocks. A file is backed up before.
 
     Raises `CatalogVersionError` if it is newer than this program; then nothing was changed.
@@ -150,5 +155,5 @@ def upgrade_catalog(url: str, *, database_clock: Callable[[], Timestamp] = syste
         from thermocline.adapters.catalog.postgres_connections import database_at
         from thermocline.adapters.catalog.postgres_migrating import upgrade_database
 
-        return upgrade_database(database_at(url))
-    return upgrade_file(SqliteFile(sqlite_path(url)), database_clock)
+        return upgrade_database(database_at(url, busy_timeout))
+    return upgrade_file(SqliteFile(sqlite_path(url), busy_timeout), database_clock)
