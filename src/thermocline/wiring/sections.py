@@ -32,7 +32,7 @@ class CatalogSettings(Section):
     """The catalog: which content is where."""
 
     url: str = ""
-    """`sqlite:///path/catalog.db` or `postgresql://user:password@host:5432/database`. Empty: a file in the data folder."""
+    """`sqlite:///path/catalog.db` or `postgresql://user:password@host:5432/name`. Empty: a file in the data folder."""
 
     busy_timeout: Duration = Seconds(10.0)
     """How long a statement waits for another process's transaction before it is answered 503."""
