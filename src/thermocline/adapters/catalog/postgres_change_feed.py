@@ -102,6 +102,8 @@ class _Listener:
         for number in seen:
             self.holes.pop(number, None)
         self.holes = {number: end for number, end in self.holes.items() if snapshot.oldest_running < end}
+        if snapshot.oldest_running >= self.blind_until:
+            self.blind_until = 0
 
 
 class PostgresChangeFeed(SqlChangeFeed):
@@ -142,13 +144,14 @@ def _look(
     seen = {change.sequence for change in changes}
     lowest = max(position, snapshot.oldest - 1)
     after.miss((number for number in range(lowest + 1, reached) if number not in seen), snapshot)
-    after.settle(snapshot, seen)
     gap = (
         snapshot.oldest > position + 1
         or snapshot.newest < position
         or snapshot.timeline != listener.timeline
-        or snapshot.oldest_running < after.blind_until
+        # The look at which blindness ends included: what it missed may have been committed since the last one.
+        or after.blind_until > 0
     )
+    after.settle(snapshot, seen)
     return ChangePage(reached, changes, gap=gap), after
 
 
