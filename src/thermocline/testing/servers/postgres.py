@@ -9,13 +9,16 @@ import secrets
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from thermocline.domain.units import Seconds
 from thermocline.testing.servers.processes import (
+    POLL,
     START_WAIT,
+    STOP_WAIT,
     ServerFailedError,
     ServerProcess,
     free_port,
@@ -71,9 +74,18 @@ class PostgresServer:
 
     def start(self, *, wait: Seconds = START_WAIT) -> None:
         """Start the server, made first if need be, and return once it answers. Raises `ServerFailedError`."""
+        self.launch()
+        self.wait_until_ready(wait=wait)
+
+    def launch(self) -> None:
+        """Start the server without waiting. It lives no longer than the thread that calls this."""
         if not self._data.exists():
             self._initialise()
-        self.process.start(wait=wait)
+        self.process.launch()
+
+    def wait_until_ready(self, *, wait: Seconds = START_WAIT) -> None:
+        """Return once the launched server answers. Raises `ServerFailedError`; then it does not run."""
+        self.process.wait_until_ready(wait=wait)
 
     def stop(self) -> None:
         """Shut down fast: open transactions are rolled back, clients hear why. Idempotent."""
@@ -81,11 +93,17 @@ class PostgresServer:
 
     def kill(self) -> None:
         """End the server and everything it runs this instant, as a power cut of the process would. Idempotent."""
+        if not self.process.is_running:
+            return
+        self.process.pause()  # so that it has no more children than those that are listed
         children = self._children()
         self.process.kill()
         for child in children:
-            # They would notice by themselves, but answer a while longer, and hold the folder.
+            # They would notice by themselves, but answer a while longer, and the next server needs their memory.
             _kill(child)
+        deadline = time.monotonic() + STOP_WAIT
+        while any(map(_lives, children)) and time.monotonic() < deadline:
+            time.sleep(POLL)
 
     def restart(self, *, at_once: bool = False) -> None:
         """Stop (or kill) and start again."""
@@ -192,6 +210,14 @@ def _open_way(folder: Path) -> None:
         if parent.stat().st_uid == os.geteuid() and not mode & 0o001:
             parent.chmod(mode | 0o001)
     pwd.getpwnam(SYSTEM_USER)  # a clear error if there is no such user
+
+
+def _lives(process_id: int) -> bool:
+    try:
+        status = Path(f"/proc/{process_id}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def _kill(process_id: int) -> None:
