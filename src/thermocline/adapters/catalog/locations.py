@@ -1,4 +1,4 @@
-"""Catalog URLs: `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user:password@host:5432/database`."""
+"""Catalog URLs: `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user:password@host:5432/name`."""
 
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ def sqlite_path(url: str) -> Path:
     scheme, _, _ = url.partition(":")
     if scheme != "sqlite":
         raise ConfigurationError(
-            f"there is no catalog for {scheme!r} URLs here; write sqlite:///path/catalog.db or postgresql://…"
+            f"there is no catalog for {scheme!r} URLs; write sqlite:///path/catalog.db or postgresql://user@host/database"
         )
     path = url.removeprefix(_SQLITE)
     if path == url or not path or path == ":memory:":

@@ -1,6 +1,6 @@
 """Connections to a catalog in PostgreSQL: bounded in every wait, durable, and named so that operators find them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
@@ -38,7 +38,7 @@ RawConnection = psycopg.Connection[tuple[Any, ...]]
 class PostgresDatabase:
     """Where a catalog lies and how it is used."""
 
-    url: str
+    url: str = field(repr=False)
     """With the password: never shown."""
     lock_wait: Seconds = LOCK_WAIT
     """How long a statement waits for another process's transaction."""
