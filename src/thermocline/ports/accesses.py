@@ -9,6 +9,14 @@ from thermocline.domain.heat import AccessCount, AccessDay
 from thermocline.domain.units import Seconds, Timestamp
 
 
+class DropsDays(Protocol):
+    """An ability of some: old days go whole, at once."""
+
+    @abstractmethod
+    async def drop_days(self, *, before_day: int) -> int:
+        """Forget all days before `before_day`, however many rows they have; how many days."""
+
+
 class Accesses(Protocol):
     """Access history. Losing a little of it is allowed; it never changes a version."""
 

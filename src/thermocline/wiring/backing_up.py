@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from thermocline.adapters.catalog.backing_up import BackedUp, Note, back_up
-from thermocline.adapters.catalog.locations import sqlite_path
+from thermocline.adapters.catalog.locations import is_postgres, sqlite_path
 from thermocline.adapters.catalog.putting_back import PutBack, put_back, put_new, refuse_known_contents
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile
 from thermocline.adapters.clock import SystemClock
@@ -39,6 +39,7 @@ async def back_up_catalog(settings: Settings, target: Path | None, *, replace: b
     `OutOfSpaceError`; when it raises or is cancelled nothing is left.
     """
     clock = SystemClock()
+    _refuse_database(settings)
     file = _file(settings)
     path = target or default_target(settings, clock.now())
     made = await _in_thread(lambda tell: back_up(file, path, clock.now, replace=replace, note=tell), note)
@@ -51,10 +52,32 @@ async def restore_catalog(settings: Settings, backup: Path, *, note: Note) -> Pu
     Raises `InstallationMismatchError` if the stores belong to another installation than the backup, and
     `ConfigurationError` if the file is no backup or the catalog is open in any process.
     """
+    _refuse_database(settings)
     owners = await _owners(settings)
     file = _file(settings)
-    approve = partial(_approve, backup, owners)
+    approve = partial(_approve, f"backup {str(backup)!r}", owners)
     return await _in_thread(lambda tell: put_back(file, backup, SystemClock().now, approve=approve, note=tell), note)
+
+
+async def begin_recovery(settings: Settings) -> PutBack:
+    """Begin the recovery of a PostgreSQL catalog that was put back by PostgreSQL's own means.
+
+    Raises `InstallationMismatchError` if the stores belong to another installation, and `ConfigurationError` if any
+    process uses the catalog, or if it is a file.
+    """
+    if not is_postgres(settings.catalog_url()):
+        raise ConfigurationError(
+            "the catalog is a file; put a backup of it back with 'thermocline backup --restore FILE', which begins the "
+            "recovery too"
+        )
+    from thermocline.adapters.catalog import postgres_recovering
+    from thermocline.adapters.catalog.postgres_connections import database_at
+
+    database = database_at(settings.catalog_url(), settings.catalog.busy_timeout)
+    installation = await asyncio.to_thread(postgres_recovering.installation_of, database)
+    _approve(f"catalog {database.shown}", await _owners(settings), installation)
+    begun = await asyncio.to_thread(postgres_recovering.begin_recovery, database)
+    return PutBack(begun.installation, begun.contents, None)
 
 
 async def begin_anew(settings: Settings) -> PutBack:
@@ -63,8 +86,9 @@ async def begin_anew(settings: Settings) -> PutBack:
     Raises `ConfigurationError` if there is a catalog that knows any content, if no store has an owner, or if the
     stores have several.
     """
-    file = _file(settings)
-    await asyncio.to_thread(refuse_known_contents, file)
+    in_database = is_postgres(settings.catalog_url())
+    if not in_database:
+        await asyncio.to_thread(refuse_known_contents, _file(settings))
     owners = await _owners(settings)
     installations = sorted(set(owners.values()))
     if not installations:
@@ -77,7 +101,21 @@ async def begin_anew(settings: Settings) -> PutBack:
         raise InstallationMismatchError(
             f"the object stores belong to different installations ({told}); leave only those of one in the settings"
         )
+    if in_database:
+        return await asyncio.to_thread(_begin_anew_in_database, settings, installations[0])
+    file = _file(settings)
     return await _in_thread(lambda _: put_new(file, installations[0], SystemClock().now), lambda *_: None)
+
+
+def _begin_anew_in_database(settings: Settings, installation: str) -> PutBack:
+    from thermocline.adapters.catalog import postgres_recovering
+    from thermocline.adapters.catalog.postgres_connections import database_at
+    from thermocline.adapters.catalog.postgres_migrating import upgrade_database
+
+    database = database_at(settings.catalog_url(), settings.catalog.busy_timeout)
+    upgrade_database(database)
+    begun = postgres_recovering.begin_recovery(database, installation=installation)
+    return PutBack(begun.installation, begun.contents, None)
 
 
 def default_target(settings: Settings, now: Timestamp) -> Path:
@@ -86,11 +124,19 @@ def default_target(settings: Settings, now: Timestamp) -> Path:
     return settings.data / "backups" / f"catalog-{moment}.db"
 
 
-def _approve(backup: Path, owners: Mapping[str, str], installation: str) -> None:
+def _refuse_database(settings: Settings) -> None:
+    if is_postgres(settings.catalog_url()):
+        raise ConfigurationError(
+            "the catalog is in PostgreSQL, which makes its backups itself: use pg_dump, or base backups with the "
+            "write-ahead log; after putting one back run 'thermocline backup --restored' before anything else"
+        )
+
+
+def _approve(what: str, owners: Mapping[str, str], installation: str) -> None:
     for name, owner in owners.items():
         if owner != installation:
             raise InstallationMismatchError(
-                f"backup {str(backup)!r} is of installation {installation!r}, the object store {name!r} belongs to "
+                f"{what} is of installation {installation!r}, the object store {name!r} belongs to "
                 f"{owner!r}; restore a backup of that installation, or name this one's data folder with --data"
             )
 

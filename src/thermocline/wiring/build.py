@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from thermocline.adapters.cache.memory import MemoryCache
-from thermocline.adapters.catalog.locations import sqlite_path
+from thermocline.adapters.catalog.locations import is_postgres, sqlite_path
 from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.clock import SystemClock
 from thermocline.adapters.entropy import SystemEntropy
@@ -59,7 +59,11 @@ async def running(services: Services, *, work: bool) -> AsyncIterator[Services]:
 
 async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
     clock = SystemClock()
-    catalog = await SqlCatalog.open(settings.catalog_url(), busy_timeout=settings.catalog.busy_timeout)
+    catalog = await SqlCatalog.open(
+        settings.catalog_url(),
+        busy_timeout=settings.catalog.busy_timeout,
+        connections=settings.catalog.connections,
+    )
     stack.push_async_callback(catalog.aclose)
     stores = {}
     for name in settings.objects:
@@ -78,11 +82,11 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
 
 def _trees(settings: Settings) -> LocalTrees:
     """Return what opens folders for imports and exports, and knows which are our own."""
-    catalog = sqlite_path(settings.catalog_url())
+    own = [settings.objects_path(name) for name in settings.objects]
+    if not is_postgres(settings.catalog_url()):
+        catalog = sqlite_path(settings.catalog_url())
+        own += [catalog.with_name(catalog.name + end) for end in ("", "-wal", "-shm")]
     return LocalTrees(
-        own=(
-            *(settings.objects_path(name) for name in settings.objects),
-            *(catalog.with_name(catalog.name + end) for end in ("", "-wal", "-shm")),
-        ),
+        own=tuple(own),
         around=(settings.data,),
     )

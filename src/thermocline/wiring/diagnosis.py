@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from thermocline.adapters.catalog.locations import sqlite_path
+from thermocline.adapters.catalog.locations import is_postgres, sqlite_path
 from thermocline.adapters.catalog.migrating import status_of
 from thermocline.adapters.catalog.sqlite_connections import SYNCHRONOUS_FULL, SqliteFile, connect
 from thermocline.domain.content_id import ContentId
@@ -142,6 +142,8 @@ async def _examine_services(settings: Settings, services: Services) -> AsyncIter
 
 async def _examine_catalog(settings: Settings, services: Services) -> Examination:
     part = "catalog"
+    if is_postgres(settings.catalog_url()):
+        return await _examine_database(settings, services)
     try:
         await services.adapters.catalog.check()
         installation = await services.adapters.catalog.installation()
@@ -157,6 +159,30 @@ async def _examine_catalog(settings: Settings, services: Services) -> Examinatio
         return Examination(part, Health.FAIL, detail, "use an SQLite build that honours PRAGMA synchronous")
     detail = f"intact, schema {facts.schema}, synchronous=FULL, installation {installation}"
     return Examination(part, Health.OK, detail)
+
+
+async def _examine_database(settings: Settings, services: Services) -> Examination:
+    from thermocline.adapters.catalog.postgres_connections import database_at
+    from thermocline.adapters.catalog.postgres_facts import facts_of
+
+    part = "catalog"
+    try:
+        await services.adapters.catalog.check()
+        installation = await services.adapters.catalog.installation()
+        facts = await asyncio.to_thread(facts_of, database_at(settings.catalog_url(), settings.catalog.busy_timeout))
+    except StorageError as exc:
+        return Examination(part, Health.FAIL, str(exc), "see the message")
+    detail = f"PostgreSQL {facts.version}, {facts.encoding}, schema {facts.schema}, installation {installation}"
+    if not facts.is_durable:
+        detail += "; fsync or full_page_writes is off: a power cut could lose what was acknowledged"
+        return Examination(part, Health.FAIL, detail, "set both to on in postgresql.conf")
+    if abs(facts.clock_skew) > CLOCK_MARGIN:
+        detail += f"; this machine's clock and the database's differ by {abs(facts.clock_skew):.0f} s"
+        return Examination(part, Health.FAIL, detail, "set the clocks, and keep them right with NTP")
+    if facts.connections + settings.catalog.connections > facts.most_connections:
+        detail += f"; {facts.connections} of {facts.most_connections} connections are in use"
+        return Examination(part, Health.WARN, detail, "raise max_connections or lower [catalog] connections")
+    return Examination(part, Health.OK, f"{detail}, its clock agrees to {abs(facts.clock_skew):.1f} s")
 
 
 async def _examine_recovery(services: Services) -> Examination | None:

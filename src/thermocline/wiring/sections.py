@@ -32,10 +32,13 @@ class CatalogSettings(Section):
     """The catalog: which content is where."""
 
     url: str = ""
-    """`sqlite:///path/catalog.db`. Empty: `catalog.db` in the data folder."""
+    """`sqlite:///path/catalog.db` or `postgresql://user:password@host:5432/name`. Empty: a file in the data folder."""
 
     busy_timeout: Duration = Seconds(10.0)
     """How long a statement waits for another process's transaction before it is answered 503."""
+
+    connections: int = Field(default=8, ge=2, le=200)
+    """How many connections to PostgreSQL each process keeps; half of them only read. SQLite needs none."""
 
 
 class CacheTypeSettings(Section):

@@ -2,25 +2,20 @@
 
 import asyncio
 
-from thermocline.adapters.catalog.locations import sqlite_path
-from thermocline.adapters.catalog.migrating import CatalogStatus, Upgraded, status_of, upgrade_file
-from thermocline.adapters.catalog.sqlite_connections import SqliteFile
-from thermocline.adapters.clock import SystemClock
+from thermocline.adapters.catalog.migrating import CatalogStatus, Upgraded
+from thermocline.adapters.catalog.sql import catalog_status as status_at
+from thermocline.adapters.catalog.sql import upgrade_catalog as upgrade_at
 from thermocline.wiring.settings import Settings
 
 
 async def catalog_status(settings: Settings) -> CatalogStatus:
     """Return which schema the catalog has and which is needed, changing nothing. Raises `ConfigurationError`."""
-    return await asyncio.to_thread(status_of, _file(settings))
+    return await asyncio.to_thread(status_at, settings.catalog_url(), busy_timeout=settings.catalog.busy_timeout)
 
 
 async def upgrade_catalog(settings: Settings) -> Upgraded:
-    """Bring the catalog to this program's schema, after a backup; idempotent, safe beside others.
+    """Bring the catalog to this program's schema; idempotent, safe beside others. A file is backed up before.
 
     Raises `CatalogVersionError` if the catalog is newer, `ConfigurationError` if it is none.
     """
-    return await asyncio.to_thread(upgrade_file, _file(settings), SystemClock().now)
-
-
-def _file(settings: Settings) -> SqliteFile:
-    return SqliteFile(sqlite_path(settings.catalog_url()), settings.catalog.busy_timeout)
+    return await asyncio.to_thread(upgrade_at, settings.catalog_url(), busy_timeout=settings.catalog.busy_timeout)

@@ -51,7 +51,7 @@ STATEMENTS = {
     if isinstance(value, Statement)
 }
 # One row; a list that came as a parameter; the rows that a limited subquery has found.
-ALLOWED_SCANS = re.compile(r"SCAN (installation|listed_\w+|news)\b.*|SCAN CONSTANT ROW")
+ALLOWED_SCANS = re.compile(r"SCAN (installation|listed_\w+|news|due|free)\b.*|SCAN CONSTANT ROW")
 LISTS = {
     "content_ids", "days", "ledger_entries", "listed_versions", "object_keys", "planned_moves",
     "row_ids",

@@ -11,8 +11,8 @@ from sqlalchemy.dialects import postgresql
 from thermocline.adapters.catalog.dialects import (
     ZERO,
     integer_cell,
+    is_listed,
     listed_rows,
-    listed_texts,
     rows_parameter,
     texts_parameter,
 )
@@ -38,6 +38,9 @@ from thermocline.ports.accesses import Accesses
 
 _HEAT: Final = tuple(f"heat_{days}d" for days in HEAT_DAYS)
 SINCE = Statement(select(func.coalesce(installation.c.heat_since, installation.c.created_at)))
+KEPT_SINCE = Statement(
+    select(func.coalesce(installation.c.heat_since, installation.c.created_at)).with_for_update(read=True)
+)
 ADD_TO_SUMMARY = Statement(
     update(contents)
     .where(contents.c.content_id == bindparam("id"), is_live)
@@ -65,9 +68,7 @@ ADD_TO_DAY = Statement(
         set_={name: access_days.c[name] + _day.excluded[name] for name in _KINDS},
     )
 )
-LIVE = Statement(
-    select(contents.c.content_id).where(contents.c.content_id.in_(select(listed_texts("content_ids").c.value)), is_live)
-)
+LIVE = Statement(select(contents.c.content_id).where(is_listed(contents.c.content_id, "content_ids"), is_live))
 RESCALE = Statement(
     update(contents)
     .where(contents.c.reads_total > ZERO)
@@ -105,7 +106,7 @@ class SqlAccesses(Accesses):
         """Add reads that happened about `now`, in one transaction; of how many contents."""
         if not counts:
             return 0
-        return await self._runner.write(partial(_add, counts=counts, now=now), max_wait=max_wait)
+        return await self._runner.write(partial(add_counts, counts=counts, now=now), max_wait=max_wait)
 
     async def days(self, content_id: ContentId, *, first: int, last: int) -> Sequence[AccessDay]:
         """Return the content's reads on each day from `first` to `last`, newest first; days without are left out."""
@@ -125,16 +126,17 @@ def summary_in(row: Row, now: Timestamp, since: Timestamp) -> AccessSummary:
     return AccessSummary(row[0], row[1], last_read_at, rates(row[first_sum : len(ACCESS_COLUMNS)], as_of, since))
 
 
-def heat_since(connection: Connection) -> Timestamp:
-    """Return since when reads are weighed."""
-    row = connection.first(SINCE, {})
+def heat_since(connection: Connection, *, kept: bool = False) -> Timestamp:
+    """Return since when reads are weighed; `kept`: nobody changes it before this transaction ends."""
+    row = connection.first(KEPT_SINCE if kept else SINCE, {})
     if row is None:
         raise UnavailableError("the catalog has lost its installation row; restore a backup")
     return Timestamp(row[0])
 
 
-def _add(connection: Connection, counts: Sequence[AccessCount], now: Timestamp) -> int:
-    since = heat_since(connection)
+def add_counts(connection: Connection, counts: Sequence[AccessCount], now: Timestamp) -> int:
+    """Do what `Accesses.add` promises."""
+    since = heat_since(connection, kept=True)
     if needs_rescaling(now, since):
         factors = zip(_HEAT, rescaling(now, since), strict=True)
         connection.change(RESCALE, {f"factor_{name}": factor for name, factor in factors})

@@ -36,10 +36,11 @@ STEP_PAGES: Final = 256
 _PARTIAL: Final = ".thermocline-partial"
 _PRIVATE: Final = 0o600
 READY_FOR_RECOVERY: Final = (
-    "UPDATE installation SET recovering = 1",
+    "UPDATE installation SET recovering = true",
     *(f"DELETE FROM {table}" for table in ("intents", "leases", "changes", "quarantine", "found_objects", "cursors")),  # noqa: S608 - names of our tables
     *(f"UPDATE {table} SET lease_until = 0, lease_token = NULL" for table in ("outbox", "moves", "restores")),  # noqa: S608 - names of our tables
 )
+"""In words that both databases understand."""
 
 Note = Callable[[int, int], None]
 """Is told how many of how many bytes are done; what it raises ends the work, and nothing is left of it."""

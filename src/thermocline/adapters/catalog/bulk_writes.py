@@ -15,19 +15,19 @@ from sqlalchemy import and_, bindparam, delete, false, insert, null, select
 from thermocline.adapters.catalog.announcing import ANNOUNCE_LISTED
 from thermocline.adapters.catalog.claims import micros
 from thermocline.adapters.catalog.commits import CREATE, CheckedWrite, Moments, check_write, intent_lost, switch_record
-from thermocline.adapters.catalog.dialects import listed_texts, now_micros, rows_parameter, texts_parameter
-from thermocline.adapters.catalog.locking import Locked
+from thermocline.adapters.catalog.dialects import is_listed, listed_texts, now_micros, rows_parameter, texts_parameter
+from thermocline.adapters.catalog.locking import Locked, floor_lost, kept_floor
 from thermocline.adapters.catalog.record_rows import RECORD_COLUMNS, row_of
 from thermocline.adapters.catalog.schema import contents, installation, intents
 from thermocline.adapters.catalog.statements import Statement
-from thermocline.adapters.catalog.transactions import Connection, Row, Runner
-from thermocline.domain.errors import StorageError, UnavailableError
+from thermocline.adapters.catalog.transactions import Connection, OvertakenError, Row, Runner
+from thermocline.domain.errors import StorageError
 from thermocline.domain.units import Seconds, Timestamp
 from thermocline.ports.bulk_writes import BulkWrites
 from thermocline.ports.records import Committed, Write
 
 _is_live = and_(
-    intents.c.object_key.in_(select(listed_texts("object_keys").c.value)),
+    is_listed(intents.c.object_key, "object_keys"),
     intents.c.condemned == false(),
 )
 DECLARE_LISTED = Statement(
@@ -47,7 +47,7 @@ FLOOR = Statement(select(installation.c.revision_floor, now_micros()))
 LIVE_INTENTS = Statement(select(intents.c.object_key).where(_is_live))
 LOCK_LISTED = Statement(
     select(contents.c.deleted_at, *RECORD_COLUMNS)
-    .where(contents.c.content_id.in_(select(listed_texts("content_ids").c.value)))
+    .where(is_listed(contents.c.content_id, "content_ids"))
     .order_by(contents.c.content_id)
     .with_for_update()
 )
@@ -85,9 +85,10 @@ class _Answers(NamedTuple):
 def _commit(connection: Connection, writes: Sequence[Write], moments: Moments) -> Sequence[Committed | StorageError]:
     answers, checked = _check(_locked(connection, writes), writes, moments)
     created = [each for each in checked if each.state.revision is None]
-    rows = [row_of(each.record) for each in created]
+    # In order of the ids, so that two batches never wait for each other in a circle.
+    rows = [row_of(each.record) for each in sorted(created, key=lambda each: each.record.content_id)]
     if rows and connection.change_each(CREATE, rows) != len(rows):
-        raise UnavailableError("one of the contents is just created by somebody else; try again")
+        raise OvertakenError("one of the contents is just created by somebody else; try again")
     for each in checked:
         if each.state.revision is not None:
             switch_record(connection, each, moments)
@@ -104,11 +105,13 @@ def _locked(connection: Connection, writes: Sequence[Write]) -> Sequence[Locked]
     """Lock every content's row, whatever it is, and read what the commits need."""
     floor = connection.first(FLOOR, {})
     if floor is None:
-        raise UnavailableError("the catalog has lost its installation row; restore a backup")
+        raise floor_lost()
     keys = texts_parameter(write.object_key for write in writes)
     live = {row[0] for row in connection.all(LIVE_INTENTS, {"object_keys": keys})}
     ids = texts_parameter(write.content_id for write in writes)
     rows = {row[1]: row for row in connection.all(LOCK_LISTED, {"content_ids": ids})}
+    if len(rows) < len(writes):
+        floor = kept_floor(connection, floor)
     return [Locked((*floor, write.object_key in live, *rows.get(write.content_id, _ABSENT))) for write in writes]
 
 

@@ -22,9 +22,14 @@ CLOCK_PARAMETER: Final = "now_micros"
 
 ZERO: Final = literal_column("0", Integer)
 
+POSTGRESQL: Final = "postgresql"
+POSTGRESQL_WITH_CLOCK: Final = "postgresql with a clock"
+"""The same, but the time is a parameter, as on SQLite: tests move it."""
+
 DIALECTS: Final[dict[str, Dialect]] = {
     "sqlite": SQLiteDialect(paramstyle="named"),
-    "postgresql": PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    POSTGRESQL: PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    POSTGRESQL_WITH_CLOCK: PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
 }
 
 
@@ -36,7 +41,9 @@ class now_micros(FunctionElement[int]):  # noqa: N801 - reads as the SQL functio
 
 
 @compiles(now_micros, "postgresql")
-def _postgresql_now(_element: now_micros, _compiler: SQLCompiler, **_options: Any) -> str:
+def _postgresql_now(_element: now_micros, compiler: SQLCompiler, **_options: Any) -> str:
+    if compiler.dialect is DIALECTS[POSTGRESQL_WITH_CLOCK]:
+        return f"CAST(%({CLOCK_PARAMETER})s AS BIGINT)"
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
@@ -55,6 +62,11 @@ class _JsonRows(FunctionElement[str]):
     inherit_cache = True
 
 
+class _IsListed(FunctionElement[bool]):
+    # Not typed as the truth value that it is: SQLAlchemy would compare it with 1 on SQLite, past every index.
+    inherit_cache = True
+
+
 @compiles(_JsonTexts, "postgresql")
 def _postgresql_texts(element: _JsonTexts, compiler: SQLCompiler, **options: Any) -> str:
     return f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSONB))"
@@ -63,6 +75,19 @@ def _postgresql_texts(element: _JsonTexts, compiler: SQLCompiler, **options: Any
 @compiles(_JsonRows, "postgresql")
 def _postgresql_rows(element: _JsonRows, compiler: SQLCompiler, **options: Any) -> str:
     return f"jsonb_array_elements(CAST({compiler.process(element.clauses, **options)} AS JSONB))"
+
+
+@compiles(_IsListed, "postgresql")
+def _postgresql_is_listed(element: _IsListed, compiler: SQLCompiler, **options: Any) -> str:
+    # An array, and not a table to join with: so the planner has no choice but the column's index, whatever the list.
+    column, listed = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST({listed} AS JSONB))))"
+
+
+@compiles(_IsListed, "sqlite")
+def _sqlite_is_listed(element: _IsListed, compiler: SQLCompiler, **options: Any) -> str:
+    column, listed = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({listed}) AS listed_texts)"  # noqa: S608 - both are compiled
 
 
 @compiles(_JsonTexts, "sqlite")
@@ -79,6 +104,11 @@ def listed_texts(parameter: str) -> TableValuedAlias:
 def listed_rows(parameter: str) -> TableValuedAlias:
     """Return a table with one `value` per row of the parameter, which `rows_parameter` makes."""
     return _JsonRows(bindparam(parameter, type_=Text)).table_valued("value", name=f"listed_{parameter}")
+
+
+def is_listed(column: ColumnElement[str], parameter: str) -> ColumnElement[bool]:
+    """Return whether a column is one of the texts of the parameter, which `texts_parameter` makes."""
+    return _IsListed(column, bindparam(parameter, type_=Text))
 
 
 def text_cell(table: TableValuedAlias, index: int) -> ColumnElement[str]:
@@ -105,6 +135,11 @@ def real_cell(table: TableValuedAlias, index: int) -> ColumnElement[float]:
 def texts_parameter(texts: Iterable[str]) -> str:
     """Return the parameter of `listed_texts`."""
     return json.dumps(list(texts), ensure_ascii=False)
+
+
+def plain_text(text: str) -> str:
+    """Return a text of unknown origin as every database keeps it: no NUL, nothing that is no character."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def rows_parameter(rows: Iterable[Sequence[str | int | float | None]]) -> str:

@@ -9,8 +9,8 @@ from thermocline.adapters.catalog.commits import DROP_PLAN, Moments, commit_dele
 from thermocline.adapters.catalog.dialects import (
     ZERO,
     integer_cell,
+    is_listed,
     listed_rows,
-    listed_texts,
     rows_parameter,
     texts_parameter,
 )
@@ -55,9 +55,7 @@ HURRY = Statement(
     .values(due_at=bindparam("due_at"), attempts=ZERO, dead=false(), reason=null())
 )
 HURRY_QUARANTINED = Statement(
-    update(quarantine)
-    .where(quarantine.c.object_key.in_(select(listed_texts("object_keys").c.value)))
-    .values(delete_at=bindparam("delete_at"))
+    update(quarantine).where(is_listed(quarantine.c.object_key, "object_keys")).values(delete_at=bindparam("delete_at"))
 )
 HAS_PLAN = Statement(select(moves.c.content_id).where(moves.c.content_id == bindparam("content_id")))
 DROP_RESTORES = Statement(delete(restores).where(restores.c.content_id == bindparam("content_id")))

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, select
 
-from thermocline.adapters.catalog.dialects import listed_texts, texts_parameter
+from thermocline.adapters.catalog.dialects import is_listed, texts_parameter
 from thermocline.adapters.catalog.record_rows import RECORD_COLUMNS, record_of
 from thermocline.adapters.catalog.schema import contents, is_live
 from thermocline.adapters.catalog.statements import Statement
@@ -21,9 +21,7 @@ MOST_IDS: Final = 500
 
 _COLUMNS = (*RECORD_COLUMNS, contents.c.chunk_digests)
 FIND_ONE = Statement(select(*_COLUMNS).where(contents.c.content_id == bindparam("content_id"), is_live))
-FIND_MANY = Statement(
-    select(*_COLUMNS).where(contents.c.content_id.in_(select(listed_texts("content_ids").c.value)), is_live)
-)
+FIND_MANY = Statement(select(*_COLUMNS).where(is_listed(contents.c.content_id, "content_ids"), is_live))
 
 _Waiting = dict[ContentId, list[asyncio.Future[Record | None]]]
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Select, bindparam, case, delete, false, func, insert, literal_column, null, or_, select, update
+from sqlalchemy import bindparam, case, delete, false, func, insert, literal_column, null, or_, select, update
 from sqlalchemy import true as sql_true
 
 from thermocline.adapters.catalog.claims import micros, new_lease_token
-from thermocline.adapters.catalog.dialects import listed_texts, now_micros, texts_parameter
+from thermocline.adapters.catalog.dialects import is_listed, now_micros, texts_parameter
 from thermocline.adapters.catalog.schema import intents
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Row, Runner
@@ -19,19 +19,18 @@ from thermocline.ports.intents import Intents
 
 _is_live = intents.c.condemned == false()
 _lease_end = now_micros() + bindparam("lease")
-_is_listed = intents.c.object_key.in_(select(listed_texts("object_keys").c.value))
+_is_named = is_listed(intents.c.object_key, "object_keys")
 _CLAIMED: Final = (intents.c.object_key, intents.c.placement, intents.c.lease_token, intents.c.deleted_once)
 
 
-def _free_keys() -> Select[tuple[str]]:
-    return (
-        select(intents.c.object_key)
-        .where(intents.c.lease_until <= now_micros())
-        .order_by(intents.c.lease_until)
-        .limit(bindparam("most"))
-        .with_for_update(skip_locked=True)
-    )
-
+_free = (
+    select(intents.c.object_key)
+    .where(intents.c.lease_until <= now_micros())
+    .order_by(intents.c.lease_until)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("free")
+)
 
 DECLARE = Statement(
     insert(intents).values(
@@ -44,7 +43,7 @@ DECLARE = Statement(
     )
 )
 RENEW = Statement(
-    update(intents).where(_is_listed, _is_live).values(lease_until=_lease_end).returning(intents.c.object_key)
+    update(intents).where(_is_named, _is_live).values(lease_until=_lease_end).returning(intents.c.object_key)
 )
 WITHDRAW = Statement(
     update(intents)
@@ -54,14 +53,14 @@ WITHDRAW = Statement(
 )
 CONDEMN = Statement(
     update(intents)
-    .where(intents.c.object_key.in_(_free_keys()))
+    .where(intents.c.object_key.in_(select(_free.c.object_key)))
     .values(condemned=sql_true(), lease_token=bindparam("token"), lease_until=_lease_end)
     .returning(*_CLAIMED)
 )
-DROP = Statement(delete(intents).where(_is_listed, intents.c.lease_token == bindparam("token")))
+DROP = Statement(delete(intents).where(_is_named, intents.c.lease_token == bindparam("token")))
 GIVE_BACK = Statement(
     update(intents)
-    .where(_is_listed, intents.c.lease_token == bindparam("token"))
+    .where(_is_named, intents.c.lease_token == bindparam("token"))
     .values(
         lease_until=_lease_end,
         lease_token=null(),

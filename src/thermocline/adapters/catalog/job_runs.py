@@ -6,6 +6,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, case, select
 from sqlalchemy.dialects import postgresql
 
+from thermocline.adapters.catalog.dialects import plain_text
 from thermocline.adapters.catalog.record_rows import as_timestamp
 from thermocline.adapters.catalog.schema import job_runs
 from thermocline.adapters.catalog.statements import Statement
@@ -49,7 +50,7 @@ class SqlJobRuns(JobRuns):
             "ran_at": run.ran_at,
             "next_at": run.next_at,
             "failed_at": run.failed_at,
-            "last_error": run.last_error,
+            "last_error": None if run.last_error is None else plain_text(run.last_error),
             "done": run.done,
             "failures": run.failures,
         }

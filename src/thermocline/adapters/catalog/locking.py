@@ -27,6 +27,8 @@ def _lock_clause() -> Select[*tuple[Any, ...]]:
 
 
 LOCK = Statement(_lock_clause())
+KEEP_FLOOR = Statement(select(installation.c.revision_floor, now_micros()).with_for_update(read=True, key_share=True))
+CLOSE_FLOOR = Statement(select(installation.c.revision_floor).with_for_update())
 _STATE_COLUMNS: Final = 4
 
 
@@ -61,6 +63,27 @@ def lock(connection: Connection, content_id: ContentId, object_key: str | None =
     `object_key` is the object whose own intent the commit needs.
     """
     row = connection.first(LOCK, {"content_id": content_id, "object_key": object_key})
+    if row is not None and row[_STATE_COLUMNS] is None:
+        row = (*kept_floor(connection, row[:2]), *row[2:])
     if row is None:
-        raise UnavailableError("the catalog has lost its installation row; restore a backup")
+        raise floor_lost()
     return Locked(row)
+
+
+def kept_floor(connection: Connection, seen: Row) -> Row:
+    """Return the revision floor, which stays until this transaction ends, and the database's time.
+
+    A creation needs it. The statement that waited for a row in vain has seen the floor as it was before it waited:
+    the row may have been a tombstone, and its revision may be in the floor by now.
+    """
+    if not connection.has_rivals:
+        return seen
+    row = connection.first(KEEP_FLOOR, {})
+    if row is None:
+        raise floor_lost()
+    return row
+
+
+def floor_lost() -> UnavailableError:
+    """Return the error of a catalog without its one row."""
+    return UnavailableError("the catalog has lost its installation row; restore a backup")

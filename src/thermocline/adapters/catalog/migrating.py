@@ -26,7 +26,7 @@ from thermocline.domain.units import Timestamp
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _INSTALLATION_BYTES: Final = 8
 # Alembic's `op` and `context` are the process's: two threads would run their statements on each other's connection.
-_one_migration_at_a_time = threading.Lock()
+one_migration_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def upgrade_file(
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         backup = None if status.current is None or not keep_backup else _back_up(file, status.current, database_clock())
-        with _one_migration_at_a_time, closing(connect(file)) as raw:
+        with one_migration_at_a_time, closing(connect(file)) as raw:
             _migrate(raw, file.path, database_clock, newest=newest, migrations=migrations)
     except sqlite3.Error as exc:
         raise translated_at_opening(exc, str(file.path)) from exc

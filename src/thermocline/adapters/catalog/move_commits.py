@@ -10,7 +10,16 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from thermocline.adapters.catalog.booking import Made, book
 from thermocline.adapters.catalog.commits import DROP_PLAN, END_INTENT, Moments
-from thermocline.adapters.catalog.dialects import ZERO, flag_cell, listed_rows, rows_parameter, text_cell
+from thermocline.adapters.catalog.dialects import (
+    ZERO,
+    flag_cell,
+    is_listed,
+    listed_rows,
+    plain_text,
+    rows_parameter,
+    text_cell,
+    texts_parameter,
+)
 from thermocline.adapters.catalog.locking import lock
 from thermocline.adapters.catalog.queueing import queue_deletion
 from thermocline.adapters.catalog.record_rows import record_of
@@ -80,6 +89,12 @@ PLAN = Statement(
         where=or_(and_(_is_asked_for, _was_policys), and_(~_is_same_wish, or_(_is_asked_for, _was_policys))),
     )
 )
+KEEP_CONTENTS = Statement(
+    select(contents.c.content_id)
+    .where(is_listed(contents.c.content_id, "content_ids"))
+    .order_by(contents.c.content_id)
+    .with_for_update(read=True)
+)
 PLANNED = Statement(
     select(moves.c.content_id)
     .select_from(_PLANS_OF_CONTENTS.join(moves, moves.c.content_id == text_cell(_plans, 0)))
@@ -92,9 +107,13 @@ def plan_moves(connection: Connection, plans: Sequence[PlannedMove], now: Timest
     by_id = {plan.content_id: plan for plan in plans}
     # In order of the ids, so that two batches never wait for each other in a circle.
     listed = rows_parameter(
-        (plan.content_id, plan.tier.value, plan.reason, int(plan.by_policy)) for _, plan in sorted(by_id.items())
+        (plan.content_id, plan.tier.value, plain_text(plan.reason), int(plan.by_policy))
+        for _, plan in sorted(by_id.items())
     )
     parameters = {"planned_moves": listed, "now": now}
+    if connection.has_rivals:
+        # A plan ends with its content: one that is just deleted or replaced must not get it afterwards.
+        connection.all(KEEP_CONTENTS, {"content_ids": texts_parameter(sorted(by_id))})
     connection.change(PLAN, parameters)
     return [ContentId(row[0]) for row in connection.all(PLANNED, parameters)]
 

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, delete, func, literal_column, null, select, up
 
 from thermocline.adapters.catalog.claims import NO_LEASE, micros, new_lease_token
 from thermocline.adapters.catalog.commits import DROP_PLAN, Moments
-from thermocline.adapters.catalog.dialects import ZERO, now_micros
+from thermocline.adapters.catalog.dialects import ZERO, now_micros, plain_text
 from thermocline.adapters.catalog.move_commits import commit_move, plan_moves
 from thermocline.adapters.catalog.record_rows import as_timestamp
 from thermocline.adapters.catalog.schema import ledger, moves
@@ -29,6 +29,7 @@ _due = (
     .order_by(moves.c.due_at, moves.c.content_id)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
+    .cte("due")  # computed once, whatever the plan: a subquery that locks may run again, and take more than its limit
 )
 _CLAIMED: Final[dict[str, Any]] = {
     "lease_token": bindparam("token"),
@@ -44,7 +45,9 @@ _PLAN: Final = (
     moves.c.attempts,
     moves.c.lease_token,
 )
-CLAIM = Statement(update(moves).where(moves.c.content_id.in_(_due)).values(_CLAIMED).returning(*_PLAN))
+CLAIM = Statement(
+    update(moves).where(moves.c.content_id.in_(select(_due.c.content_id))).values(_CLAIMED).returning(*_PLAN)
+)
 CLAIM_ONE = Statement(
     update(moves).where(moves.c.content_id == bindparam("subject"), _is_free).values(_CLAIMED).returning(*_PLAN)
 )
@@ -123,7 +126,7 @@ class SqlMoves(Moves):
 
     async def postpone(self, claim: ClaimedMove, *, due_at: Timestamp, reason: str | None) -> None:
         """Give a claimed plan back, to be tried at `due_at`."""
-        parameters = {
+        parameters: dict[str, Any] = {
             "subject": claim.plan.content_id,
             "token": claim.lease_token,
             "due_at": due_at,
@@ -131,7 +134,9 @@ class SqlMoves(Moves):
         if reason is None:
             await self._runner.write(lambda connection: connection.change(WAIT, parameters))
         else:
-            await self._runner.write(lambda connection: connection.change(POSTPONE, {**parameters, "reason": reason}))
+            await self._runner.write(
+                lambda connection: connection.change(POSTPONE, {**parameters, "reason": plain_text(reason)})
+            )
 
     async def ledger(self, *, content_id: ContentId | None, limit: int) -> Sequence[LedgerEntry]:
         """Return the latest entries, newest first."""

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, false, func, null, select, true, updat
 from sqlalchemy import literal_column as literal
 
 from thermocline.adapters.catalog.claims import NO_LEASE, micros, new_lease_token
-from thermocline.adapters.catalog.dialects import integer_cell, listed_rows, now_micros, rows_parameter
+from thermocline.adapters.catalog.dialects import integer_cell, listed_rows, now_micros, plain_text, rows_parameter
 from thermocline.adapters.catalog.naming import UNNAMED_BY_RECORD_OR_INTENT, keys_parameter
 from thermocline.adapters.catalog.record_rows import as_timestamp
 from thermocline.adapters.catalog.schema import outbox
@@ -30,6 +30,7 @@ _due = (
     .order_by(outbox.c.due_at, outbox.c.row_id)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
+    .cte("due")  # computed once, whatever the plan: a subquery that locks may run again, and take more than its limit
 )
 _is_own = outbox.c.lease_token == bindparam("token")
 _is_listed = outbox.c.row_id.in_(select(integer_cell(listed_rows("row_ids"), 0)))
@@ -37,7 +38,7 @@ _unclaimed: Final[Mapping[str, Any]] = {"lease_until": literal(str(NO_LEASE)), "
 
 CLAIM = Statement(
     update(outbox)
-    .where(outbox.c.row_id.in_(_due))
+    .where(outbox.c.row_id.in_(select(_due.c.row_id)))
     .values(
         lease_token=bindparam("token"),
         lease_until=now_micros() + bindparam("lease"),
@@ -112,7 +113,7 @@ class SqlOutbox(Outbox):
 
     async def fail(self, row: OutboxRow, *, reason: str, due_at: Timestamp | None) -> None:
         """Give a row back to be tried at `due_at`, or keep it as a dead letter (None)."""
-        parameters = {"row": row.row_id, "token": row.lease_token, "reason": reason, "due_at": due_at}
+        parameters = {"row": row.row_id, "token": row.lease_token, "reason": plain_text(reason), "due_at": due_at}
         statement = BURY if due_at is None else POSTPONE
         await self._runner.write(lambda connection: connection.change(statement, parameters))
 

@@ -11,6 +11,7 @@ from thermocline.adapters.catalog.commits import Moments, commit_changes, commit
 from thermocline.adapters.catalog.describing import describe
 from thermocline.adapters.catalog.erasing import commit_erase
 from thermocline.adapters.catalog.finding import Finder
+from thermocline.adapters.catalog.locking import CLOSE_FLOOR
 from thermocline.adapters.catalog.record_rows import RECORD_COLUMNS, record_of
 from thermocline.adapters.catalog.schema import contents, installation, is_live, is_tombstone
 from thermocline.adapters.catalog.statements import Statement
@@ -59,7 +60,10 @@ FORGET = Statement(
             .where(is_tombstone, contents.c.deleted_at < bindparam("deleted_before"))
             .order_by(contents.c.deleted_at)
             .limit(bindparam("most"))
-        )
+        ),
+        # Once more, of the row itself: where writers do not take turns it may have become a record meanwhile.
+        is_tombstone,
+        contents.c.deleted_at < bindparam("deleted_before"),
     )
     .returning(contents.c.revision, contents.c.version)
 )
@@ -165,6 +169,8 @@ class SqlRecords(Records):
 
 
 def _forget(connection: Connection, deleted_before: Timestamp, limit: int) -> int:
+    if connection.has_rivals:
+        connection.all(CLOSE_FLOOR, {})  # waits for creations under way, which rely on the floor; new ones wait for it
     rows = connection.all(FORGET, {"deleted_before": deleted_before, "most": limit})
     if rows:
         connection.change(RAISE_FLOOR, {"floor": max(max(row) for row in rows)})

@@ -16,7 +16,7 @@ from thermocline.adapters.catalog.queueing import queue_invalidation
 from thermocline.adapters.catalog.record_rows import RECORD_COLUMNS, record_of
 from thermocline.adapters.catalog.schema import contents, found_objects, installation
 from thermocline.adapters.catalog.statements import Statement
-from thermocline.adapters.catalog.transactions import Connection, Row, Runner
+from thermocline.adapters.catalog.transactions import Connection, OvertakenError, Row, Runner
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import IntentLostError, StorageError, UnavailableError
 from thermocline.domain.recovery import Candidate, FoundObject, Standing
@@ -160,7 +160,7 @@ def _adopt(connection: Connection, adoption: Adoption, now: Timestamp, evict_at:
         return None
     if not put_record(connection, state, record):
         # Raising undoes what was done above; the next try finds the row.
-        raise UnavailableError(f"content {found.content_id!r} was created meanwhile; try again")
+        raise OvertakenError(f"content {found.content_id!r} was created meanwhile; try again")
     if state.revision is not None:
         hard = old is not None and turns_private(old, record)
         queue_invalidation(connection, record, hard=hard, due_at=evict_at)

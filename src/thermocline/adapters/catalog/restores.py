@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, case, delete, false, func, literal_column, nul
 from sqlalchemy.dialects import postgresql
 
 from thermocline.adapters.catalog.claims import NO_LEASE, micros, new_lease_token
-from thermocline.adapters.catalog.dialects import ZERO, now_micros
+from thermocline.adapters.catalog.dialects import ZERO, now_micros, plain_text
 from thermocline.adapters.catalog.record_rows import as_timestamp
 from thermocline.adapters.catalog.schema import contents, is_live, restore_days, restores
 from thermocline.adapters.catalog.statements import Statement
@@ -87,13 +87,16 @@ _due = (
     .order_by(restores.c.check_at, restores.c.object_key)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
+    .cte("due")  # computed once, whatever the plan: a subquery that locks may run again, and take more than its limit
 )
 _CLAIMED: Final[dict[str, Any]] = {
     "lease_token": bindparam("token"),
     "lease_until": now_micros() + bindparam("lease"),
     "attempts": restores.c.attempts + literal_column("1"),
 }
-CLAIM = Statement(update(restores).where(restores.c.object_key.in_(_due)).values(_CLAIMED).returning(*_ROW))
+CLAIM = Statement(
+    update(restores).where(restores.c.object_key.in_(select(_due.c.object_key))).values(_CLAIMED).returning(*_ROW)
+)
 CLAIM_ONE = Statement(
     update(restores)
     .where(restores.c.object_key == bindparam("subject"), restores.c.lease_until <= now_micros())
@@ -170,7 +173,7 @@ class SqlRestores(Restores):
 
     async def postpone(self, claim: ClaimedRestore, *, check_at: Timestamp, reason: str) -> None:
         """Give the claim back after a failure."""
-        parameters = {**_identity(claim), "check_at": check_at, "reason": reason}
+        parameters = {**_identity(claim), "check_at": check_at, "reason": plain_text(reason)}
         await self._runner.write(lambda connection: connection.change(POSTPONE, parameters))
 
     async def drop(self, claim: ClaimedRestore) -> None:

@@ -45,7 +45,7 @@ installation = Table(
     Column("installation_id", Text, nullable=False),
     Column("revision_floor", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    CheckConstraint("only = 1", name="installation_one_row"),
+    CheckConstraint('"only" = 1', name="installation_one_row"),
     # The oldest schema whose programs may use this catalog: additive migrations leave it where it is.
     Column("compatible_from", Text, nullable=False, server_default=text("'0002'")),
     # Set in every backup: while it is set nothing is deleted (`services.recovering`).
@@ -289,6 +289,8 @@ access_days = Table(
     Column("storage_reads", BigInteger, nullable=False),
     Column("edge_reads", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+    # One partition a day (`postgres_accesses`): old days are dropped whole.
+    postgresql_partition_by="RANGE (day)",
 )
 
 # Objects that a recovery found in the stores, the newest of each content, until each is adopted or left.

@@ -1,10 +1,8 @@
 """`Catalog` in SQL: one database behind all of the catalog's ports."""
 
-import asyncio
-import threading
 import time
 from collections.abc import Callable
-from typing import Self, TypeVar
+from typing import Final, Self
 
 from sqlalchemy import literal_column, select
 
@@ -15,7 +13,7 @@ from thermocline.adapters.catalog.cursors import SqlCursors
 from thermocline.adapters.catalog.elections import SqlElections
 from thermocline.adapters.catalog.intents import SqlIntents
 from thermocline.adapters.catalog.job_runs import SqlJobRuns
-from thermocline.adapters.catalog.locations import sqlite_path
+from thermocline.adapters.catalog.locations import is_postgres, sqlite_path
 from thermocline.adapters.catalog.migrating import CatalogStatus, Upgraded, status_of, upgrade_file
 from thermocline.adapters.catalog.moves import SqlMoves
 from thermocline.adapters.catalog.outbox import SqlOutbox
@@ -27,6 +25,7 @@ from thermocline.adapters.catalog.sqlite_connections import SqliteFile
 from thermocline.adapters.catalog.sqlite_runner import CAPACITY, PATIENCE, SqliteRunner
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.sweeps import SqlSweeps
+from thermocline.adapters.catalog.threads import in_thread
 from thermocline.adapters.catalog.tokens import SqlTokens
 from thermocline.adapters.catalog.totals import SqlTotals
 from thermocline.adapters.catalog.transactions import Runner
@@ -34,9 +33,9 @@ from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds, Timestamp
 from thermocline.ports.catalog import Catalog
 
-T = TypeVar("T")
-
 BUSY_TIMEOUT = Seconds(10.0)
+CONNECTIONS: Final = 8
+"""To PostgreSQL, of one process: half of them for reads."""
 
 _INSTALLATION = Statement(select(installation.c.installation_id))
 _PROBE = Statement(select(literal_column("1")))
@@ -50,7 +49,9 @@ def system_time() -> Timestamp:
 class SqlCatalog(Catalog):
     """One open database. May be used from several event loops at once, and beside other processes."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(
+        self, runner: Runner, *, accesses: SqlAccesses | None = None, changes: SqlChangeFeed | None = None
+    ) -> None:
         self._runner = runner
         self.records = SqlRecords(runner)
         self.intents = SqlIntents(runner)
@@ -58,10 +59,10 @@ class SqlCatalog(Catalog):
         self.outbox = SqlOutbox(runner)
         self.moves = SqlMoves(runner)
         self.restores = SqlRestores(runner)
-        self.accesses = SqlAccesses(runner)
+        self.accesses = accesses or SqlAccesses(runner)
         self.sweeps = SqlSweeps(runner)
         self.tokens = SqlTokens(runner)
-        self.changes = SqlChangeFeed(runner)
+        self.changes = changes or SqlChangeFeed(runner)
         self.elections = SqlElections(runner)
         self.job_runs = SqlJobRuns(runner)
         self.totals = SqlTotals(runner)
@@ -73,21 +74,38 @@ class SqlCatalog(Catalog):
         cls,
         url: str,
         *,
-        database_clock: Callable[[], Timestamp] = system_time,
+        database_clock: Callable[[], Timestamp] | None = None,
         busy_timeout: Seconds = BUSY_TIMEOUT,
+        connections: int = CONNECTIONS,
         max_waiting: int = CAPACITY,
-        max_wait: Seconds = PATIENCE,
+        max_wait: Seconds | None = None,
         unsafe_fast: bool = False,
     ) -> Self:
-        """Return the catalog at `url`, made or upgraded first if need be (with a backup); close it with `aclose`.
+        """Return the catalog at `url`; close it with `aclose`.
 
-        More than `max_waiting` transactions at once, or one not begun within `max_wait`, raise `BusyError`.
-        `unsafe_fast` is for tests only: what was acknowledged may be lost. Raises `ConfigurationError`,
-        `CatalogVersionError`, `UnavailableError`.
+        A file is made or upgraded first if need be (with a backup); a PostgreSQL database never is. More than
+        `max_waiting` transactions at once, or one not begun within `max_wait`, raise `BusyError`. For tests only:
+        `unsafe_fast`, with which what was acknowledged may be lost, and `database_clock`, which stands for the
+        database's own. Raises `ConfigurationError`, `CatalogVersionError`, `UnavailableError`.
         """
+        if is_postgres(url):
+            from thermocline.adapters.catalog.postgres_accesses import PostgresAccesses
+            from thermocline.adapters.catalog.postgres_change_feed import PostgresChangeFeed
+            from thermocline.adapters.catalog.postgres_connections import database_at
+            from thermocline.adapters.catalog.postgres_opening import open_database
+
+            runner = await open_database(
+                database_at(url, busy_timeout),
+                database_clock,
+                connections=connections,
+                capacity=max_waiting,
+                patience=max_wait or Seconds(1.5 * busy_timeout),
+            )
+            return cls(runner, accesses=PostgresAccesses(runner), changes=PostgresChangeFeed(runner))
+        clock = database_clock or system_time
         file = SqliteFile(sqlite_path(url), busy_timeout=busy_timeout, unsafe_fast=unsafe_fast)
-        await _in_thread(lambda: upgrade_file(file, database_clock))
-        return cls(await SqliteRunner.open(file, database_clock, capacity=max_waiting, patience=max_wait))
+        await in_thread(lambda: upgrade_file(file, clock))
+        return cls(await SqliteRunner.open(file, clock, capacity=max_waiting, patience=max_wait or PATIENCE))
 
     async def aclose(self) -> None:
         """Finish what is queued, then close every connection. Idempotent."""
@@ -113,43 +131,29 @@ class SqlCatalog(Catalog):
         await self._runner.read(lambda connection: connection.first(_PROBE, {}))
 
 
-def catalog_status(url: str) -> CatalogStatus:
+def catalog_status(url: str, *, busy_timeout: Seconds = BUSY_TIMEOUT) -> CatalogStatus:
     """Return which schema the catalog has and which one this program needs, changing nothing. Blocks."""
-    return status_of(SqliteFile(sqlite_path(url)))
+    if is_postgres(url):
+        from thermocline.adapters.catalog.postgres_connections import database_at
+        from thermocline.adapters.catalog.postgres_migrating import status_of_database
+
+        return status_of_database(database_at(url, busy_timeout))
+    return status_of(SqliteFile(sqlite_path(url), busy_timeout))
 
 
-def upgrade_catalog(url: str, *, database_clock: Callable[[], Timestamp] = system_time) -> Upgraded:
-    """Bring the catalog to this program's schema, after a backup; idempotent. Blocks.
+def upgrade_catalog(
+    url: str,
+    *,
+    database_clock: Callable[[], Timestamp] = system_time,
+    busy_timeout: Seconds = BUSY_TIMEOUT,
+) -> Upgraded:
+    """Bring the catalog to this program's schema; idempotent. Blocks. A file is backed up before.
 
     Raises `CatalogVersionError` if it is newer than this program; then nothing was changed.
     """
-    return upgrade_file(SqliteFile(sqlite_path(url)), database_clock)
+    if is_postgres(url):
+        from thermocline.adapters.catalog.postgres_connections import database_at
+        from thermocline.adapters.catalog.postgres_migrating import upgrade_database
 
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Return what `function()` returns, run in a thread of its own: the loop's default executor is nobody's."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]  # None is a T when there is no error
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = function()
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, it is raised to the caller
-            error = exc
-        loop.call_soon_threadsafe(settle, result, error)
-
-    thread = threading.Thread(target=run, name="catalog-opening", daemon=True)
-    thread.start()
-    try:
-        return await done
-    finally:
-        thread.join()
+        return upgrade_database(database_at(url, busy_timeout))
+    return upgrade_file(SqliteFile(sqlite_path(url), busy_timeout), database_clock)

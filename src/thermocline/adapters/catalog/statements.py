@@ -43,5 +43,5 @@ class CompiledStatement:
             name: value for name, value in (compiled.params or {}).items() if value is not None
         }
         """Literals of the Core expression, which SQLAlchemy turns into parameters."""
-        self.needs_clock = f":{CLOCK_PARAMETER}" in self.text
+        self.needs_clock = f":{CLOCK_PARAMETER}" in self.text or f"%({CLOCK_PARAMETER})s" in self.text
         """Whether the caller binds the database's time."""

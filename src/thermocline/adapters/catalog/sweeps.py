@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, delete, insert, select
 
-from thermocline.adapters.catalog.dialects import listed_texts, texts_parameter
+from thermocline.adapters.catalog.dialects import is_listed, texts_parameter
 from thermocline.adapters.catalog.naming import keys_parameter, unnamed_keys
 from thermocline.adapters.catalog.schema import quarantine
 from thermocline.adapters.catalog.statements import Statement
@@ -26,7 +26,7 @@ DUE = Statement(
     .order_by(quarantine.c.delete_at, quarantine.c.object_key)
     .limit(bindparam("most"))
 )
-RELEASE = Statement(delete(quarantine).where(quarantine.c.object_key.in_(select(listed_texts("object_keys").c.value))))
+RELEASE = Statement(delete(quarantine).where(is_listed(quarantine.c.object_key, "object_keys")))
 
 
 class SqlSweeps(Sweeps):

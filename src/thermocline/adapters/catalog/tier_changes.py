@@ -6,12 +6,11 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from sqlalchemy import bindparam, delete, literal_column, select, update
 
 from thermocline.adapters.catalog.booking import Made, book
-from thermocline.adapters.catalog.dialects import listed_texts, texts_parameter
+from thermocline.adapters.catalog.dialects import is_listed, plain_text, texts_parameter
 from thermocline.adapters.catalog.schema import contents, is_live, moves
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Row
@@ -20,7 +19,6 @@ from thermocline.domain.moves import TierChange, TierChanged
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes, Timestamp
 
-_listed: Final = select(listed_texts("content_ids").c.value)
 LOCK_LISTED = Statement(
     select(
         contents.c.content_id,
@@ -33,16 +31,16 @@ LOCK_LISTED = Statement(
         contents.c.pinned,
         contents.c.expires_at,
     )
-    .where(contents.c.content_id.in_(_listed), is_live)
+    .where(is_listed(contents.c.content_id, "content_ids"), is_live)
     .order_by(contents.c.content_id)
     .with_for_update()
 )
 ANY_PLAN = Statement(select(moves.c.content_id).limit(literal_column("1")))
-PLANS = Statement(select(moves.c.content_id, moves.c.by_policy).where(moves.c.content_id.in_(_listed)))
-DROP_PLANS = Statement(delete(moves).where(moves.c.content_id.in_(_listed)))
+PLANS = Statement(select(moves.c.content_id, moves.c.by_policy).where(is_listed(moves.c.content_id, "content_ids")))
+DROP_PLANS = Statement(delete(moves).where(is_listed(moves.c.content_id, "content_ids")))
 SET_TIER = Statement(
     update(contents)
-    .where(contents.c.content_id.in_(_listed))
+    .where(is_listed(contents.c.content_id, "content_ids"))
     .values(tier=bindparam("to_tier"), tier_since=bindparam("now"), version=contents.c.version + literal_column("1"))
 )
 
@@ -101,5 +99,5 @@ def _made(row: Row, change: TierChange, now: Timestamp, *, asked_for: bool) -> M
         placement,
         placement,
         int(change.by_policy),
-        change.reason,
+        plain_text(change.reason),
     )

@@ -6,11 +6,16 @@ from typing import Any, Protocol, TypeVar
 
 from thermocline.adapters.catalog.dialects import CLOCK_PARAMETER
 from thermocline.adapters.catalog.statements import CompiledStatement, Statement
+from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds, Timestamp
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Parameters = Mapping[str, Any]
+
+
+class OvertakenError(UnavailableError):
+    """Another transaction did the same first; run again, this one finds what that one left."""
 
 
 class Connection:
@@ -20,12 +25,14 @@ class Connection:
     a cursor.
     """
 
-    __slots__ = ("_clock", "_dialect", "_raw")
+    __slots__ = ("_clock", "_dialect", "_raw", "has_rivals")
 
     def __init__(self, raw: Any, dialect: str, database_clock: Callable[[], Timestamp]) -> None:
         self._raw = raw
         self._dialect = dialect
         self._clock = database_clock
+        self.has_rivals = dialect != "sqlite"
+        """Whether other transactions write at the same time, so that only what is locked stays as it was read."""
 
     def all(self, statement: Statement, parameters: Parameters) -> list[Row]:
         """Return every row that the statement yields."""
@@ -52,9 +59,13 @@ class Connection:
         count: int = cursor.rowcount
         return count
 
+    def define(self, text: str) -> None:
+        """Run a statement that changes tables; `text` is ours, never made of what came from outside."""
+        self._raw.execute(text)
+
     def news_mark(self) -> tuple[int, int] | None:
         """Return this connection's number, and one that differs once another has committed; None: ask the tables."""
-        if self._dialect != "sqlite":
+        if self.has_rivals:
             return None
         version: int = self._raw.execute("PRAGMA data_version").fetchone()[0]
         return id(self), version
@@ -68,7 +79,10 @@ class Connection:
 
 
 Transaction = Callable[[Connection], T]
-"""A function that may be run more than once (only the last run counts), so it changes nothing but the database."""
+"""A function that may be run more than once (only the last run counts), so it changes nothing but the database.
+
+Where it finds that another transaction came between two of its statements it raises `OvertakenError`.
+"""
 
 
 class Runner(Protocol):

@@ -18,7 +18,9 @@ from thermocline.wiring.settings import Settings
 REDACTED = "**********"
 _WIDTH = 100
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^@/]*@")
+# Up to the last "@": a password that was not encoded may hold one, and slashes.
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^?]*@")
+_PASSWORD_OPTION = re.compile(r"(?<=[?&])((?:ssl)?password)=[^&]*")
 _SIZE_UNITS = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 _DURATION_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -196,7 +198,9 @@ def write_duration(duration: float) -> str:
 
 
 def _redacted(value: Any) -> Any:
-    return _PASSWORD.sub(rf"\1:{REDACTED}@", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return _PASSWORD_OPTION.sub(rf"\1={REDACTED}", _PASSWORD.sub(rf"\1:{REDACTED}@", value))
 
 
 def _toml(value: Any) -> str:

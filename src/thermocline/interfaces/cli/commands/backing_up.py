@@ -13,6 +13,9 @@ from thermocline.interfaces.cli.progress import Progress
 from thermocline.interfaces.cli.running import run
 from thermocline.interfaces.cli.shapes import size_text
 
+RestoredOption = Annotated[
+    bool, typer.Option("--restored", help="PostgreSQL put an older catalog back: begin its recovery.")
+]
 NEXT_STEPS = ("thermocline fsck --repair", "thermocline fsck --sweep --confirm")
 
 
@@ -25,6 +28,7 @@ def backup(
     restore: Annotated[
         Path | None, typer.Option("--restore", metavar="FILE", help="Put this backup in the catalog's place.")
     ] = None,
+    restored: RestoredOption = False,  # noqa: FBT002 - a flag
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,  # noqa: FBT002 - a flag
     config: ConfigOption = None,
     data: DataOption = None,
@@ -36,6 +40,10 @@ def backup(
     the catalog open, and keeps the catalog that was there. After it nothing is deleted until you confirm.
     """
     call = invocation(ctx, config, data, as_json)
+    if restored:
+        if file is not None or restore is not None or force:
+            raise UsageError("--restored takes no FILE and no other option", "write 'thermocline backup --restored'")
+        return run(_begin_recovery(call))
     if restore is None:
         return run(_back_up(call, file, replace=force))
     if file is not None or force:
@@ -72,6 +80,22 @@ async def _back_up(call: Invocation, target: Path | None, *, replace: bool) -> E
         "replaced or deleted meanwhile is gone, and the newest object of each content is re-adopted ([limits] "
         "object_grace sets this time)"
     )
+    return ExitCode.DONE
+
+
+async def _begin_recovery(call: Invocation) -> ExitCode:
+    from thermocline.wiring.backing_up import begin_recovery
+
+    settings = call.settings()
+    quieten_logs(settings)
+    begun = await begin_recovery(settings)
+    if call.as_json:
+        write_json({"contents": begun.contents, "installation": begun.installation, "next": list(NEXT_STEPS)})
+        return ExitCode.DONE
+    write_line(
+        f"the recovery of a catalog of {begun.contents} contents has begun: until it is confirmed nothing is deleted"
+    )
+    write_line(f"next: '{NEXT_STEPS[0]}', look at what it tells, then '{NEXT_STEPS[1]}'")
     return ExitCode.DONE
 
 

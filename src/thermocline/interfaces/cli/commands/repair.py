@@ -182,7 +182,10 @@ def migrate(
     data: DataOption = None,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag
 ) -> int:
-    """Bring the catalog to the schema of this program, after a backup. Opening a store does the same by itself."""
+    """Bring the catalog to the schema of this program, after a backup.
+
+    Opening a store does the same by itself, except in PostgreSQL: a database that others use is only changed by this.
+    """
     call = invocation(ctx, config, data, as_json)
     return run(_check_schema(call) if check else _migrate(call))
 
@@ -190,16 +193,20 @@ def migrate(
 async def _check_schema(call: Invocation) -> ExitCode:
     from thermocline.wiring.upgrading import catalog_status
 
-    status = await catalog_status(call.settings())
+    settings = call.settings()
+    status = await catalog_status(settings)
+    is_shared = settings.catalog_url().startswith("postgres")
     if call.as_json:
         write_json({"current": status.current, "newest": status.newest, "is_current": status.is_usable})
     elif status.current is None:
-        write_line(f"there is no catalog yet; it will be made with schema {status.newest}")
+        made = "'thermocline migrate' makes one" if is_shared else "it will be made"
+        write_line(f"there is no catalog yet; {made} with schema {status.newest}")
     elif status.is_usable:
         write_line(f"the catalog is current: schema {status.current}")
     else:
         write_line(f"the catalog has schema {status.current}, this program needs {status.newest}")
-    return ExitCode.DONE if status.is_usable or status.current is None else ExitCode.FAILED
+    by_itself = status.current is None and not is_shared
+    return ExitCode.DONE if status.is_usable or by_itself else ExitCode.FAILED
 
 
 async def _migrate(call: Invocation) -> ExitCode:
@@ -214,7 +221,6 @@ async def _migrate(call: Invocation) -> ExitCode:
     elif done.before is None:
         write_line(f"made a catalog with schema {done.after}")
     else:
-        write_line(
-            f"upgraded the catalog from schema {done.before} to {done.after}; the old one is {str(done.backup)!r}"
-        )
+        kept = "" if done.backup is None else f"; the old one is {str(done.backup)!r}"
+        write_line(f"upgraded the catalog from schema {done.before} to {done.after}{kept}")
     return ExitCode.DONE

@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("revision_floor", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("only", name="pk_installation"),
-        sa.CheckConstraint("only = 1", name=op.f("ck_installation_one_row")),
+        sa.CheckConstraint('"only" = 1', name=op.f("ck_installation_one_row")),
     )
     op.create_table(
         "changes",

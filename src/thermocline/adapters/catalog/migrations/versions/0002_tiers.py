@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("edge_reads", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("day", "content_id", name="pk_access_days"),
         sqlite_with_rowid=False,
+        postgresql_partition_by="RANGE (day)",
     )
     op.create_table(
         "found_objects",

@@ -1,0 +1,166 @@
+"""`ChangeFeed` on PostgreSQL, where commits become visible in another order than they took their numbers.
+
+A change gets its number inside its transaction and is visible after COMMIT, so a reader that has seen number 7 may see
+number 6 only later. The numbers missing below the newest one seen are *holes*. Each look asks for what lies behind the
+position and for every hole, in one statement, so in one snapshot:
+
+1. A hole that has become visible is told then, out of order: listeners only evict older versions, in any order.
+2. A hole stays one while a transaction may still fill it. Whoever took a number below one that is visible in a snapshot
+   had a transaction id (a commit locks its rows before it announces) below that snapshot's `xmax`. Once the oldest
+   running transaction, `xmin`, is not below that any more and the hole is not visible, it was rolled back.
+3. A listener that begins (or comes back with another position) looks for holes among the numbers just below.
+4. More holes than are kept, or numbers from before the beginning: as long as transactions run that may fill them, every
+   look is a gap, for which listeners empty their memory. Nothing is ever left out silently.
+5. After a failover the newest commits may be lost and their numbers given again: another timeline is a gap.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Final, NamedTuple
+
+from sqlalchemy import text
+
+from thermocline.adapters.catalog.change_feed import SqlChangeFeed
+from thermocline.adapters.catalog.statements import Statement
+from thermocline.adapters.catalog.transactions import Connection, Row
+from thermocline.domain.content_id import ContentId
+from thermocline.domain.work import Changed, ChangePage
+
+MOST_HOLES: Final = 2000
+LOOK_BACK: Final = 20_000
+"""How far below its first position a listener looks for holes: commits are there while one is between its
+announcement and its COMMIT."""
+
+_STATE: Final = """
+    pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint, timeline,
+    (SELECT max(sequence) FROM changes), (SELECT min(sequence) FROM changes)
+"""
+_FROM: Final = """
+    FROM (SELECT pg_current_snapshot() AS snapshot,
+                 ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint AS timeline) AS state
+"""
+SINCE: Final = Statement(
+    text(
+        f"""
+        SELECT {_STATE}, news.* {_FROM} LEFT JOIN (
+            (SELECT sequence, content_id, version FROM changes WHERE sequence > :position ORDER BY sequence LIMIT :most)
+            UNION ALL
+            SELECT sequence, content_id, version FROM changes
+            WHERE sequence = ANY (ARRAY(SELECT CAST(jsonb_array_elements_text(CAST(:holes AS JSONB)) AS BIGINT)))
+        ) AS news ON true ORDER BY news.sequence
+        """  # noqa: S608 - constants
+    )
+)
+MISSING: Final = Statement(
+    text(
+        f"""
+        SELECT {_STATE}, missing.* {_FROM} LEFT JOIN (
+            SELECT previous + 1 AS first, sequence - 1 AS last
+            FROM (SELECT sequence, lag(sequence) OVER (ORDER BY sequence) AS previous FROM changes
+                  WHERE sequence > :lowest AND sequence <= :position) AS numbered
+            WHERE sequence > previous + 1
+        ) AS missing ON true ORDER BY missing.first
+        """  # noqa: S608 - constants
+    )
+)
+NEWEST: Final = Statement(text("SELECT coalesce(max(sequence), 0) FROM changes"))
+
+
+class _Snapshot(NamedTuple):
+    """What the first columns of both statements say."""
+
+    oldest_running: int
+    next_transaction: int
+    timeline: int
+    newest: int
+    oldest: int
+
+    @classmethod
+    def of(cls, row: Row) -> "_Snapshot":
+        return cls(row[0], row[1], row[2], row[3] or 0, row[4] or 0)
+
+
+class _Listener:
+    """What a listener has not heard yet, though its position is beyond."""
+
+    def __init__(self, snapshot: _Snapshot, position: int) -> None:
+        self.position = position
+        self.timeline = snapshot.timeline
+        self.holes: dict[int, int] = {}
+        """Missing numbers; each may be filled while a transaction below its value runs."""
+        self.blind_until = 0
+        """Until no transaction below runs, something may be missed that is not among the holes."""
+
+    def miss(self, numbers: Iterable[int], snapshot: _Snapshot) -> None:
+        for number in numbers:
+            if len(self.holes) >= MOST_HOLES:
+                self.blind_until = snapshot.next_transaction
+                return
+            self.holes.setdefault(number, snapshot.next_transaction)
+
+    def settle(self, snapshot: _Snapshot, seen: Iterable[int]) -> None:
+        for number in seen:
+            self.holes.pop(number, None)
+        self.holes = {number: end for number, end in self.holes.items() if snapshot.oldest_running < end}
+        if snapshot.oldest_running >= self.blind_until:
+            self.blind_until = 0
+
+
+class PostgresChangeFeed(SqlChangeFeed):
+    """Changes in the table `changes`, none left out. Of several listeners in a process one at a time is quick."""
+
+    _listener: _Listener | None = None
+
+    async def position(self) -> int:
+        """Return the newest sequence number."""
+        rows = await self._runner.read(lambda connection: connection.all(NEWEST, {}))
+        return int(rows[0][0])
+
+    async def since(self, position: int, *, limit: int) -> ChangePage:
+        """Return what was committed after `position`, and what became visible late; at most `limit` of the former."""
+        listener = self._listener
+        page, self._listener = await self._runner.read(
+            partial(_look, listener=listener, position=position, limit=limit)
+        )
+        return page
+
+
+def _look(
+    connection: Connection, listener: _Listener | None, position: int, limit: int
+) -> tuple[ChangePage, _Listener]:
+    if listener is None or listener.position != position:
+        listener = _begin(connection, position)
+    # The function may run again, and the answer may be lost: the listener that is handed back is a new one.
+    holes = list(listener.holes)
+    rows = connection.all(SINCE, {"position": position, "most": limit, "holes": str(holes)})
+    snapshot = _Snapshot.of(rows[0])
+    found = [row[len(_Snapshot._fields) :] for row in rows if row[len(_Snapshot._fields)] is not None]
+    changes = tuple(Changed(row[0], None if row[1] is None else ContentId(row[1]), row[2]) for row in found)
+    reached = max((change.sequence for change in changes), default=0)
+    reached = max(reached, position) if snapshot.newest >= position else snapshot.newest
+    after = _Listener(snapshot, reached)
+    after.holes = dict(listener.holes)
+    after.blind_until = listener.blind_until
+    seen = {change.sequence for change in changes}
+    lowest = max(position, snapshot.oldest - 1)
+    after.miss((number for number in range(lowest + 1, reached) if number not in seen), snapshot)
+    gap = (
+        snapshot.oldest > position + 1
+        or snapshot.newest < position
+        or snapshot.timeline != listener.timeline
+        # The look at which blindness ends included: what it missed may have been committed since the last one.
+        or after.blind_until > 0
+    )
+    after.settle(snapshot, seen)
+    return ChangePage(reached, changes, gap=gap), after
+
+
+def _begin(connection: Connection, position: int) -> _Listener:
+    lowest = position - LOOK_BACK
+    rows = connection.all(MISSING, {"lowest": lowest, "position": position})
+    snapshot = _Snapshot.of(rows[0])
+    listener = _Listener(snapshot, position)
+    if snapshot.oldest_running < snapshot.next_transaction:
+        ranges = [row[len(_Snapshot._fields) :] for row in rows if row[len(_Snapshot._fields)] is not None]
+        listener.miss((number for first, last in reversed(ranges) for number in range(last, first - 1, -1)), snapshot)
+    return listener
