@@ -35,6 +35,8 @@ class ObjectHead:
     modified_at: Timestamp
     attributes: Mapping[str, str]
     storage_class: str = STANDARD
+    checksum: str | None = None
+    """What the store itself reckoned of the bytes alone, if it did: of the same bytes always the same in one store."""
 
 
 class Upload(Protocol):
