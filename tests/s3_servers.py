@@ -14,6 +14,7 @@ from thermocline.adapters.objects.s3_dialects import DIALECTS
 from thermocline.testing.contracts.restorable import ARCHIVE_CLASSES
 from thermocline.testing.servers.ceph import CephServer
 from thermocline.testing.servers.glacier import GlacierServer
+from thermocline.testing.servers.tcp_proxy import TcpProxy
 
 _BUCKETS = itertools.count()
 
@@ -53,6 +54,21 @@ def glacier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlacierServer]
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def proxied() -> Iterator[Callable[[str], TcpProxy]]:
+    """Return what puts a proxy, which counts and breaks, before a server."""
+    proxies: list[TcpProxy] = []
+
+    def before(target: str) -> TcpProxy:
+        proxies.append(TcpProxy(target))
+        proxies[-1].start()
+        return proxies[-1]
+
+    yield before
+    for proxy in proxies:
+        proxy.stop()
 
 
 def plain_client(server: S3Server, endpoint: str = "") -> Any:

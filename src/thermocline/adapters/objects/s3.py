@@ -86,9 +86,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin):
         `largest_copy`: what is copied in one request, larger objects part by part; the dialect's if not given.
         """
         async with open_clients(location, limits or S3Limits()) as clients:
-            yield cls(
-                clients, archives=ArchiveClasses(archive_classes), part_size=part_size, largest_copy=largest_copy
-            )
+            yield cls(clients, archives=ArchiveClasses(archive_classes), part_size=part_size, largest_copy=largest_copy)
 
     async def put(
         self, key: str, data: Buffer, attributes: Mapping[str, str], *, storage_class: str = STANDARD
@@ -121,9 +119,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin):
             same = head["ETag"].strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest()
             alike = from_metadata(head["Metadata"]) == dict(attributes)
             if not (same and alike and (head.get("StorageClass") or STANDARD) == storage_class):
-                raise UnsafePathError(
-                    f"the key {key!r} holds another object already; it was not replaced"
-                ) from exc
+                raise UnsafePathError(f"the key {key!r} holds another object already; it was not replaced") from exc
 
     async def put_all(
         self, objects: Sequence[NewObject], *, storage_class: str = STANDARD
@@ -147,7 +143,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin):
         stored = stored_key(key)
         check_class(storage_class)
         metadata = as_metadata(attributes, most=self._clients.dialect.most_metadata)
-        typed = {"ContentType": attributes["type"]} if attributes.get("type") else {}
+        typed: dict[str, Any] = {"ContentType": attributes["type"]} if attributes.get("type") else {}
         answer = await self._clients.call(
             f"beginning to store {key!r}", key, "create_multipart_upload",
             Key=stored, Metadata=metadata, StorageClass=storage_class, **typed,
@@ -290,7 +286,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin):
 
 
 def plain_etag(head: Mapping[str, Any]) -> str | None:
-    """Return the ETag if it is the MD5 of the object's bytes: neither of several parts nor encrypted by a key of KMS."""
+    """Return the ETag if it is the MD5 of the object's bytes: neither of several parts nor encrypted by KMS."""
     etag = str(head.get("ETag", "")).strip('"')
     encrypted = head.get("ServerSideEncryption") not in {None, "AES256"} or head.get("SSECustomerAlgorithm")
     return etag if len(etag) == 32 and "-" not in etag and not encrypted else None  # noqa: PLR2004

@@ -307,7 +307,7 @@ def _obstore(location: S3Location, limits: S3Limits, credentials: Any) -> S3Stor
             key, secret, token = frozen.access_key, frozen.secret_key, frozen.token
         return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": None}
 
-    config: dict[str, Any] = {
+    config: Any = {
         "region": location.place.region,
         "virtual_hosted_style_request": not location.names_bucket_in_path,
         "conditional_put": "etag",

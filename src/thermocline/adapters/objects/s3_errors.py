@@ -148,7 +148,9 @@ _TABLE: Final[Mapping[str, Make]] = {
     "RequestTimeTooSkewed": _CLOCK,
     **dict.fromkeys(("NotImplemented", "MethodNotAllowed"), _CANNOT),
     **dict.fromkeys(("QuotaExceeded", "InsufficientStorage", "EntityTooLargeForQuota"), _full),
-    **dict.fromkeys(("BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"), _damaged),
+    **dict.fromkeys(
+        ("BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"), _damaged
+    ),
 }  # fmt: skip
 
 _BY_STATUS: Final[Mapping[int, Make]] = {

@@ -9,7 +9,6 @@ the object that it became.
 """
 
 import asyncio
-import os.path
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -113,11 +112,11 @@ class S3Listing:
         for area in (False, True):
             names = [name for name in stored if name.startswith(ESCAPED) is area]
             if names:
-                async for page in self._uploads(os.path.commonprefix(names)):
+                async for page in self._uploads(_common_start(names)):
                     await _each([(name, upload_id) for name, upload_id, _ in page if name in stored], abort)
 
     async def _uploads(self, prefix: str) -> AsyncIterator[Sequence[tuple[str, str, Timestamp]]]:
-        after: dict[str, str] = {}
+        after: dict[str, Any] = {}
         while True:
             answer = await self._clients.call(
                 f"listing unfinished uploads of {prefix!r}", "", "list_multipart_uploads", Prefix=prefix, **after
@@ -134,7 +133,7 @@ class S3Listing:
             after = following
 
     async def _objects(self, prefix: str) -> AsyncIterator[Sequence[Any]]:
-        after: dict[str, str] = {}
+        after: dict[str, Any] = {}
         while True:
             answer = await self._clients.call(f"listing {prefix!r}", "", "list_objects_v2", Prefix=prefix, **after)
             yield answer.get("Contents", ())
@@ -163,6 +162,15 @@ def _key_in(area: str, stored: str, prefix: str) -> str | None:
         return None if stored.partition("/")[0] == RESERVED or stored_key(stored) != stored else stored
     key = original_key(stored)
     return key if key is not None and key.startswith(prefix) else None
+
+
+def _common_start(names: Sequence[str]) -> str:
+    """Return what all names begin with."""
+    first, last = min(names), max(names)
+    same = 0
+    while same < len(first) and first[same] == last[same]:
+        same += 1
+    return first[:same]
 
 
 async def _each(items: Sequence[Any], work: Any) -> None:

@@ -69,14 +69,15 @@ class S3Upload(Upload):
         """Make the object of the parts that have arrived, by whatever way."""
         self._etags = etags
         dialect = self._clients.dialect
-        condition = {"IfNoneMatch": "*"} if dialect.completes_if_absent else {}
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if dialect.completes_if_absent else {}
         if not dialect.completes_if_absent and await self._is_there():
             raise self._taken()
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(self._etags, 1)]
         try:
             await self._clients.call(
                 f"completing {self._key!r}", self._key, "complete_multipart_upload",
-                hears=_NOT_NEW, Key=self._stored, UploadId=self._upload_id, MultipartUpload={"Parts": parts}, **condition,
+                hears=_NOT_NEW, Key=self._stored, UploadId=self._upload_id,
+                MultipartUpload={"Parts": parts}, **condition,
             )  # fmt: skip
         except Refused as exc:
             # By somebody else, or by our own first attempt, whose answer was lost.
@@ -113,8 +114,9 @@ class S3Upload(Upload):
         return UnsafePathError(f"the key {self._key!r} holds another object already; it was not replaced")
 
     async def _first(self) -> None:
-        await self._sending[0]
-        self._sending.pop(0)
+        first = self._sending[0]
+        await first
+        self._sending.remove(first)
 
     async def _send(self, number: int, part: bytes) -> None:
         digest = await asyncio.to_thread(_md5, part)

@@ -106,9 +106,7 @@ class GlacierObjects:
         """Return an object whose bytes may be read now."""
         stored = self.find(bucket, key)
         if self.is_archived(stored):
-            raise S3Error(
-                403, "InvalidObjectState", "The operation is not valid for the object's storage class"
-            )
+            raise S3Error(403, "InvalidObjectState", "The operation is not valid for the object's storage class")
         return stored
 
     def put(self, bucket: str, key: str, stored: Stored, *, only_new: bool = False) -> None:

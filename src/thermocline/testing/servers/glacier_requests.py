@@ -61,7 +61,8 @@ class GlacierRequests:
                 return self._list_uploads(request, bucket)
             case "GET":
                 return self._list(request, bucket)
-        raise S3Error(405, "MethodNotAllowed")
+            case _:
+                raise S3Error(405, "MethodNotAllowed")
 
     def _list(self, request: web.Request, bucket: str) -> web.Response:
         query = request.query
@@ -69,7 +70,9 @@ class GlacierRequests:
         after = query.get("continuation-token") or query.get("start-after") or query.get("marker") or ""
         most = min(int(query.get("max-keys", _MAX_KEYS)), _MAX_KEYS)
         objects = self._objects.bucket(bucket).objects
-        names = sorted((key for key in objects if key.startswith(prefix) and key > after), key=str.encode)
+        delimiter = query.get("delimiter", "")
+        names = sorted({_folded(key, prefix, delimiter) for key in objects if key.startswith(prefix)}, key=str.encode)
+        names = [name for name in names if name > after]
         page, more = names[:most], len(names) > most
         root = ET.Element("ListBucketResult")
         _texts(root, Name=bucket, Prefix=_coded(prefix, request), KeyCount=len(page), MaxKeys=most)
@@ -77,6 +80,9 @@ class GlacierRequests:
         if more:
             _texts(root, NextContinuationToken=page[-1], NextMarker=_coded(page[-1], request))
         for key in page:
+            if key not in objects:
+                _texts(ET.SubElement(root, "CommonPrefixes"), Prefix=_coded(key, request))
+                continue
             stored = objects[key]
             entry = ET.SubElement(root, "Contents")
             _texts(entry, Key=_coded(key, request), LastModified=_moment(stored.modified_at))
@@ -88,9 +94,7 @@ class GlacierRequests:
         prefix = query.get("prefix", "")
         after = (query.get("key-marker", ""), query.get("upload-id-marker", ""))
         uploads = self._objects.bucket(bucket).uploads
-        found = sorted(
-            (upload.key, name) for name, upload in uploads.items() if upload.key.startswith(prefix)
-        )
+        found = sorted((upload.key, name) for name, upload in uploads.items() if upload.key.startswith(prefix))
         page = [each for each in found if each > after][:_MAX_KEYS]
         root = ET.Element("ListMultipartUploadsResult")
         more = bool(page) and page[-1] != found[-1]
@@ -139,7 +143,8 @@ class GlacierRequests:
             case "DELETE":
                 self._objects.bucket(bucket).objects.pop(key, None)
                 return self._done(204)
-        raise S3Error(501, "NotImplemented")
+            case _:
+                raise S3Error(501, "NotImplemented")
 
     async def _get(self, request: web.Request, bucket: str, key: str) -> web.StreamResponse:
         stored = self._objects.readable(bucket, key)
@@ -264,6 +269,12 @@ class GlacierRequests:
 
     def _xml(self, root: ET.Element) -> web.Response:
         return web.Response(body=ET.tostring(root), content_type="application/xml", headers=self._dated())
+
+
+def _folded(key: str, prefix: str, delimiter: str) -> str:
+    """Return the key, or what it begins with up to the first delimiter behind the prefix."""
+    below, found, _ = key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
+    return prefix + below + found if found else key
 
 
 def _metadata(request: web.Request) -> dict[str, str]:
