@@ -7,13 +7,17 @@ import pytest
 
 from thermocline.adapters.objects.s3 import S3ObjectStore
 from thermocline.adapters.objects.s3_clients import S3Location
-from thermocline.domain.units import Seconds
+from thermocline.domain.units import Bytes, Seconds
+from thermocline.testing.contracts.copies import CopiesWithinContract, OpenCopyingStore
 from thermocline.testing.contracts.object_store import NeverOverwrites, ObjectStoreContract, OpenStore
 from thermocline.testing.contracts.puts_many import PutsManyContract
 from thermocline.testing.contracts.restorable import ARCHIVE_CLASSES, Archive, RestorableContract
 from thermocline.testing.servers.glacier import GlacierServer
 
 pytestmark = pytest.mark.server
+
+LARGEST_COPY = Bytes(5 * 2**20)
+"""So small that a copy of 12 MB takes three parts, which are of the smallest size that servers take."""
 
 Locate = Callable[..., S3Location]
 
@@ -32,6 +36,24 @@ class TestOnGlacier(ObjectStoreContract, NeverOverwrites, PutsManyContract):
     @pytest.fixture
     def open_store(self, glacier_location: Locate) -> OpenStore:
         return opener(glacier_location)
+
+
+class _Copies(CopiesWithinContract):
+    @pytest.fixture
+    def large_size(self) -> int:
+        return 12_000_000
+
+
+class TestCopiesOnCeph(_Copies):
+    @pytest.fixture
+    def open_copying(self, ceph_location: Locate) -> OpenCopyingStore:
+        return lambda: S3ObjectStore.open(ceph_location(), largest_copy=LARGEST_COPY)
+
+
+class TestCopiesOnGlacier(_Copies):
+    @pytest.fixture
+    def open_copying(self, glacier_location: Locate) -> OpenCopyingStore:
+        return lambda: S3ObjectStore.open(glacier_location(), largest_copy=LARGEST_COPY)
 
 
 class TestRestores(RestorableContract):

@@ -6,7 +6,7 @@ uploads in `s3_uploads`, listing and deleting in `s3_listing`, restores in `s3_r
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Any, Final
@@ -26,7 +26,7 @@ from thermocline.domain.digests import Buffer
 from thermocline.domain.errors import ObjectArchivedError, ObjectMissingError, StorageError, UnsafePathError
 from thermocline.domain.restores import RestoreSpeed, StoreRestore
 from thermocline.domain.units import Bytes, Seconds
-from thermocline.ports.copies import CopiesWithin
+from thermocline.ports.copies import CopiesWithin, nothing
 from thermocline.ports.object_store import (
     STANDARD,
     NewObject,
@@ -256,16 +256,23 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin):
         return await self._restores.state(key)
 
     async def copy(
-        self, source: str, target: str, attributes: Mapping[str, str], *, storage_class: str = STANDARD
+        self,
+        source: str,
+        target: str,
+        attributes: Mapping[str, str],
+        *,
+        storage_class: str = STANDARD,
+        check: Callable[[], None] = nothing,
     ) -> None:
-        """Copy an object inside the bucket."""
+        """Copy an object inside the bucket: up to the vendor's limit in one request, above it part by part."""
+        stored_key(target)
         check_class(storage_class)
         head = await self._head(source)
         if head is None:
             raise ObjectMissingError(source)
         if self._restores.is_archived(head):
             raise ObjectArchivedError(source)
-        await self._copies.copy(source, target, attributes, storage_class, head)
+        await self._copies.copy(source, target, attributes, storage_class, head, check)
 
     async def _check_readable(self, key: str, end: int) -> None:
         """Raise what reading nothing at `end` would raise, if one could ask for that."""

@@ -210,7 +210,7 @@ class TcpProxy:
                     self._end(connection, reset=True)
                     return
                 if armed is not None and armed.fault is Fault.TRUNCATE:
-                    data = data[: max(0, armed.keep - connection.answered)]  # noqa: PLW2901 - what still passes
+                    data = data[: max(0, armed.keep - connection.answered)]
                     connection.answered += len(data)
                 self.to_client += len(data)
                 connection.client.write(data)
