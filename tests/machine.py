@@ -13,7 +13,7 @@ from pathlib import Path
 from thermocline import StorageOrchestrator
 from thermocline.adapters.cache.memory import MemoryCache
 from thermocline.adapters.catalog.sql import SqlCatalog
-from thermocline.adapters.objects.memory import MemoryObjectStore
+from thermocline.adapters.objects.memory import CopyingMemoryObjectStore, MemoryObjectStore
 from thermocline.domain.errors import ContentArchivedError, ContentNotFoundError
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.domain.work import OutboxKind
@@ -53,10 +53,17 @@ class Machine:
     """What survives a crash."""
 
     def __init__(
-        self, folder: Path, *, seed: int = 0, settings: Settings = SETTINGS, installation: str = INSTALLATION
+        self,
+        folder: Path,
+        *,
+        seed: int = 0,
+        settings: Settings = SETTINGS,
+        installation: str = INSTALLATION,
+        copies: bool = False,
     ) -> None:
+        """Make one whose store, with `copies`, copies by itself."""
         self.clock = ManualClock()
-        self.objects = MemoryObjectStore(
+        self.objects = (CopyingMemoryObjectStore if copies else MemoryObjectStore)(
             self.clock, part_size=PART_SIZE, archive_classes=settings.archive_classes("main")
         )
         self.database = folder / "catalog.db"

@@ -37,6 +37,8 @@ class ObjectHead:
     storage_class: str = STANDARD
     content_type: str | None = None
     """As the store knows it; ours say it in their attributes."""
+    checksum: str | None = None
+    """What the store itself reckoned of the bytes alone, if it did: of the same bytes always the same in one store."""
 
 
 class Upload(Protocol):

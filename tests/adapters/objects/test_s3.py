@@ -1,0 +1,70 @@
+"""The S3 store keeps the contracts, on real servers. Defects of servers are named here, and counted."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from thermocline.adapters.objects.s3 import S3ObjectStore
+from thermocline.adapters.objects.s3_clients import S3Location
+from thermocline.domain.units import Bytes, Seconds
+from thermocline.testing.contracts.copies import CopiesWithinContract, OpenCopyingStore
+from thermocline.testing.contracts.object_store import NeverOverwrites, ObjectStoreContract, OpenStore
+from thermocline.testing.contracts.puts_many import PutsManyContract
+from thermocline.testing.contracts.restorable import ARCHIVE_CLASSES, Archive, RestorableContract
+from thermocline.testing.servers.glacier import GlacierServer
+
+pytestmark = pytest.mark.server
+
+LARGEST_COPY = Bytes(5 * 2**20)
+"""So small that a copy of 12 MB takes three parts, which are of the smallest size that servers take."""
+
+Locate = Callable[..., S3Location]
+
+
+def opener(locate: Locate) -> Callable[[], AbstractAsyncContextManager[S3ObjectStore]]:
+    return lambda: S3ObjectStore.open(locate())
+
+
+class TestOnCeph(ObjectStoreContract, NeverOverwrites, PutsManyContract):
+    @pytest.fixture
+    def open_store(self, ceph_location: Locate) -> OpenStore:
+        return opener(ceph_location)
+
+
+class TestOnGlacier(ObjectStoreContract, NeverOverwrites, PutsManyContract):
+    @pytest.fixture
+    def open_store(self, glacier_location: Locate) -> OpenStore:
+        return opener(glacier_location)
+
+
+class _Copies(CopiesWithinContract):
+    @pytest.fixture
+    def large_size(self) -> int:
+        return 12_000_000
+
+
+class TestCopiesOnCeph(_Copies):
+    @pytest.fixture
+    def open_copying(self, ceph_location: Locate) -> OpenCopyingStore:
+        return lambda: S3ObjectStore.open(ceph_location(), largest_copy=LARGEST_COPY)
+
+
+class TestCopiesOnGlacier(_Copies):
+    @pytest.fixture
+    def open_copying(self, glacier_location: Locate) -> OpenCopyingStore:
+        return lambda: S3ObjectStore.open(glacier_location(), largest_copy=LARGEST_COPY)
+
+
+class TestRestores(RestorableContract):
+    @pytest.fixture
+    def archive(self, glacier: GlacierServer, glacier_location: Locate) -> Archive:
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[S3ObjectStore]:
+            async with S3ObjectStore.open(glacier_location(), archive_classes=ARCHIVE_CLASSES) as store:
+                yield store
+
+        async def advance(seconds: Seconds) -> None:
+            glacier.advance(seconds)
+
+        return Archive(opened, glacier.now, advance)
