@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from thermocline.testing.servers.redis import RedisCluster, RedisServer
+from thermocline.testing.servers.redis import RedisCluster, RedisSentinels, RedisServer
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +21,21 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClu
     cluster.start()
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def guarded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server that speaks TLS only and asks for a password."""
+    folder = tmp_path_factory.mktemp("redis-guarded")
+    server = RedisServer(folder, password="s:e/c@ret", tls=True)  # noqa: S106 - of a server that lives for a minute
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSentinels]:
+    sentinels = RedisSentinels(tmp_path_factory.mktemp("redis-sentinels"))
+    sentinels.start()
+    yield sentinels
+    sentinels.stop()

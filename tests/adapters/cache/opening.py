@@ -33,8 +33,8 @@ async def redis_harness(url: str, **access: Any) -> AsyncIterator[CacheHarness]:
             clock.advance(seconds)
             async for names in cache._scan("*"):
                 for name in names:
-                    left = await cache._calls.command(name, b"PTTL", name) - round(seconds * 1000)
-                    command = (b"PEXPIRE", name, left) if left > 0 else (b"DEL", name)
+                    left = await cache._calls.command(name, "PTTL", name) - round(seconds * 1000)
+                    command = ("PEXPIRE", name, left) if left > 0 else ("DEL", name)
                     await cache._calls.command(name, *command)
 
         yield CacheHarness(cache, clock.now, advance)

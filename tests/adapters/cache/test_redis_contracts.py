@@ -1,7 +1,7 @@
 """The cache in Redis keeps the contract: on one server, with TLS and a password, behind Sentinels, on a cluster."""
 
-from collections.abc import Iterator
 from functools import partial
+from urllib.parse import quote
 
 import pytest
 
@@ -26,27 +26,13 @@ class TestRedisCluster(CacheContract, SharedCacheContract):
 
 
 class TestRedisWithTlsAndPassword(SharedCacheContract):
-    @pytest.fixture(scope="class")
-    def server(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-        server = RedisServer(tmp_path_factory.mktemp("redis"), password="s:e/c@ret", tls=True)  # noqa: S106 - of a server that lives for a second
-        server.start()
-        yield server
-        server.stop()
-
     @pytest.fixture
-    def open_cache(self, server: RedisServer) -> OpenCache:
-        url = server.url.replace("://", "://:s%3Ae%2Fc%40ret@")
-        return partial(redis_harness, url, ca_file=server.certificate)
+    def open_cache(self, guarded_redis: RedisServer) -> OpenCache:
+        url = guarded_redis.url.replace("://", f"://:{quote(guarded_redis.password, safe='')}@")
+        return partial(redis_harness, url, ca_file=guarded_redis.certificate)
 
 
 class TestRedisBehindSentinels(SharedCacheContract):
-    @pytest.fixture(scope="class")
-    def sentinels(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSentinels]:
-        sentinels = RedisSentinels(tmp_path_factory.mktemp("redis"))
-        sentinels.start()
-        yield sentinels
-        sentinels.stop()
-
     @pytest.fixture
-    def open_cache(self, sentinels: RedisSentinels) -> OpenCache:
-        return partial(redis_harness, sentinels.url)
+    def open_cache(self, redis_sentinels: RedisSentinels) -> OpenCache:
+        return partial(redis_harness, redis_sentinels.url)

@@ -93,7 +93,7 @@ class RedisCache(SharedLevel, Partitioned):
         """Return the value, or None if the key is absent, expired, a lease or a tombstone."""
         name = self._raw_prefix + key.encode()
         try:
-            frame = await self._calls.command(name, b"GET", name)
+            frame = await self._calls.command(name, "GET", name)
             if frame is None:
                 return None
             entry = unpack_value(name, frame)
@@ -114,7 +114,7 @@ class RedisCache(SharedLevel, Partitioned):
         """Return the version of the value without its payload; None where there is no value."""
         name = self._name(key)
         try:
-            return version_in(await self._calls.command(name, b"GETRANGE", name, 0, MARK.size - 1))
+            return version_in(await self._calls.command(name, "GETRANGE", name, 0, MARK.size - 1))
         except ResponseError:
             return None
 
@@ -166,7 +166,7 @@ class RedisCache(SharedLevel, Partitioned):
     async def clear(self) -> None:
         """Forget everything of this installation."""
         async for names in self._scan("*"):
-            await _all([self._calls.command(name, b"UNLINK", name) for name in names])
+            await _all([self._calls.command(name, "UNLINK", name) for name in names])
 
     async def _scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
         """Yield the names of our keys that match, from every server."""
@@ -178,7 +178,7 @@ class RedisCache(SharedLevel, Partitioned):
         for server in servers:
             cursor = b"0"
             while True:
-                scan = (b"SCAN", cursor, b"MATCH", matching, b"COUNT", SCAN_COUNT)
+                scan = ("SCAN", cursor, "MATCH", matching, "COUNT", SCAN_COUNT)
                 try:
                     async with asyncio.timeout(self._timeout):
                         cursor, names = await self._route.execute_at(server, *scan)

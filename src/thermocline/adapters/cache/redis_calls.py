@@ -55,7 +55,7 @@ class Calls:
 
     async def script(self, script: Script, key: bytes, *arguments: Part) -> Any:
         """Return what the script returns for `key`. Raises `StorageError`."""
-        return await self.command(key, b"EVALSHA", script.digest, 1, key, *arguments)
+        return await self.command(key, "EVALSHA", script.digest, 1, key, *arguments)
 
     async def aclose(self) -> None:
         """End what is under way."""
@@ -93,9 +93,9 @@ def pack(*command: Part) -> bytes:
 
 def _with_text(command: tuple[Part, ...]) -> tuple[Part, ...]:
     """Return the call of a script by its text, which Redis then remembers."""
-    if command[0] != b"EVALSHA":
+    if command[0] != "EVALSHA":
         return command
-    return (b"EVAL", _TEXTS[str(command[1])], *command[2:])
+    return ("EVAL", _TEXTS[str(command[1])], *command[2:])
 
 
 def _told(exc: Exception) -> Exception:

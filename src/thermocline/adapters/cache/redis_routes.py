@@ -194,7 +194,7 @@ class ClusterRoute(RedisRoute):
     async def execute_at(self, part: str, *command: bytes | str | int) -> Any:
         """Return one node's answer."""
         await self._know_nodes()
-        return await self._client.execute_command(*command, target_nodes=self._node(part))
+        return await self._node(part).execute_command(*command)
 
     async def aclose(self) -> None:
         """Close every connection."""
