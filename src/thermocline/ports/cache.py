@@ -81,6 +81,7 @@ class MemoryLevel(Cache, Protocol):
         """Return what `get` would, at once."""
 
 
+@runtime_checkable
 class AgingLevel(MemoryLevel, Protocol):
     """A memory level whose values must be confirmed from time to time: until then `get` and `peek` show nothing."""
 

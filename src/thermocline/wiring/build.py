@@ -15,6 +15,7 @@ from thermocline.domain.units import Seconds
 from thermocline.wiring.logs import hand_logs_over
 from thermocline.wiring.services import Adapters, Services, assemble
 from thermocline.wiring.settings import Settings
+from thermocline.wiring.sharing_cache import open_shared_cache
 
 LAST_FLUSH_WAIT = Seconds(5.0)
 HASTY_FLUSH_WAIT = Seconds(0.25)
@@ -66,10 +67,12 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
         store = LocalObjectStore(settings.objects_path(name), archive_classes=settings.archive_classes(name))
         stack.push_async_callback(store.aclose)
         stores[name] = store
+    cache = settings.cache
     return Adapters(
         catalog=catalog,
         stores=stores,
-        memory=MemoryCache(clock, capacity=settings.cache.memory),
+        memory=MemoryCache(clock, capacity=cache.memory, max_age=cache.l1_max_age if cache.is_shared else None),
+        shared=await open_shared_cache(cache, clock, stack, installation=await catalog.installation()),
         clock=clock,
         entropy=SystemEntropy(),
         trees=_trees(settings),

@@ -1,6 +1,6 @@
 """Where Redis is, read from a URL. Imports no client: settings are checked with it at every start."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote
@@ -31,6 +31,10 @@ class RedisLocation:
     database: int = 0
     service: str | None = None
     """What the Sentinels call it."""
+
+    def with_password(self, password: str) -> "RedisLocation":
+        """Return the same location with a password that was kept apart; an empty one changes nothing."""
+        return replace(self, password=password) if password else self
 
     def __str__(self) -> str:
         """Write the URL without user and password: fit for messages."""
