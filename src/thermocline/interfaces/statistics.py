@@ -4,7 +4,7 @@ from typing import Any
 
 from thermocline.domain.units import Seconds, format_moment
 from thermocline.domain.work import JobTotals
-from thermocline.interfaces.cache_state import cache_state
+from thermocline.interfaces.cache_state import cache_state, shared_state
 from thermocline.services.recovering import ADVICE, PAUSED_JOBS
 from thermocline.services.tracking import AccessFlush
 from thermocline.services.working import Job
@@ -16,7 +16,11 @@ FRESH_SECONDS = Seconds(1.0)
 
 def cache_statistics(services: Services) -> dict[str, Any]:
     """Return hits, misses, sets and sizes of this process's caches, by type and level."""
-    return {"content": {"memory": cache_state(services).as_json()}}
+    levels = {"memory": cache_state(services).as_json()}
+    shared = shared_state(services)
+    if shared is not None:
+        levels["redis"] = shared.as_json()
+    return {"content": levels}
 
 
 async def storage_statistics(services: Services) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class BreakingCache(SharedLevel):
     """The shared cache that it wraps, while that answers; else `UnavailableError`, at once."""
 
     def __init__(self, cache: SharedLevel, clock: Clock) -> None:
-        self._cache = cache
+        self.cache = cache
         self._clock = clock
         self._parts = cache if isinstance(cache, Partitioned) else None
         self._open: dict[str, asyncio.Task[None]] = {}
@@ -50,30 +50,30 @@ class BreakingCache(SharedLevel):
         if self._open:
             self._check(key)
         try:
-            return await self._cache.get(key)
+            return await self.cache.get(key)
         except StorageError as exc:
             self._note(exc, key)
             raise
 
     async def version_of(self, key: str) -> int | None:
         """Return the version of the value without its payload; None where there is no value."""
-        return await self._guarded(key, lambda: self._cache.version_of(key))
+        return await self._guarded(key, lambda: self.cache.version_of(key))
 
     async def lease(self, key: str, token: str, *, ttl: Seconds) -> bool:
         """Install a lease, or extend one's own; False over a value or another's lease."""
-        return await self._guarded(key, lambda: self._cache.lease(key, token, ttl=ttl))
+        return await self._guarded(key, lambda: self.cache.lease(key, token, ttl=ttl))
 
     async def renew(self, key: str, token: str, *, ttl: Seconds) -> bool:
         """Let a lease that still is one's own live on; whether it was."""
-        return await self._guarded(key, lambda: self._cache.renew(key, token, ttl=ttl))
+        return await self._guarded(key, lambda: self.cache.renew(key, token, ttl=ttl))
 
     async def fill(self, key: str, token: str, entry: CacheEntry, *, ttl: Seconds) -> bool:
         """Store `entry` if the key still holds `token` and `entry` is not older than its floor; whether so."""
-        return await self._guarded(key, lambda: self._cache.fill(key, token, entry, ttl=ttl))
+        return await self._guarded(key, lambda: self.cache.fill(key, token, entry, ttl=ttl))
 
     async def release(self, key: str, token: str) -> None:
         """Give up one's own lease."""
-        await self._guarded(key, lambda: self._cache.release(key, token))
+        await self._guarded(key, lambda: self.cache.release(key, token))
 
     async def tombstone(self, versions: Mapping[str, int], *, ttl: Seconds) -> None:
         """For each key: replace a value of that version or older, and any lease; a newer value stays.
@@ -83,7 +83,7 @@ class BreakingCache(SharedLevel):
         failure: StorageError | None = None
         for group in self._by_part(versions):
             try:
-                await self._guarded(next(iter(group)), lambda group=group: self._cache.tombstone(group, ttl=ttl))  # type: ignore[misc]
+                await self._guarded(next(iter(group)), lambda group=group: self.cache.tombstone(group, ttl=ttl))  # type: ignore[misc]
             except StorageError as exc:
                 failure = exc
         if failure is not None:
@@ -91,11 +91,11 @@ class BreakingCache(SharedLevel):
 
     def match(self, pattern: str) -> AsyncIterator[Sequence[str]]:
         """Yield pages of keys. Looks at every server, so no circuit speaks for it."""
-        return self._cache.match(pattern)
+        return self.cache.match(pattern)
 
     async def clear(self) -> None:
         """Forget everything. Asks every server, so no circuit speaks for it."""
-        await self._cache.clear()
+        await self.cache.clear()
 
     async def aclose(self) -> None:
         """Stop probing. What is wrapped stays open."""
@@ -136,7 +136,7 @@ class BreakingCache(SharedLevel):
         while True:
             await self._clock.sleep(pause)
             try:
-                await self._cache.version_of(key)
+                await self.cache.version_of(key)
             except OutOfSpaceError:
                 break
             except Exception as exc:  # noqa: BLE001 - whatever it is, the server is not well, and probing goes on
