@@ -173,7 +173,7 @@ def test_settings_that_contradict_one_another_are_refused(text: str, message: st
 
 
 def test_a_message_never_shows_the_value() -> None:
-    Path("thermocline.toml").write_text("[cache]\nurl = 'redis://user:hunter2@host'\n")
+    Path("thermocline.toml").write_text("[cache]\nurl = 'redis://user:hunter2@host:port'\n")
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()
     assert "hunter2" not in str(caught.value)

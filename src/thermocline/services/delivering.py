@@ -120,8 +120,11 @@ class OutboxService:
 
     async def _retry(self, row: OutboxRow, failure: StorageError) -> None:
         self.failed += 1
-        dead = row.attempts >= MAX_ATTEMPTS
-        delay = Seconds(min(FIRST_RETRY * 2 ** min(row.attempts - 1, 20), LONGEST_RETRY))
+        # What a cache still shows when it is back may be old: so the wait is short, and nothing is given up.
+        is_eviction = row.kind is OutboxKind.INVALIDATE
+        dead = row.attempts >= MAX_ATTEMPTS and not is_eviction
+        longest = min(LONGEST_RETRY, max(self._second_pass, FIRST_RETRY)) if is_eviction else LONGEST_RETRY
+        delay = Seconds(min(FIRST_RETRY * 2 ** min(row.attempts - 1, 20), longest))
         due_at = None if dead else later(self._clock.now(), delay)
         log.warning("outbox_row_failed", kind=row.kind.value, subject=row.subject, dead=dead, error=str(failure))
         await self._outbox.fail(row, reason=f"{type(failure).__name__}: {failure}", due_at=due_at)

@@ -14,6 +14,7 @@ from thermocline.domain.units import Seconds
 from thermocline.wiring.logs import hand_logs_over
 from thermocline.wiring.services import Adapters, Services, assemble
 from thermocline.wiring.settings import Settings
+from thermocline.wiring.sharing_cache import open_shared_cache
 from thermocline.wiring.stores import open_store
 
 LAST_FLUSH_WAIT = Seconds(5.0)
@@ -68,10 +69,12 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
     stores = {}
     for name in settings.objects:
         stores[name] = await open_store(settings, name, stack)
+    cache = settings.cache
     return Adapters(
         catalog=catalog,
         stores=stores,
-        memory=MemoryCache(clock, capacity=settings.cache.memory),
+        memory=MemoryCache(clock, capacity=cache.memory, max_age=cache.l1_max_age if cache.is_shared else None),
+        shared=await open_shared_cache(cache, clock, stack, installation=await catalog.installation()),
         clock=clock,
         entropy=SystemEntropy(),
         trees=_trees(settings),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.units import Bytes
 from thermocline.domain.work import Grace
-from thermocline.ports.cache import MemoryLevel
+from thermocline.ports.cache import MemoryLevel, SharedLevel
 from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
 from thermocline.ports.file_trees import FileTrees
@@ -41,6 +41,7 @@ from thermocline.services.reconciling import IntentCleaner, OrphanSweep
 from thermocline.services.recovering import RecoveringService
 from thermocline.services.restoring import RestoringService
 from thermocline.services.scrubbing import ScrubbingService
+from thermocline.services.sharing import SharedContents
 from thermocline.services.stored_bytes import StoredBytes
 from thermocline.services.storing_files import FileStorer
 from thermocline.services.totalling import TotallingService
@@ -69,6 +70,8 @@ class Adapters:
     clock: Clock
     entropy: Callable[[int], bytes]
     """Returns that many random bytes, fit for secrets."""
+    shared: SharedLevel | None = None
+    """The cache that processes share; then `memory` is an `AgingLevel`."""
     trees: FileTrees = field(default_factory=LocalTrees)
     """Opens what is imported, and where exports go."""
 
@@ -122,12 +125,15 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     placements = make_placements(settings, adapters.stores, await catalog.installation())
     await placements.claim_stores()
     content_type = settings.cache.types.get("content")
+    largest = content_type.max_size if content_type else Bytes(0)
+    shared = None if adapters.shared is None else SharedContents(adapters.shared, clock)
     cache = ContentCache(
         adapters.memory,
         placements,
         clock,
-        max_size=Bytes(min(content_type.max_size if content_type else 0, settings.cache.memory // LARGEST_SHARE)),
+        max_size=largest if shared is not None else Bytes(min(largest, settings.cache.memory // LARGEST_SHARE)),
         entropy=entropy,
+        shared=shared,
     )
     memory = MemoryBudget(limits.memory, max_wait=limits.max_wait, max_waiters=limits.max_waiting)
     background = Background(BACKGROUND_CAPACITY)

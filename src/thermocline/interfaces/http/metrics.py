@@ -11,7 +11,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from thermocline.interfaces.cache_state import cache_state
+from thermocline.interfaces.cache_state import SharedState, cache_state, shared_state
 from thermocline.interfaces.http.catalog_metrics import ask_catalog, catalog_metrics
 from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.interfaces.http.families import counter, gauge, moment
@@ -112,13 +112,19 @@ class _Snapshot(Collector):
 
     def _cache(self) -> Iterator[Metric]:
         state = cache_state(self._services)
+        shared = shared_state(self._services) or SharedState()
+        asked = [(("memory", "content", "hit"), state.hits), (("memory", "content", "miss"), state.misses)]
+        sets = [(("memory",), state.sets)]
+        if self._services.adapters.shared is not None:
+            asked += [(("redis", "content", "hit"), shared.hits), (("redis", "content", "miss"), shared.misses)]
+            sets += [(("redis",), shared.sets)]
         yield counter(
             "thermocline_cache_requests",
             "Questions to the cache.",
             ("level", "type", "result"),
-            [(("memory", "content", "hit"), state.hits), (("memory", "content", "miss"), state.misses)],
+            asked,
         )
-        yield counter("thermocline_cache_sets", "Values taken in.", ("level",), [(("memory",), state.sets)])
+        yield counter("thermocline_cache_sets", "Values taken in.", ("level",), sets)
         yield gauge("thermocline_cache_bytes", "Bytes held.", ("level",), [(("memory",), state.total_size)])
         yield gauge("thermocline_cache_entries", "Values held.", ("level",), [(("memory",), state.count)])
         yield counter(
@@ -129,6 +135,22 @@ class _Snapshot(Collector):
             "Calls that the cache did not answer.",
             (),
             [((), self._services.cache.failures)],
+        )
+
+        yield gauge("thermocline_cache_circuits_open", "Servers left alone now.", (), [((), shared.circuits_open)])
+        yield counter("thermocline_cache_circuits_opened", "How often that began.", (), [((), shared.circuits_opened)])
+        yield counter("thermocline_cache_refused_calls", "Calls not made meanwhile.", (), [((), shared.refused)])
+        yield counter("thermocline_cache_retried_calls", "Calls tried again.", (), [((), shared.retried)])
+        yield counter("thermocline_cache_unreadable", "Values that nobody can read.", (), [((), shared.unreadable)])
+        yield counter("thermocline_cache_disbelieved", "Values known to be old.", (), [((), shared.disbelieved)])
+        yield counter(
+            "thermocline_cache_waits",
+            "Reads that waited for another process's fill.",
+            ("result",),
+            [
+                (("filled",), shared.waits - shared.waits_in_vain),
+                (("in_vain",), shared.waits_in_vain),
+            ],
         )
 
     def _store(self) -> Iterator[Metric]:

@@ -1,0 +1,121 @@
+"""Looks at Redis itself: whether the settings fit what is there, and how it is."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from thermocline.adapters.cache.redis_errors import as_ours, as_wrong_setting
+from thermocline.adapters.cache.redis_routes import RedisAccess, RedisRoute, open_route
+from thermocline.adapters.cache.redis_urls import RedisKind
+from thermocline.domain.errors import ConfigurationError
+from thermocline.domain.units import Bytes
+
+log = structlog.get_logger(__name__)
+
+OLDEST_VERSION: Final = (6, 0)
+"""SET with KEEPTTL, and struct in scripts."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisServerFacts:
+    """How one server that holds keys is."""
+
+    name: str
+    version: str
+    is_master: bool
+    replicas: int
+    maxmemory: Bytes
+    """0: no limit."""
+    policy: str
+    used: Bytes
+    in_cluster: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFacts:
+    """How all of Redis is."""
+
+    servers: tuple[RedisServerFacts, ...]
+    cluster_state: str | None
+    """`ok` or `fail`; None where there is no cluster."""
+
+
+async def refuse_wrong_redis(access: RedisAccess) -> None:
+    """Return if Redis is as the settings say, or does not answer: it may be down, and comes back. Bounded in time.
+
+    Raises `ConfigurationError` for another kind of server, a refused password, a certificate that is not trusted.
+    """
+    try:
+        async with asyncio.timeout(2 * access.timeout):
+            facts = await _facts(access)
+    except Exception as exc:
+        wrong = as_wrong_setting(exc, str(access.location))
+        if wrong is not None:
+            raise wrong from exc
+        log.warning("cache_unreachable_at_start", url=str(access.location), error=str(as_ours(exc)))
+        return
+    _check_kind(access, facts)
+
+
+async def examine_redis(access: RedisAccess) -> RedisFacts:
+    """Return how Redis is. Raises `ConfigurationError`, `UnavailableError`."""
+    try:
+        async with asyncio.timeout(4 * access.timeout):
+            facts = await _facts(access)
+    except Exception as exc:
+        raise as_wrong_setting(exc, str(access.location)) or as_ours(exc) from exc
+    _check_kind(access, facts)
+    return facts
+
+
+async def _facts(access: RedisAccess) -> RedisFacts:
+    route = open_route(access)
+    try:
+        names = await route.servers()
+        servers = [await _server_facts(route, name) for name in names]
+        state = None
+        if access.location.kind is RedisKind.CLUSTER:
+            told = _text(await route.execute_at(names[0], "CLUSTER", "INFO"))
+            state = dict(line.split(":", 1) for line in told.split() if ":" in line).get("cluster_state")
+        return RedisFacts(tuple(servers), state)
+    finally:
+        await route.aclose()
+
+
+async def _server_facts(route: RedisRoute, name: str) -> RedisServerFacts:
+    told: Mapping[str, Any] = await route.execute_at(name, "INFO")
+    return RedisServerFacts(
+        name=name,
+        version=str(told.get("redis_version", "unknown")),
+        is_master=told.get("role") == "master",
+        replicas=int(told.get("connected_slaves", 0)),
+        maxmemory=Bytes(int(told.get("maxmemory", 0))),
+        policy=str(told.get("maxmemory_policy", "unknown")),
+        used=Bytes(int(told.get("used_memory", 0))),
+        in_cluster=bool(told.get("cluster_enabled")),
+    )
+
+
+def _check_kind(access: RedisAccess, facts: RedisFacts) -> None:
+    if access.location.kind is not RedisKind.CLUSTER and any(server.in_cluster for server in facts.servers):
+        raise ConfigurationError(
+            f"Redis at {access.location} is a node of a cluster; write redis+cluster:// in [cache] url"
+        )
+    for server in facts.servers:
+        if _version(server.version) < OLDEST_VERSION:
+            oldest = ".".join(map(str, OLDEST_VERSION))
+            raise ConfigurationError(f"Redis at {server.name} is {server.version}; {oldest} or newer is needed")
+
+
+def _version(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+    return numbers or OLDEST_VERSION  # compatible servers name themselves as they like
+
+
+def _text(told: Any) -> str:
+    if isinstance(told, Mapping):
+        return "\n".join(f"{key}:{value}" for key, value in told.items())
+    return told.decode() if isinstance(told, bytes) else str(told)
