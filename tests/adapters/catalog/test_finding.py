@@ -202,6 +202,6 @@ async def test_ids_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     asked = [finder.find(ContentId(str(number))) for number in range(3)]
     asked.append(finder.find(ContentId("0")))
     with pytest.raises(BusyError, match="already wait to be looked up"):
-        finder.find(ContentId("more"))
+        asked.append(finder.find(ContentId("more")))
     for future in asked:
         future.cancel()
