@@ -10,6 +10,9 @@ ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:8080"
 """Where pages say that the service listens; tests put a free port in its place."""
 
+DATABASE = "postgresql://thermocline:secret@localhost:5432/thermocline"
+"""Where pages say that a database is; tests put an empty one in its place."""
+
 _FENCE = re.compile(r"(?P<indent> *)```(?P<language>\S*)(?P<rest>.*)")
 _REMARK = re.compile(r"<!-- (?P<name>not run|save as|from): (?P<value>.+) -->")
 
@@ -67,6 +70,10 @@ class Page:
             elif not inside:
                 lines.append(re.sub(r"`[^`]*`", "", line))
         return "\n".join(lines)
+
+    @property
+    def needs_database(self) -> bool:
+        return DATABASE in self.text
 
     @property
     def starts_processes(self) -> bool:

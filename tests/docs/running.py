@@ -18,9 +18,10 @@ import structlog
 
 from tests.docs.comparing import differences
 from tests.docs.forking import write_client
-from tests.docs.pages import ADDRESS, ROOT, Block, Page, commands
+from tests.docs.pages import ADDRESS, DATABASE, ROOT, Block, Page, commands
 from tests.docs.shell import Shell
 from tests.service_process import ServiceProcess, running_service
+from thermocline.adapters.catalog.postgres_connections import shown_address
 from thermocline.wiring.settings import Settings
 
 PICTURE = random.Random(7).randbytes(200_000)
@@ -32,9 +33,10 @@ FOLDERS = {"photos/2023/dog.jpg": 1_000, "photos/2024/cat.jpg": 2_000, "photos/n
 class Reader:
     """Somebody who follows one page in a folder that is theirs."""
 
-    def __init__(self, page: Page, folder: Path, program: Path) -> None:
+    def __init__(self, page: Page, folder: Path, program: Path, database: str = DATABASE) -> None:
         self._page = page
         self._folder = folder
+        self._database = database
         self._open = contextlib.ExitStack()
         self._names: dict[str, Any] = {"__name__": "__page__"}
         self._service: ServiceProcess | None = None
@@ -64,7 +66,7 @@ class Reader:
         if block.remark == "save as":
             target = self._folder / block.value
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(block.text)
+            target.write_text(block.text.replace(DATABASE, self._database))
         elif block.language == "console":
             self._type(block)
         elif block.language == "python":
@@ -76,6 +78,7 @@ class Reader:
             code, came = self._in_shell().run(self._with_port(command.text))
             if self._service is not None:
                 came = came.replace(self._service.url, ADDRESS)
+            came = came.replace(shown_address(self._database), shown_address(DATABASE))
             where = f"{self._page.name}:{command.line}: $ {command.text}\n{came}"
             fails = any(line.startswith("error: ") for line in command.output)
             shows_code = following is not None and following.text == "echo $?"

@@ -11,7 +11,7 @@ from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import BusyError
 from thermocline.domain.heat import AccessCount, AccessDay, day_of
 from thermocline.domain.units import Seconds, Timestamp
-from thermocline.ports.accesses import Accesses
+from thermocline.ports.accesses import Accesses, DropsDays
 from thermocline.services import tracking
 from thermocline.services.tracking import AccessFlush, AccessTracker, ReadKind
 from thermocline.testing.clock import ManualClock
@@ -218,3 +218,18 @@ async def test_days_beyond_those_kept_are_trimmed() -> None:
     assert await flush.trim() == 0
     ((before, _),) = kept.trimmed
     assert before == day_of(clock.now()) - KEPT_DAYS + 1, "today counts as one of them"
+
+
+class KeptInParts(Kept, DropsDays):
+    """Can drop whole days."""
+
+    async def drop_days(self, *, before_day: int) -> int:
+        self.trimmed.append((before_day, 0))
+        return 3
+
+
+@in_event_loop
+async def test_days_are_dropped_whole_where_they_can_be() -> None:
+    clock, kept = ManualClock(), KeptInParts()
+    assert await flush_of(kept, clock=clock).trim() == 3
+    assert kept.trimmed == [(day_of(clock.now()) - KEPT_DAYS + 1, 0)]

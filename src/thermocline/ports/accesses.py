@@ -2,13 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.heat import AccessCount, AccessDay
 from thermocline.domain.units import Seconds, Timestamp
 
 
+@runtime_checkable
 class DropsDays(Protocol):
     """An ability of some: old days go whole, at once."""
 

@@ -15,7 +15,7 @@ import structlog
 from thermocline.domain.errors import StorageError
 from thermocline.domain.heat import AccessCount, day_of
 from thermocline.domain.units import Seconds, Timestamp
-from thermocline.ports.accesses import Accesses
+from thermocline.ports.accesses import Accesses, DropsDays
 from thermocline.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -160,8 +160,10 @@ class AccessFlush:
             log.warning("access_counts_lost", contents=self.tracker.waiting)
 
     async def trim(self) -> int:
-        """Forget a batch of the days that are no longer kept; how many rows. For an elected job."""
+        """Forget a batch of the days that are no longer kept; how many rows, or days. For an elected job."""
         oldest_kept = day_of(self._clock.now()) - self._days + 1
+        if isinstance(self._accesses, DropsDays):
+            return await self._accesses.drop_days(before_day=oldest_kept)
         return await self._accesses.trim(before_day=oldest_kept, limit=TRIM_BATCH)
 
     async def _pause(self) -> None:

@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
-from thermocline.adapters.catalog.finding import MOST_IDS, Finder
+from thermocline.adapters.catalog import finding
+from thermocline.adapters.catalog.finding import MOST_IDS, MOST_STATEMENTS, Finder
 from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.catalog.transactions import Runner, Transaction
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.errors import BusyError, UnavailableError
+from thermocline.domain.errors import BusyError, StorageError, UnavailableError
 from thermocline.domain.units import Seconds
 from thermocline.testing.catalog import fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
@@ -100,3 +101,107 @@ async def test_a_look_up_sees_what_was_committed_before_it(tmp_path: Path) -> No
             nothing, committed = await asyncio.gather(finder.find(content_id), steps.put(content_id))
             assert nothing is None or nothing == committed.record
             assert await finder.find(content_id) == committed.record
+
+
+class HeldRunner(Runner):
+    """Answers reads when a test says so."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Transaction[Any], asyncio.Future[Any]]] = []
+
+    def read(self, function: Transaction[T]) -> Awaitable[T]:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.held.append((function, future))
+        return future
+
+    def write(self, function: Transaction[T], *, max_wait: Seconds | None = None) -> Awaitable[T]:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        return
+
+    def ids(self, number: int) -> list[str]:
+        function: Any = self.held[number][0]
+        return list(function.keywords["content_ids"])
+
+
+async def _settle() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@in_event_loop
+async def test_while_statements_are_under_way_ids_gather() -> None:
+    runner = HeldRunner()
+    finder = Finder(runner)
+    asked = []
+    for number in range(10):
+        asked.append(finder.find(ContentId(str(number))))
+        await _settle()
+    assert [runner.ids(number) for number in range(MOST_STATEMENTS)] == [["0"], ["1"]]
+    assert len(runner.held) == MOST_STATEMENTS
+    again = finder.find(ContentId("5"))
+    asked[7].cancel()
+    runner.held[0][1].set_result([])
+    await _settle()
+    assert runner.ids(2) == ["2", "3", "4", "5", "6", "8", "9"], "nobody waits for 7 any more"
+    runner.held[2][1].set_result([])
+    runner.held[1][1].set_result([])
+    assert await asyncio.gather(again, *(future for future in asked if not future.cancelled())) == [None] * 10
+    assert len(runner.held) == MOST_STATEMENTS + 1
+
+
+@pytest.mark.parametrize("error", [UnavailableError("down"), StorageError("a bug"), ValueError("a bug")])
+@in_event_loop
+async def test_who_waited_for_a_catalog_that_does_not_answer_waits_no_longer(error: Exception) -> None:
+    runner = HeldRunner()
+    finder = Finder(runner)
+    asked = []
+    for number in range(6):
+        asked.append(finder.find(ContentId(str(number))))
+        await _settle()
+    runner.held[0][1].set_exception(error)
+    await _settle()
+    failed = [future.done() for future in asked]
+    if isinstance(error, UnavailableError):
+        assert failed == [True, False, True, True, True, True]
+    else:
+        assert failed == [True, False, False, False, False, False], "only whose statement it was"
+        runner.held[2][1].set_result([])
+    runner.held[1][1].set_result([])
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert results == [error if one else None for one in failed]
+    # All goes on as before.
+    last = finder.find(ContentId("last"))
+    await _settle()
+    runner.held[-1][1].set_result([])
+    assert await last is None
+
+
+@in_event_loop
+async def test_a_cancelled_statement_holds_up_nobody() -> None:
+    runner = HeldRunner()
+    finder = Finder(runner)
+    asked = []
+    for number in range(4):
+        asked.append(finder.find(ContentId(str(number))))
+        await _settle()
+    for number in (0, 1):
+        runner.held[number][1].cancel()
+    await _settle()
+    runner.held[2][1].set_result([])
+    await _settle()
+    assert [future.cancelled() for future in asked] == [True, True, False, False]
+    assert asked[2].result() is asked[3].result() is None
+
+
+@in_event_loop
+async def test_ids_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "MOST_WAITING", 3)
+    finder = Finder(HeldRunner())
+    asked = [finder.find(ContentId(str(number))) for number in range(3)]
+    asked.append(finder.find(ContentId("0")))
+    with pytest.raises(BusyError, match="already wait to be looked up"):
+        asked.append(finder.find(ContentId("more")))
+    for future in asked:
+        future.cancel()

@@ -17,6 +17,7 @@ from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
 from thermocline.testing.contracts.catalog.change_feed import ChangeFeedContract
 from thermocline.testing.contracts.catalog.cursors import CursorsContract
 from thermocline.testing.contracts.catalog.describing import DescribingContract
+from thermocline.testing.contracts.catalog.drops_days import DropsDaysContract
 from thermocline.testing.contracts.catalog.elections import ElectionsContract
 from thermocline.testing.contracts.catalog.erasing import ErasingContract
 from thermocline.testing.contracts.catalog.intents import IntentsContract
@@ -82,6 +83,9 @@ class TestTokens(OnPostgres, TokensContract): ...
 
 
 class TestAccesses(OnPostgres, AccessesContract): ...
+
+
+class TestDropsDays(OnPostgres, DropsDaysContract): ...
 
 
 class TestChangeFeed(OnPostgres, ChangeFeedContract): ...

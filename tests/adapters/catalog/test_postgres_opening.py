@@ -147,11 +147,11 @@ def test_an_older_and_a_newer_schema_are_refused_unless_they_fit(empty: str, nex
 def test_a_failed_migration_leaves_the_old_catalog(empty: str, next_migrations: Path) -> None:
     upgrade_catalog(empty)
     broken = next_migrations / "versions" / "0003_next.py"
-    broken.write_text(NEXT + '    op.execute("UPDATE contents SET colour = 1")\n')
+    broken.write_text(NEXT.replace("flavour", "colour") + "    op.execute('SELECT nothing')\n")
     with pytest.raises(StorageError):
         upgrade_database(database_at(empty), newest="0003", migrations=next_migrations)
     assert catalog_status(empty).current == SCHEMA_VERSION
-    assert query(empty, "SELECT 1 FROM information_schema.columns WHERE column_name = 'flavour'") == []
+    assert query(empty, "SELECT 1 FROM information_schema.columns WHERE column_name = 'colour'") == []
     open_and_close(empty)
 
 

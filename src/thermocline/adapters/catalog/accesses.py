@@ -17,7 +17,7 @@ from thermocline.adapters.catalog.dialects import (
     texts_parameter,
 )
 from thermocline.adapters.catalog.record_rows import as_timestamp
-from thermocline.adapters.catalog.schema import ACCESS_COLUMNS, access_days, contents, installation, is_live
+from thermocline.adapters.catalog.schema import ACCESS_COLUMNS, access_days, contents, has_object, installation, is_live
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Row, Runner
 from thermocline.domain.content_id import ContentId
@@ -68,7 +68,7 @@ ADD_TO_DAY = Statement(
         set_={name: access_days.c[name] + _day.excluded[name] for name in _KINDS},
     )
 )
-LIVE = Statement(select(contents.c.content_id).where(is_listed(contents.c.content_id, "content_ids"), is_live))
+LIVE = Statement(select(contents.c.content_id).where(is_listed(contents.c.content_id, "content_ids"), has_object))
 RESCALE = Statement(
     update(contents)
     .where(contents.c.reads_total > ZERO)

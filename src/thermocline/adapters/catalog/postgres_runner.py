@@ -216,9 +216,9 @@ class _Server(Server):
                 elif exc.sqlstate == _READ_ONLY:
                     self._drop()  # a primary that became a standby: whoever connects again may find the new one
                 raise translated(exc) from exc
-            except OvertakenError:
+            except OvertakenError as exc:
                 if tries == _TRIES:
-                    raise
+                    raise UnavailableError(str(exc)) from exc
                 tries += 1
                 _pause(tries)
 

@@ -94,6 +94,9 @@ ACCESS_COLUMNS: Final = (
 )
 """The access summary: written by flushes of the tracker only, so no commit of a record may set it."""
 is_live = contents.c.deleted_at.is_(None)
+has_object = contents.c.object_key.is_not(None)
+"""The same, for statements that name ids: PostgreSQL takes a table without statistics for full of tombstones, and would
+rather read all that is live through a small index than look for ids."""
 Index("ix_contents_live", contents.c.content_id, sqlite_where=is_live, postgresql_where=is_live)
 # With the size, so that totals of each tier need no look at the rows; SQLite needs `deleted_at` for that too.
 Index(

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, delete, literal_column, select, update
 
 from thermocline.adapters.catalog.booking import Made, book
 from thermocline.adapters.catalog.dialects import is_listed, plain_text, texts_parameter
-from thermocline.adapters.catalog.schema import contents, is_live, moves
+from thermocline.adapters.catalog.schema import contents, has_object, moves
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Row
 from thermocline.domain.content_id import ContentId
@@ -31,7 +31,7 @@ LOCK_LISTED = Statement(
         contents.c.pinned,
         contents.c.expires_at,
     )
-    .where(is_listed(contents.c.content_id, "content_ids"), is_live)
+    .where(is_listed(contents.c.content_id, "content_ids"), has_object)
     .order_by(contents.c.content_id)
     .with_for_update()
 )
