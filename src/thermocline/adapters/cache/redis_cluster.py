@@ -10,16 +10,15 @@ pulls sockets from under calls in flight; measured in decision 23.)
 import asyncio
 import random
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import structlog
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import ConnectionPool
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from thermocline.adapters.cache.redis_routes import Part, RedisAccess, RedisRoute, exchange, lend, open_pool
+from thermocline.adapters.cache.redis_routes import Part, RedisAccess, RedisRoute, exchange, open_pool
 from thermocline.domain.units import Seconds
 
 log = structlog.get_logger(__name__)
@@ -39,6 +38,7 @@ class ClusterRoute(RedisRoute):
         self._access = access
         self._seeds = [_name(host, port) for host, port in access.location.hosts]
         self._pools: dict[str, ConnectionPool] = {}
+        self._lane_pools: dict[str, ConnectionPool] = {}
         self._slots: list[str | None] = [None] * SLOTS
         self._masters: list[str] = []
         self._learning: asyncio.Task[None] | None = None
@@ -52,9 +52,12 @@ class ClusterRoute(RedisRoute):
             raise RedisConnectionError("nobody is known to serve the slot")
         return part
 
-    def borrow(self, part: str) -> AbstractAsyncContextManager[AbstractConnection]:
-        """Lend a connection to a node."""
-        return lend(self._pool(part))
+    def lane_pool(self, part: str) -> ConnectionPool:
+        """Return the connections to a node whose users watch over time themselves."""
+        pool = self._lane_pools.get(part)
+        if pool is None:
+            pool = self._lane_pools[part] = self._open_pool(part, is_timed=False)
+        return pool
 
     async def execute(self, key: bytes, *command: Part) -> Any:
         """Return the answer, following the cluster's redirections. Tries once."""
@@ -90,14 +93,17 @@ class ClusterRoute(RedisRoute):
         if self._learning is not None:
             self._learning.cancel()
             await asyncio.gather(self._learning, return_exceptions=True)
-        await asyncio.gather(*(pool.disconnect() for pool in self._pools.values()))
+        await asyncio.gather(*(pool.disconnect() for pool in self._all_pools()))
 
     def _pool(self, part: str) -> ConnectionPool:
         pool = self._pools.get(part)
         if pool is None:
-            host, _, port = part.rpartition(":")
-            pool = self._pools[part] = open_pool(self._access, host, int(port))
+            pool = self._pools[part] = self._open_pool(part, is_timed=True)
         return pool
+
+    def _open_pool(self, part: str, *, is_timed: bool) -> ConnectionPool:
+        host, _, port = part.rpartition(":")
+        return open_pool(self._access, host, int(port), is_timed=is_timed)
 
     def doubt(self) -> None:
         """Learn the map in the background, unless that is under way or was done a moment ago."""
@@ -151,15 +157,18 @@ class ClusterRoute(RedisRoute):
         """Close what leads to nodes that serve nothing any more, once no call can be on its way to them."""
         now = asyncio.get_running_loop().time()
         used = {*masters, *self._seeds}
-        for name in list(self._pools):
+        for name in {*self._pools, *self._lane_pools}:
             if name in used:
                 self._unused_since.pop(name, None)
             elif now - self._unused_since.setdefault(name, now) > KEPT_UNUSED:
                 log.info("redis_node_gone", node=name)
                 del self._unused_since[name]
-                await self._pools.pop(name).disconnect()
-            else:
-                await self._pools[name].disconnect(inuse_connections=False)
+                for pools in (self._pools, self._lane_pools):
+                    if (pool := pools.pop(name, None)) is not None:
+                        await pool.disconnect()
+
+    def _all_pools(self) -> list[ConnectionPool]:
+        return [*self._pools.values(), *self._lane_pools.values()]
 
 
 def _name(host: str, port: int) -> str:

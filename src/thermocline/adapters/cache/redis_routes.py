@@ -6,7 +6,7 @@ themselves: `redis_calls` does, at one place.
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -56,8 +56,8 @@ class RedisRoute(Protocol):
         """Return the name of the server of `key`, as far as is known. Raises an error of the client's otherwise."""
 
     @abstractmethod
-    def borrow(self, part: str) -> AbstractAsyncContextManager[AbstractConnection]:
-        """Lend a connection to a server, for one exchange."""
+    def lane_pool(self, part: str) -> ConnectionPool:
+        """Return the connections to a server whose users watch over time themselves."""
 
     @abstractmethod
     def doubt(self) -> None:
@@ -85,14 +85,15 @@ class SingleRoute(RedisRoute):
 
     def __init__(self, access: RedisAccess) -> None:
         self._pool = open_pool(access, *access.location.hosts[0])
+        self._lane_pool = open_pool(access, *access.location.hosts[0], is_timed=False)
 
     def part_of(self, key: bytes) -> str:  # noqa: ARG002 - there is one server
         """Return its only name."""
         return ALONE
 
-    def borrow(self, part: str) -> AbstractAsyncContextManager[AbstractConnection]:  # noqa: ARG002 - likewise
-        """Lend a connection."""
-        return lend(self._pool)
+    def lane_pool(self, part: str) -> ConnectionPool:  # noqa: ARG002 - likewise
+        """Return the connections whose users watch over time themselves."""
+        return self._lane_pool
 
     def doubt(self) -> None:
         """Do nothing: there is no other server."""
@@ -112,6 +113,7 @@ class SingleRoute(RedisRoute):
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pool.disconnect()
+        await self._lane_pool.disconnect()
 
 
 class WatchedRoute(SingleRoute):
@@ -125,8 +127,15 @@ class WatchedRoute(SingleRoute):
             location.hosts,
             sentinel_kwargs={key: value for key, value in how.items() if key not in {"username", "password"}},
         )
-        self._pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
-            location.service, self._sentinel, db=location.database, max_connections=MAX_CONNECTIONS, **how
+        self._pool, self._lane_pool = (
+            SentinelConnectionPool(  # type: ignore[no-untyped-call]
+                location.service,
+                self._sentinel,
+                db=location.database,
+                max_connections=MAX_CONNECTIONS,
+                **{**how, "socket_timeout": timeout},
+            )
+            for timeout in (access.socket_timeout, None)
         )
 
     async def aclose(self) -> None:
@@ -135,15 +144,21 @@ class WatchedRoute(SingleRoute):
         await self._sentinel.aclose()
 
 
-def open_pool(access: RedisAccess, host: str, port: int) -> ConnectionPool:
-    """Return a pool of connections to one server. Connects to nothing yet."""
+def open_pool(access: RedisAccess, host: str, port: int, *, is_timed: bool = True) -> ConnectionPool:
+    """Return a pool of connections to one server. Connects to nothing yet.
+
+    Connections that are not timed take less of the processor: a timer for each write and read is much of its price.
+    """
+    settings = connection_settings(access)
+    if not is_timed:
+        settings["socket_timeout"] = None
     return ConnectionPool(
         connection_class=SSLConnection if access.location.tls else Connection,
         max_connections=MAX_CONNECTIONS,
         host=host,
         port=port,
         db=access.location.database,
-        **connection_settings(access),
+        **settings,
         **_tls(access),
     )
 
@@ -154,6 +169,9 @@ async def lend(pool: ConnectionPool) -> AsyncIterator[AbstractConnection]:
     connection = await pool.get_connection()  # type: ignore[no-untyped-call]
     try:
         yield connection
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
     finally:
         await pool.release(connection)
 
