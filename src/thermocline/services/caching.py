@@ -48,6 +48,7 @@ class ContentCache:
         max_size: Bytes,
         entropy: Callable[[int], bytes],
         shared: SharedContents | None = None,
+        memory_max_size: Bytes | None = None,
     ) -> None:
         self._memory = memory
         self._placements = placements
@@ -56,6 +57,7 @@ class ContentCache:
         self._aging = memory if isinstance(memory, AgingLevel) else None
         self.shared = shared
         self.max_size = max_size
+        self._memory_max_size = max_size if memory_max_size is None else memory_max_size
         self._memory_failures = 0
         self._lookups: dict[str, list[asyncio.Future[Loaded | None]]] = {}
         self.flights: dict[str, asyncio.Task[Loaded]] = {}
@@ -114,12 +116,16 @@ class ContentCache:
         try:
             found = await self._look(self.shared, content_id)
         finally:
-            # A leader that was cancelled tells a miss: whoever goes on to storage meets the value again.
-            if self._lookups.get(content_id) is followers:
+            # A change takes its look-up out: what was found may be older, and must not be kept.
+            unchanged = self._lookups.get(content_id) is followers
+            if unchanged:
                 del self._lookups[content_id]
+            # A leader that was cancelled tells a miss: whoever goes on to storage meets the value again.
             for follower in followers:
                 if not follower.done():
                     follower.set_result(found)
+        if unchanged and found is not None and found.kind is ReadKind.REDIS:
+            await self._keep(content_id, found.entry)
         return found
 
     async def _look(self, shared: SharedContents, content_id: ContentId) -> Loaded | None:
@@ -129,18 +135,19 @@ class ContentCache:
             if await shared.is_current(content_id, held.version) and self._aging.confirm(key, held):
                 return Loaded(held, ReadKind.MEMORY)
             await self._memory.tombstone({key: held.version}, ttl=TOMBSTONE_SECONDS)
+        entry = await shared.find(content_id)
+        return None if entry is None else Loaded(entry, ReadKind.REDIS)
+
+    async def _keep(self, content_id: ContentId, entry: CacheEntry) -> None:
+        """Offer memory what the shared cache holds, in the very moment in which no change has come since it was asked.
+
+        A change that comes after that takes the lease.
+        """
+        if len(entry.payload) > self._memory_max_size:
+            return
         token = self.new_token()
-        await self.lease_memory(content_id, token)
-        entry = None
-        try:
-            entry = await shared.find(content_id)
-        finally:
-            if entry is None:
-                await self.give_up_fill(content_id, token, shared=False)
-        if entry is None:
-            return None
-        await self.keep(content_id, token, entry)
-        return Loaded(entry, ReadKind.REDIS)
+        if await self.lease_memory(content_id, token):
+            await self.keep(content_id, token, entry)
 
     async def keep(self, content_id: ContentId, token: str, entry: CacheEntry) -> None:
         """Offer memory what the shared cache holds, under a lease that was taken before that was asked."""

@@ -126,14 +126,16 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     await placements.claim_stores()
     content_type = settings.cache.types.get("content")
     largest = content_type.max_size if content_type else Bytes(0)
+    in_memory = Bytes(min(largest, settings.cache.memory // LARGEST_SHARE))
     shared = None if adapters.shared is None else SharedContents(adapters.shared, clock)
     cache = ContentCache(
         adapters.memory,
         placements,
         clock,
-        max_size=largest if shared is not None else Bytes(min(largest, settings.cache.memory // LARGEST_SHARE)),
+        max_size=in_memory if shared is None else largest,
         entropy=entropy,
         shared=shared,
+        memory_max_size=in_memory,
     )
     memory = MemoryBudget(limits.memory, max_wait=limits.max_wait, max_waiters=limits.max_waiting)
     background = Background(BACKGROUND_CAPACITY)

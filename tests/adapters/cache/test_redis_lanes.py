@@ -7,7 +7,7 @@ import pytest
 
 from tests.adapters.cache.opening import redis_cache
 from thermocline.adapters.cache.redis import RedisCache
-from thermocline.adapters.cache.redis_calls import pack
+from thermocline.adapters.cache.redis_routes import pack
 from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds
 from thermocline.testing.contracts.cache import TTL, entry, stored

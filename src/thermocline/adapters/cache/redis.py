@@ -22,7 +22,8 @@ from thermocline.adapters.cache.redis_frame import (
     unpack_value,
     version_in,
 )
-from thermocline.adapters.cache.redis_routes import RedisAccess, RedisRoute, open_route
+from thermocline.adapters.cache.redis_opening import open_route
+from thermocline.adapters.cache.redis_routes import RedisAccess, RedisRoute
 from thermocline.adapters.cache.redis_scripts import (
     DISCARD_SCRIPT,
     FILL_SCRIPT,

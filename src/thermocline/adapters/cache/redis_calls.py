@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 
 from thermocline.adapters.cache.redis_errors import as_ours, is_final, is_wrong_type
 from thermocline.adapters.cache.redis_lanes import Lanes
-from thermocline.adapters.cache.redis_routes import RedisRoute
+from thermocline.adapters.cache.redis_routes import Part, RedisRoute, pack
 from thermocline.adapters.cache.redis_scripts import ALL, Script
 from thermocline.domain.units import Seconds
 
@@ -20,8 +20,6 @@ FIRST_PAUSE: Final = Seconds(0.02)
 LONGEST_PAUSE: Final = Seconds(0.5)
 ONE_BY_ONE: Final = 32
 """Calls that go through the client at once; the others wait for their turn, within their timeout."""
-
-Part = bytes | str | int
 
 
 class Calls:
@@ -47,11 +45,13 @@ class Calls:
         try:
             return await self._lanes.send(self._route.part_of(key), pack(*command))
         except Exception as exc:
-            # Caught widely on purpose: a cluster's client that learns its nodes anew pulls sockets from under
-            # calls in flight, which then fail with AttributeError, RuntimeError and others.
+            # Caught widely on purpose: a connection that is closed under a call in flight fails it with
+            # AttributeError, RuntimeError and others.
             if is_final(exc):
                 raise _told(exc) from exc
-            return await self._one_by_one(began, exc, *command)
+            if not isinstance(exc, NoScriptError):
+                self._route.doubt()
+            return await self._one_by_one(began, exc, key, *command)
 
     async def script(self, script: Script, key: bytes, *arguments: Part) -> Any:
         """Return what the script returns for `key`. Raises `StorageError`."""
@@ -61,7 +61,7 @@ class Calls:
         """End what is under way."""
         await self._lanes.aclose()
 
-    async def _one_by_one(self, began: float, failure: Exception, *command: Part) -> Any:
+    async def _one_by_one(self, began: float, failure: Exception, key: bytes, *command: Part) -> Any:
         self.retried += 1
         try:
             async with asyncio.timeout_at(began + self._timeout), self._turns:
@@ -72,23 +72,15 @@ class Calls:
                         pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
                         await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads load, guards nothing
                     try:
-                        return await self._route.execute(*command)
+                        return await self._route.execute(key, *command)
                     except Exception as exc:
                         if is_final(exc):
                             raise _told(exc) from exc
+                        self._route.doubt()
                         failure = exc
         except TimeoutError as exc:
             raise as_ours(exc) from failure
         raise as_ours(failure) from failure
-
-
-def pack(*command: Part) -> bytes:
-    """Return a command as Redis takes it."""
-    pieces = [b"*%d\r\n" % len(command)]
-    for part in command:
-        raw = part if isinstance(part, bytes) else str(part).encode()
-        pieces.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
-    return b"".join(pieces)
 
 
 def _with_text(command: tuple[Part, ...]) -> tuple[Part, ...]:

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from thermocline.adapters.cache.redis_errors import as_ours, as_wrong_setting
-from thermocline.adapters.cache.redis_routes import RedisAccess, RedisRoute, open_route
+from thermocline.adapters.cache.redis_opening import open_route
+from thermocline.adapters.cache.redis_routes import RedisAccess, RedisRoute
 from thermocline.adapters.cache.redis_urls import RedisKind
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.units import Bytes
@@ -78,15 +79,14 @@ async def _facts(access: RedisAccess) -> RedisFacts:
         servers = [await _server_facts(route, name) for name in names]
         state = None
         if access.location.kind is RedisKind.CLUSTER:
-            told = _text(await route.execute_at(names[0], "CLUSTER", "INFO"))
-            state = dict(line.split(":", 1) for line in told.split() if ":" in line).get("cluster_state")
+            state = _pairs(await route.execute_at(names[0], "CLUSTER", "INFO")).get("cluster_state")
         return RedisFacts(tuple(servers), state)
     finally:
         await route.aclose()
 
 
 async def _server_facts(route: RedisRoute, name: str) -> RedisServerFacts:
-    told: Mapping[str, Any] = await route.execute_at(name, "INFO")
+    told = _pairs(await route.execute_at(name, "INFO"))
     return RedisServerFacts(
         name=name,
         version=str(told.get("redis_version", "unknown")),
@@ -95,7 +95,7 @@ async def _server_facts(route: RedisRoute, name: str) -> RedisServerFacts:
         maxmemory=Bytes(int(told.get("maxmemory", 0))),
         policy=str(told.get("maxmemory_policy", "unknown")),
         used=Bytes(int(told.get("used_memory", 0))),
-        in_cluster=bool(told.get("cluster_enabled")),
+        in_cluster=told.get("cluster_enabled") == "1",
     )
 
 
@@ -115,7 +115,6 @@ def _version(text: str) -> tuple[int, ...]:
     return numbers or OLDEST_VERSION  # compatible servers name themselves as they like
 
 
-def _text(told: Any) -> str:
-    if isinstance(told, Mapping):
-        return "\n".join(f"{key}:{value}" for key, value in told.items())
-    return told.decode() if isinstance(told, bytes) else str(told)
+def _pairs(told: bytes) -> Mapping[str, str]:
+    lines = told.decode(errors="replace").splitlines()
+    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}

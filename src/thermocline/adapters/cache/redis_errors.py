@@ -8,7 +8,6 @@ from redis.exceptions import (
     AuthorizationError,
     NoPermissionError,
     OutOfMemoryError,
-    RedisError,
     ResponseError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -22,7 +21,7 @@ RETRY_AFTER: Final = Seconds(1.0)
 # What asking again does not change.
 _FINAL: Final = (OutOfMemoryError, AuthenticationError, AuthorizationError, NoPermissionError)
 _DENIED: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
-_NO_CLUSTER: Final = "cluster mode is not enabled"
+_NO_CLUSTER: Final = "cluster support disabled"
 
 
 def is_final(exc: Exception) -> bool:
@@ -68,7 +67,7 @@ def as_wrong_setting(exc: BaseException, where: str) -> ConfigurationError | Non
             return ConfigurationError(
                 f"Redis at {where} does not speak TLS; write redis instead of rediss in [cache] url"
             )
-        if isinstance(cause, RedisError) and _NO_CLUSTER in str(cause).lower():
+        if isinstance(cause, ResponseError) and _NO_CLUSTER in str(cause).lower():
             return ConfigurationError(
                 f"Redis at {where} is not in cluster mode; write redis:// instead of redis+cluster:// in [cache] url"
             )

@@ -1,31 +1,34 @@
-"""Ways to Redis: one server (watched by Sentinels or not), and a cluster. The client's public names only.
+"""Ways to Redis: one server, watched by Sentinels or not. For clusters see `redis_cluster`.
 
-The client never tries again by itself: `redis_calls` does, at one place. Only commands on a single key, and those that
-name their server, are sent.
+Of the client library only connections and their pools are used, by their public names; they try nothing again by
+themselves: `redis_calls` does, at one place.
 """
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from redis.asyncio import Connection, ConnectionPool, Redis, RedisCluster, Sentinel, SSLConnection
-from redis.asyncio.cluster import ClusterNode
+from redis.asyncio import Connection, ConnectionPool, Sentinel, SSLConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
-from thermocline.adapters.cache.redis_urls import RedisKind, RedisLocation
+from thermocline.adapters.cache.redis_urls import RedisLocation
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.units import Seconds
 
 MAX_CONNECTIONS: Final = 64
 """To one server, from one process."""
-_ALONE: Final = "redis"
+ALONE: Final = "redis"
+"""What a server is called where there is only one."""
+
+Part = bytes | str | int
+"""Of a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,18 @@ class RedisRoute(Protocol):
 
     @abstractmethod
     def part_of(self, key: bytes) -> str:
-        """Return the name of the server of `key`. Raises whatever the client does while it does not know."""
+        """Return the name of the server of `key`, as far as is known. Raises an error of the client's otherwise."""
 
     @abstractmethod
-    def borrow(self, part: str) -> AbstractAsyncContextManager[AbstractConnection]:
-        """Lend a connection to a server, for one exchange."""
+    def lane_pool(self, part: str) -> ConnectionPool:
+        """Return the connections to a server whose users watch over time themselves."""
 
     @abstractmethod
-    async def execute(self, *command: bytes | str | int) -> Any:
+    def doubt(self) -> None:
+        """Take in that a call failed: what is known of the servers may be old. Costs the caller nothing."""
+
+    @abstractmethod
+    async def execute(self, key: bytes, *command: Part) -> Any:
         """Return the answer to a command on one key, wherever that key is by now. Tries once."""
 
     @abstractmethod
@@ -65,7 +72,7 @@ class RedisRoute(Protocol):
         """Return the names of all servers that hold keys of their own."""
 
     @abstractmethod
-    async def execute_at(self, part: str, *command: bytes | str | int) -> Any:
+    async def execute_at(self, part: str, *command: Part) -> Any:
         """Return one server's answer."""
 
     @abstractmethod
@@ -73,63 +80,40 @@ class RedisRoute(Protocol):
         """Close every connection."""
 
 
-def open_route(access: RedisAccess) -> RedisRoute:
-    """Return the way to what `access` names. Connects to nothing yet; must be called where an event loop runs."""
-    match access.location.kind:
-        case RedisKind.CLUSTER:
-            return ClusterRoute(access)
-        case RedisKind.SENTINEL:
-            return WatchedRoute(access)
-        case RedisKind.SINGLE:
-            return SingleRoute(access)
-
-
 class SingleRoute(RedisRoute):
     """One server."""
 
     def __init__(self, access: RedisAccess) -> None:
-        host, port = access.location.hosts[0]
-        self._client = Redis.from_pool(
-            ConnectionPool(
-                connection_class=SSLConnection if access.location.tls else Connection,
-                max_connections=MAX_CONNECTIONS,
-                host=host,
-                port=port,
-                db=access.location.database,
-                **_common(access),
-                **_tls(access),
-            )
-        )
+        self._pool = open_pool(access, *access.location.hosts[0])
+        self._lane_pool = open_pool(access, *access.location.hosts[0], is_timed=False)
 
     def part_of(self, key: bytes) -> str:  # noqa: ARG002 - there is one server
         """Return its only name."""
-        return _ALONE
+        return ALONE
 
-    @asynccontextmanager
-    async def borrow(self, part: str) -> AsyncIterator[AbstractConnection]:  # noqa: ARG002 - there is one server
-        """Lend a connection."""
-        pool = self._client.connection_pool
-        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-        try:
-            yield connection
-        finally:
-            await pool.release(connection)
+    def lane_pool(self, part: str) -> ConnectionPool:  # noqa: ARG002 - likewise
+        """Return the connections whose users watch over time themselves."""
+        return self._lane_pool
 
-    async def execute(self, *command: bytes | str | int) -> Any:
+    def doubt(self) -> None:
+        """Do nothing: there is no other server."""
+
+    async def execute(self, key: bytes, *command: Part) -> Any:  # noqa: ARG002 - likewise
         """Return the answer. Tries once."""
-        return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        return await exchange(self._pool, command)
 
     async def servers(self) -> Sequence[str]:
         """Return its only name."""
-        return [_ALONE]
+        return [ALONE]
 
-    async def execute_at(self, part: str, *command: bytes | str | int) -> Any:  # noqa: ARG002 - there is one server
+    async def execute_at(self, part: str, *command: Part) -> Any:  # noqa: ARG002 - likewise
         """Return the answer."""
-        return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        return await exchange(self._pool, command)
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._pool.disconnect()
+        await self._lane_pool.disconnect()
 
 
 class WatchedRoute(SingleRoute):
@@ -137,13 +121,21 @@ class WatchedRoute(SingleRoute):
 
     def __init__(self, access: RedisAccess) -> None:  # the pool is another one
         location = access.location
-        common = {**_common(access), **({"ssl": True, **_tls(access)} if location.tls else {})}
+        how = {**connection_settings(access), **({"ssl": True, **_tls(access)} if location.tls else {})}
+        # Sentinels have passwords of their own, if any.
         self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
             location.hosts,
-            sentinel_kwargs={key: value for key, value in common.items() if key not in {"username", "password"}},
+            sentinel_kwargs={key: value for key, value in how.items() if key not in {"username", "password"}},
         )
-        self._client = self._sentinel.master_for(
-            location.service or "", db=location.database, max_connections=MAX_CONNECTIONS, **common
+        self._pool, self._lane_pool = (
+            SentinelConnectionPool(  # type: ignore[no-untyped-call]
+                location.service,
+                self._sentinel,
+                db=location.database,
+                max_connections=MAX_CONNECTIONS,
+                **{**how, "socket_timeout": timeout},
+            )
+            for timeout in (access.socket_timeout, None)
         )
 
     async def aclose(self) -> None:
@@ -152,75 +144,68 @@ class WatchedRoute(SingleRoute):
         await self._sentinel.aclose()
 
 
-class ClusterRoute(RedisRoute):
-    """A cluster: the key's slot tells the node, and the cluster tells who has the slot."""
+def open_pool(access: RedisAccess, host: str, port: int, *, is_timed: bool = True) -> ConnectionPool:
+    """Return a pool of connections to one server. Connects to nothing yet.
 
-    def __init__(self, access: RedisAccess) -> None:
-        location = access.location
-        self._client = RedisCluster(
-            startup_nodes=[ClusterNode(host, port) for host, port in location.hosts],
-            require_full_coverage=False,
-            max_connections=MAX_CONNECTIONS,
-            **_common(access),
-            **({"ssl": True, **_tls(access)} if location.tls else {}),
-        )
-        self._refresh: asyncio.Future[Any] | None = None
-
-    def part_of(self, key: bytes) -> str:
-        """Return the name of the slot's master, as far as is known. Raises while nothing is."""
-        return self._client.get_node_from_key(key).name  # type: ignore[arg-type, union-attr]
-
-    @asynccontextmanager
-    async def borrow(self, part: str) -> AsyncIterator[AbstractConnection]:
-        """Lend a connection to a node."""
-        node = self._node(part)
-        connection = node.acquire_connection()
-        try:
-            await node.disconnect_if_needed(connection)
-            yield connection
-        finally:
-            node.release(connection)
-
-    async def execute(self, *command: bytes | str | int) -> Any:
-        """Return the answer, following the cluster's redirections. Tries once."""
-        await self._know_nodes()
-        return await self._client.execute_command(*command)
-
-    async def servers(self) -> Sequence[str]:
-        """Return the names of all masters."""
-        await self._know_nodes()
-        return [node.name for node in self._client.get_primaries()]
-
-    async def execute_at(self, part: str, *command: bytes | str | int) -> Any:
-        """Return one node's answer."""
-        await self._know_nodes()
-        return await self._node(part).execute_command(*command)
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        if self._refresh is not None:
-            self._refresh.cancel()
-        await self._client.aclose()
-
-    def _node(self, part: str) -> ClusterNode:
-        node = self._client.get_node(node_name=part)
-        if node is None:
-            raise RedisConnectionError(f"the cluster has no node {part} any more")
-        return node
-
-    async def _know_nodes(self) -> None:
-        """Let the client ask who has which slot, if it must; a caller that gives up does not stop it for the others."""
-        if self._refresh is None or self._refresh.done():
-            self._refresh = asyncio.ensure_future(self._client.initialize())
-            self._refresh.add_done_callback(lambda done: None if done.cancelled() else done.exception())
-        await asyncio.shield(self._refresh)
+    Connections that are not timed take less of the processor: a timer for each write and read is much of its price.
+    """
+    settings = connection_settings(access)
+    if not is_timed:
+        settings["socket_timeout"] = None
+    return ConnectionPool(
+        connection_class=SSLConnection if access.location.tls else Connection,
+        max_connections=MAX_CONNECTIONS,
+        host=host,
+        port=port,
+        db=access.location.database,
+        **settings,
+        **_tls(access),
+    )
 
 
-def _common(access: RedisAccess) -> dict[str, Any]:
-    location = access.location
+@asynccontextmanager
+async def lend(pool: ConnectionPool) -> AsyncIterator[AbstractConnection]:
+    """Lend a connection; one whose exchange did not come to its end is closed, never lent again as it is."""
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    try:
+        yield connection
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
+
+
+async def exchange(pool: ConnectionPool, *commands: Sequence[Part]) -> Any:
+    """Send the commands on one connection and return the answer to the last. Raises what any is answered with."""
+    async with lend(pool) as connection:
+        await connection.send_packed_command([pack(*command) for command in commands])
+        answers = []
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response())
+            except ResponseError as exc:
+                answers.append(exc)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers[-1]
+
+
+def pack(*command: Part) -> bytes:
+    """Return a command as Redis takes it."""
+    pieces = [b"*%d\r\n" % len(command)]
+    for part in command:
+        raw = part if isinstance(part, bytes) else str(part).encode()
+        pieces.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
+    return b"".join(pieces)
+
+
+def connection_settings(access: RedisAccess) -> dict[str, Any]:
+    """Return what every connection is made with."""
     return {
-        "username": location.username,
-        "password": location.password,
+        "username": access.location.username,
+        "password": access.location.password,
         "socket_timeout": access.socket_timeout,
         "socket_connect_timeout": access.socket_timeout,
         "health_check_interval": access.health_check_interval,
