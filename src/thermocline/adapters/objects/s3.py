@@ -238,13 +238,9 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin):
     async def owner(self) -> str | None:
         """Return the owner of the bucket, or None."""
         try:
-            answer = await self._clients.call(
-                "reading whose the bucket is", MARKER, "get_object", hears=_NONE, Key=MARKER
-            )
+            raw = await self._clients.read_small("reading whose the bucket is", MARKER, hears=_NONE, Key=MARKER)
         except Refused:
             return None
-        async with answer["Body"] as body:
-            raw: bytes = await body.read()
         return raw.decode(errors="replace").strip() or None
 
     async def request_restore(self, key: str, *, speed: RestoreSpeed, days: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -29,6 +30,10 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProfileNotFound,
 )
+from botocore.exceptions import (
+    ConnectionError as BotocoreConnectionError,
+)
+from botocore.loaders import create_loader
 from obstore.store import S3Store
 from yarl import URL
 
@@ -56,6 +61,7 @@ _KEEP_IDLE: Final = timedelta(seconds=20)
 """Shorter than the servers' own (Ceph 65 s, AWS about 20 s): a connection that they close just then costs a retry."""
 _VENDOR_ERRORS: Final = (obstore.exceptions.BaseError, OSError)
 _SHOWN_BODY: Final = 4096
+_MOST_SMALL: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +136,22 @@ class S3Clients:
         self, doing: str, key: str, operation: str, *, hears: frozenset[str] = frozenset(), **parameters: Any
     ) -> Any:
         """Return botocore's answer. Raises `Refused` for codes in `hears`, or the status where there is no code."""
+        async with self._translated(doing, key, hears):
+            return await getattr(self._client, operation)(Bucket=self.bucket, **parameters)
+
+    async def read_small(self, doing: str, key: str, *, hears: frozenset[str], **parameters: Any) -> bytes:
+        """Return a small object whole, by botocore, which tells more of what fails than obstore does."""
+        async with self._translated(doing, key, hears):
+            answer = await self._client.get_object(Bucket=self.bucket, **parameters)
+            async with answer["Body"] as body:
+                data: bytes = await body.read(_MOST_SMALL)
+        return data
+
+    @asynccontextmanager
+    async def _translated(self, doing: str, key: str, hears: frozenset[str]) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self.limits.request_time):
-                return await getattr(self._client, operation)(Bucket=self.bucket, **parameters)
+                yield
         except ClientError as exc:
             failure = failure_of_answer(exc.response)
             told = failure.code or str(failure.status)
@@ -143,7 +162,7 @@ class S3Clients:
             raise timed_out(self.place, doing, self.limits.request_time) from exc
         except (NoCredentialsError, PartialCredentialsError) as exc:
             raise self._no_credentials() from exc
-        except (HTTPClientError, aiohttp.ClientError, OSError) as exc:
+        except (HTTPClientError, BotocoreConnectionError, aiohttp.ClientError, OSError) as exc:
             raise explain(NO_ANSWER, self.place, doing, key) from exc
         except BotoCoreError as exc:
             raise StorageError(f"[objects.{self.place.name}] {doing}: {exc}") from exc
@@ -236,6 +255,12 @@ class S3Clients:
         )
 
 
+@cache
+def _descriptions() -> Any:
+    """Return what reads botocore's descriptions of services: megabytes of JSON, read once for all stores."""
+    return create_loader()
+
+
 def _is_address(host: str) -> bool:
     """Whether the host is an IP address, which cannot have the bucket's name before it."""
     try:
@@ -251,6 +276,7 @@ async def open_clients(location: S3Location, limits: S3Limits) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         try:
             session = get_session()
+            session.register_component("data_loader", _descriptions())
             if location.profile:
                 session.set_config_variable("profile", location.profile)
             given = bool(location.access_key_id)
