@@ -2,8 +2,17 @@
 
 from collections.abc import Callable, Mapping
 
-from bench import coalesced_lookups, durable_put, gigabyte, hot_reads, import_tree, listing, tier_moves, tracker
-from bench import durable_put, gigabyte, hot_reads, import_tree, listing, redis_hits, tier_moves, tracker
+from bench import (
+    coalesced_lookups,
+    durable_put,
+    gigabyte,
+    hot_reads,
+    import_tree,
+    listing,
+    redis_hits,
+    tier_moves,
+    tracker,
+)
 from bench.figures import Table
 from bench.plan import Plan
 
