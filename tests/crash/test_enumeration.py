@@ -278,9 +278,8 @@ OPERATIONS = (
 )
 
 
-async def points_of(operation: Operation, folder: Path) -> list[str]:
+async def points_of(operation: Operation, machine: Machine) -> list[str]:
     """Return the port calls of the operation, in order, from a run without faults."""
-    machine = Machine(folder, copies=operation.copies)
     async with machine.process() as store:
         await operation.prepare(store, machine)
     faults = Faults()
@@ -292,9 +291,8 @@ async def points_of(operation: Operation, folder: Path) -> list[str]:
     return list(faults.points)
 
 
-async def strike(operation: Operation, point: str, mode: FaultMode, folder: Path) -> bool:
+async def strike(operation: Operation, point: str, mode: FaultMode, machine: Machine) -> bool:
     """Run one cell and check the machine afterwards; whether the fault struck."""
-    machine = Machine(folder, copies=operation.copies)
     async with machine.process() as store:
         await operation.prepare(store, machine)
     faults = Faults({point: mode})
@@ -378,14 +376,14 @@ QUICK = {"write one part", "delete", "move in place"}
 )
 def test_every_cell(operation: Operation, tmp_path: Path) -> None:
     (tmp_path / "plan").mkdir()
-    points = asyncio.run(points_of(operation, tmp_path / "plan"))
+    points = asyncio.run(points_of(operation, Machine(tmp_path / "plan", copies=operation.copies)))
     assert points, "the operation makes no port call"
     cells = [(point, mode) for point in points for mode in modes_of(point)]
     visited = []
     for number, (point, mode) in enumerate(cells):
         folder = tmp_path / str(number)
         folder.mkdir()
-        if asyncio.run(strike(operation, point, mode, folder)):
+        if asyncio.run(strike(operation, point, mode, Machine(folder, copies=operation.copies))):
             visited.append((point, mode))
     unvisited = set(cells) - set(visited)
     assert not unvisited, f"cells never struck: {sorted(unvisited)}"

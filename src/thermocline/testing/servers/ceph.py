@@ -60,6 +60,7 @@ rgw cache enabled = true
 rgw lc debug interval = 10
 rgw enable usage log = false
 rgw enable ops log = false
+rgw multipart min part size = {smallest_part}
 """
 
 
@@ -70,8 +71,12 @@ class CephServer:
     secret_key = SECRET_KEY
     region = REGION
 
-    def __init__(self, folder: Path, *, memory: Bytes = Bytes(4 * 2**30)) -> None:
+    def __init__(
+        self, folder: Path, *, memory: Bytes = Bytes(4 * 2**30), smallest_part: Bytes = Bytes(5 * 2**20)
+    ) -> None:
+        """Make one under `folder`. `smallest_part` is what every part of an upload but the last has at least."""
         self._folder = folder
+        self._smallest_part = smallest_part
         self._memory = memory
         self.port = free_port()
         self._mon: ServerProcess | None = None
@@ -127,7 +132,14 @@ class CephServer:
         fsid = str(uuid.uuid4())
         mon_port = free_port()
         self._conf.write_text(
-            _CONF.format(fsid=fsid, port=mon_port, folder=self._folder, memory=self._memory), encoding="utf-8"
+            _CONF.format(
+                fsid=fsid,
+                port=mon_port,
+                folder=self._folder,
+                memory=self._memory,
+                smallest_part=self._smallest_part,
+            ),
+            encoding="utf-8",
         )
         for folder in ("mon", "osd"):
             shutil.rmtree(self._folder / folder, ignore_errors=True)
