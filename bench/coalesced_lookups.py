@@ -120,7 +120,7 @@ async def _row(
         peer=Spread.of([turn.per_second for turn in peer_turns]),
         ours=Spread.of([turn.per_second for turn in our_turns]),
         compared=Spread.of_ratios([turn.per_second for turn in our_turns], [turn.per_second for turn in peer_turns]),
-        bar=_BAR if callers > 16 else None,
+        bar=_BAR if callers > 16 and not apart else None,
         details={
             "CPU us/id with the server: peer": statistics.median(turn.cpu_us for turn in peer_turns),
             "ours": statistics.median(turn.cpu_us for turn in our_turns),

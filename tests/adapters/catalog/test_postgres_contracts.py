@@ -9,7 +9,7 @@ import pytest
 from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.domain.units import Timestamp
 from thermocline.ports.catalog import Catalog
-from thermocline.testing.catalog import fresh_postgres_catalog
+from thermocline.testing.catalog import empty_postgres_catalog, fresh_postgres_catalog
 from thermocline.testing.contracts.catalog.accesses import AccessesContract
 from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.bulk_writes import BulkWritesContract
@@ -41,12 +41,18 @@ from thermocline.testing.servers.postgres import PostgresServer
 pytestmark = pytest.mark.server
 
 
+@pytest.fixture(scope="module")
+def database(postgres: PostgresServer) -> Iterator[str]:
+    url = fresh_postgres_catalog(postgres)
+    yield url
+    postgres.drop_database(url)
+
+
 class OnPostgres(CatalogContract):
     @pytest.fixture
-    def url(self, postgres: PostgresServer) -> Iterator[str]:
-        url = fresh_postgres_catalog(postgres)
-        yield url
-        postgres.drop_database(url)
+    def url(self, database: str) -> str:
+        empty_postgres_catalog(database)
+        return database
 
     @pytest.fixture
     def open_catalog(self, url: str) -> OpenCatalog:

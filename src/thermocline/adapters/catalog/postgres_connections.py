@@ -18,6 +18,8 @@ APPLICATION: Final = "thermocline"
 """By this name an operator, and whoever wants the catalog for itself, finds our connections."""
 
 LOCK_WAIT: Final = Seconds(10.0)
+LONGEST: Final = 1.5
+"""How many times as long as for a lock anybody waits for an answer, and the server works on it."""
 _CACHED_STATEMENTS: Final = 1000
 """More than there are: a statement that was prepared stays so."""
 _PREPARE_AFTER: Final = 2
@@ -89,12 +91,11 @@ def parsed(url: str) -> dict[str, Any]:
     """Return the parts of an address. Raises `ConfigurationError` that names no password."""
     try:
         parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as exc:
-        # libpq's message quotes what it does not understand, which may be anything.
+    except psycopg.ProgrammingError:
         raise ConfigurationError(
             f"the catalog's URL {shown_address(url)} is not understood; write postgresql://user@host:5432/database "
             "with special characters of the password percent-encoded"
-        ) from exc
+        ) from None  # libpq's message quotes what it does not understand, which may be the password
     if not parts.get("dbname"):
         raise ConfigurationError(
             f"the catalog's URL {shown_address(url)} names no database; write postgresql://user@host:5432/database"
@@ -142,5 +143,9 @@ def _prepare(raw: RawConnection, database: PostgresDatabase, *, reads_only: bool
                set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                    WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)
         """,
-        {"patience": str(patience), "longest": str(3 * patience), "reads_only": "on" if reads_only else "off"},
+        {
+            "patience": str(patience),
+            "longest": str(round(LONGEST * patience)),
+            "reads_only": "on" if reads_only else "off",
+        },
     )

@@ -209,7 +209,7 @@ class _Server(Server):
                     connections += 1
                     if connections < _CONNECTIONS_TRIED and time.monotonic() < self._deadline:
                         continue
-                elif runs_again(exc) and tries < _TRIES:
+                elif runs_again(exc) and tries < _TRIES and time.monotonic() < self._deadline:
                     tries += 1
                     _pause(tries)
                     continue
@@ -217,7 +217,7 @@ class _Server(Server):
                     self._drop()  # a primary that became a standby: whoever connects again may find the new one
                 raise translated(exc) from exc
             except OvertakenError as exc:
-                if tries == _TRIES:
+                if tries == _TRIES or time.monotonic() > self._deadline:
                     raise UnavailableError(str(exc)) from exc
                 tries += 1
                 _pause(tries)

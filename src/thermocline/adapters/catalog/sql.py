@@ -91,7 +91,7 @@ class SqlCatalog(Catalog):
         if is_postgres(url):
             from thermocline.adapters.catalog.postgres_accesses import PostgresAccesses
             from thermocline.adapters.catalog.postgres_change_feed import PostgresChangeFeed
-            from thermocline.adapters.catalog.postgres_connections import database_at
+            from thermocline.adapters.catalog.postgres_connections import LONGEST, database_at
             from thermocline.adapters.catalog.postgres_opening import open_database
 
             runner = await open_database(
@@ -99,7 +99,7 @@ class SqlCatalog(Catalog):
                 database_clock,
                 connections=connections,
                 capacity=max_waiting,
-                patience=max_wait or Seconds(1.5 * busy_timeout),
+                patience=max_wait or Seconds(LONGEST * busy_timeout),
             )
             return cls(runner, accesses=PostgresAccesses(runner), changes=PostgresChangeFeed(runner))
         clock = database_clock or system_time

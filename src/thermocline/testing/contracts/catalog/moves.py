@@ -94,6 +94,19 @@ class MovesContract(CatalogContract):
             assert await steps.claim_moves() == []
             assert await steps.commit_move(move) is not None
 
+    async def test_reasons_of_any_characters_are_kept_as_far_as_texts_can_be(self, open_catalog: OpenCatalog) -> None:
+        async with one_process(open_catalog) as steps:
+            content_id = some_id()
+            await steps.put(content_id)
+            assert await steps.plan(content_id, COLD, reason="NUL \0 and half a pair \ud800")
+            claim = await steps.claim_move(content_id)
+            await steps.catalog.moves.postpone(claim, due_at=Timestamp(0), reason="failed: \0\udfff é")
+            described = await steps.catalog.records.describe(content_id, now=steps.clock.now())
+            assert described is not None
+            assert described.move is not None
+            assert described.move.reason == "NUL \ufffd and half a pair ?"
+            assert described.move.last_error == "failed: \ufffd? é"
+
     async def test_a_policys_plan_never_replaces_what_somebody_asked_for(self, open_catalog: OpenCatalog) -> None:
         async with one_process(open_catalog) as steps:
             content_id = some_id()

@@ -105,7 +105,7 @@ class OutboxContract(CatalogContract):
             assert await steps.take(DELETE, now=Timestamp(999)) == []
             (again,) = await steps.take(DELETE, now=Timestamp(1000))
             assert again.attempts == 2
-            await outbox.fail(again, reason="store is gone", due_at=None)
+            await outbox.fail(again, reason="store is gone \0 \ud800", due_at=None)
             await steps.expire_claims()
             assert await steps.take(DELETE) == []
             assert (await _state(steps, DELETE)) == (0, 1)
