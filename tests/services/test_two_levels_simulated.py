@@ -75,6 +75,8 @@ class World:
         for process, version in self.heard:
             await process.cache.hear(A, version)
         assert await self.processes[0].cache.invalidate(A, self.committed)
+        # What memory took in from the shared cache before the second pass is served for a bounded time.
+        self.clock.advance(MAX_AGE)
         for process in self.processes:
             assert await process.read() == self.committed
 
