@@ -31,15 +31,18 @@ from thermocline.adapters.cache.memory import MemoryCache  # isort: skip
 
 T = TypeVar("T")
 A = ContentId("a")
-SCHEDULES = 20_000 if SOAK else 400
+SCHEDULES = 30_000 if SOAK else 700
 MAX_AGE = Seconds(10.0)
 
 
 class RestlessClock(ManualClock):
     """Whoever sleeps moves the time for all, and lets others go first."""
 
+    pace = 1.0
+    """Slow time: what takes turns of the loop is quick beside what sleeps."""
+
     async def sleep(self, delay: Seconds) -> None:
-        self._move(max(round(delay * 1_000_000), 1))
+        self._move(max(round(delay * self.pace * 1_000_000), 1))
         await asyncio.sleep(0)
 
 
@@ -49,6 +52,9 @@ class World:
     def __init__(self, seed: int, *, failing: float) -> None:
         self.dice = random.Random(seed)
         self.failing = failing
+        self.slowest = self.dice.choice((3, 10, 30))
+        rare = self.dice.sample(("hear", "flush", "forget", "wait", "leave"), self.dice.randrange(4))
+        self.steps = ["write", *["read"] * self.dice.choice((1, 3, 6)), *rare]
         self.clock = RestlessClock()
         self.committed = 1
         self.acknowledged = 1
@@ -58,24 +64,29 @@ class World:
         self.storage_reads = 0
 
     async def drift(self) -> None:
-        for _ in range(self.dice.randrange(4)):
+        for _ in range(self.dice.choice((0, 0, 1, 2, self.slowest))):
             await asyncio.sleep(0)
 
     async def run(self) -> None:
-        steps = [self._step(self.dice.choice(self.processes)) for _ in range(self.dice.randrange(4, 16))]
-        await asyncio.gather(*steps)
+        actors = [self._act(self.dice.choice(self.processes)) for _ in range(self.dice.randrange(2, 9))]
+        await asyncio.gather(*actors)
         # All is told by now, and the second pass runs.
         self.failing = 0.0
         for process, version in self.heard:
             await process.cache.hear(A, version)
         assert await self.processes[0].cache.invalidate(A, self.committed)
+        # What memory took in from the shared cache before the second pass is served for a bounded time.
+        self.clock.advance(MAX_AGE)
         for process in self.processes:
             assert await process.read() == self.committed
 
+    async def _act(self, process: "Process") -> None:
+        for _ in range(self.dice.randrange(1, 8)):
+            await self.drift()
+            await self._step(process)
+
     async def _step(self, process: "Process") -> None:
-        for _ in range(self.dice.randrange(20)):
-            await asyncio.sleep(0)
-        match self.dice.choice(("write", "read", "read", "read", "hear", "flush", "forget", "wait", "leave")):
+        match self.dice.choice(self.steps):
             case "write":
                 await process.write()
             case "read":
@@ -268,6 +279,7 @@ def test_nothing_old_is_gained_and_nothing_old_is_read_at_home(failing: float) -
 def test_many_readers_of_two_processes_are_one_storage_read(readers: int) -> None:
     async def scenario(seed: int) -> None:
         world = World(seed, failing=0.0)
+        world.clock.pace = 0.001
         await asyncio.gather(*(process.read() for process in world.processes for _ in range(readers)))
         assert world.storage_reads == 1
 

@@ -204,6 +204,8 @@ class ContentCache:
         answered = await self._invalidate_memory(content_id, version)
         if self.shared is not None:
             answered = await self.shared.invalidate(content_id, version) and answered
+            # Reads that began meanwhile may have met what was evicted just now.
+            self._part_reads(content_id)
         return answered
 
     async def hear(self, content_id: ContentId, version: int) -> None:
@@ -220,14 +222,18 @@ class ContentCache:
             await self._invalidate_memory(content_id, version)
 
     async def _invalidate_memory(self, content_id: ContentId, version: int) -> bool:
-        self.flights.pop(content_id, None)
-        self._lookups.pop(content_id, None)
+        self._part_reads(content_id)
         try:
             await self._memory.tombstone({key_of(content_id): version}, ttl=TOMBSTONE_SECONDS)
         except StorageError as exc:
             self._note_failure("cache_invalidation_failed", exc)
             return False
         return True
+
+    def _part_reads(self, content_id: ContentId) -> None:
+        """Let nobody join the reads under way: what they bring may be older than what is acknowledged next."""
+        self.flights.pop(content_id, None)
+        self._lookups.pop(content_id, None)
 
     async def clear(self) -> None:
         """Empty this process's memory: changes may have been missed."""

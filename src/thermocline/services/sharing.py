@@ -57,12 +57,14 @@ class SharedContents:
 
     async def find(self, content_id: ContentId) -> CacheEntry | None:
         """Return what is cached, or None; also where the cache does not answer."""
+        # As it was before the question: the answer may be older than a tombstone that arrives while it is on its way.
+        floor = self._unconfirmed.get(content_id, 0)
         try:
             entry = await self._level.get(key_of(content_id))
         except StorageError as exc:
             self._note_failure("shared_cache_get_failed", exc)
             return None
-        if entry is not None and not await self._is_believed(content_id, entry):
+        if entry is not None and not await self._is_believed(content_id, entry, floor):
             return None
         return entry
 
@@ -139,8 +141,8 @@ class SharedContents:
             del self._unconfirmed[content_id]
         return True
 
-    async def _is_believed(self, content_id: ContentId, entry: CacheEntry) -> bool:
-        floor = self._unconfirmed.get(content_id, 0)
+    async def _is_believed(self, content_id: ContentId, entry: CacheEntry, floor: int) -> bool:
+        floor = max(floor, self._unconfirmed.get(content_id, 0))
         if entry.version >= floor and (self._doubted_until is None or entry.cached_at > self._doubted_until):
             return True
         self.disbelieved += 1

@@ -1,6 +1,7 @@
 """Looks at Redis itself: whether the settings fit what is there, and how it is."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 OLDEST_VERSION: Final = (6, 0)
 """SET with KEEPTTL, and struct in scripts."""
+_REPLIES: Final = (b"+", b"-")
+"""What an answer of Redis to PING begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ async def refuse_wrong_redis(access: RedisAccess) -> None:
         async with asyncio.timeout(2 * access.timeout):
             facts = await _facts(access)
     except Exception as exc:
-        wrong = as_wrong_setting(exc, str(access.location))
+        wrong = as_wrong_setting(exc, str(access.location)) or await _wrong_tls(access)
         if wrong is not None:
             raise wrong from exc
         log.warning("cache_unreachable_at_start", url=str(access.location), error=str(as_ours(exc)))
@@ -67,7 +70,7 @@ async def examine_redis(access: RedisAccess) -> RedisFacts:
         async with asyncio.timeout(4 * access.timeout):
             facts = await _facts(access)
     except Exception as exc:
-        raise as_wrong_setting(exc, str(access.location)) or as_ours(exc) from exc
+        raise as_wrong_setting(exc, str(access.location)) or await _wrong_tls(access) or as_ours(exc) from exc
     _check_kind(access, facts)
     return facts
 
@@ -97,6 +100,38 @@ async def _server_facts(route: RedisRoute, name: str) -> RedisServerFacts:
         used=Bytes(int(told.get("used_memory", 0))),
         in_cluster=told.get("cluster_enabled") == "1",
     )
+
+
+async def _wrong_tls(access: RedisAccess) -> ConfigurationError | None:
+    """Return what to change if a server that failed us speaks TLS and we don't, or the other way round.
+
+    Either side just waits for more, or hangs up: nothing in the failure itself tells.
+    """
+    host, port = access.location.hosts[0]
+    other = None if access.location.tls else _curious()
+    try:
+        async with asyncio.timeout(access.socket_timeout):
+            reader, writer = await asyncio.open_connection(host, port, ssl=other)
+            try:
+                writer.write(b"PING\r\n")
+                answer = await reader.read(1)
+            finally:
+                writer.transport.abort()
+    except (OSError, TimeoutError):
+        return None
+    if answer not in _REPLIES:
+        return None
+    if access.location.tls:
+        return ConfigurationError(f"Redis at {access.location} does not speak TLS; write redis instead of rediss")
+    return ConfigurationError(f"Redis at {access.location} speaks TLS only; write rediss instead of redis")
+
+
+def _curious() -> ssl.SSLContext:
+    """Return what accepts any certificate: to learn that there is one, and to say nothing but PING."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _check_kind(access: RedisAccess, facts: RedisFacts) -> None:
