@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from bench import durable_put, gigabyte, hot_reads, import_tree, listing, tier_moves, tracker
+from bench import durable_put, gigabyte, hot_reads, import_tree, listing, s3, tier_moves, tracker
 from bench.figures import Table
 from bench.plan import Plan
 
@@ -14,4 +14,6 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "tier_moves": tier_moves.run,
     "tracker": tracker.run,
     "import_tree": import_tree.run,
+    "s3_reads": s3.run_reads,
+    "s3_large": s3.run_large,
 }
