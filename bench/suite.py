@@ -10,6 +10,7 @@ from bench import (
     import_tree,
     listing,
     redis_hits,
+    s3,
     tier_moves,
     tracker,
 )
@@ -26,4 +27,6 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "import_tree": import_tree.run,
     "coalesced_lookups": coalesced_lookups.run,
     "redis_hits": redis_hits.run,
+    "s3_reads": s3.run_reads,
+    "s3_large": s3.run_large,
 }

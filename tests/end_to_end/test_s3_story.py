@@ -16,6 +16,7 @@ from thermocline.adapters.cache.memory import MemoryCache
 from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.entropy import SystemEntropy
 from thermocline.domain.units import Bytes, Seconds, Timestamp
+from thermocline.services.copying import PROBE_BYTES
 from thermocline.testing.catalog import fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.servers.ceph import CephServer
@@ -79,6 +80,29 @@ def test_contents_move_between_two_stores_and_other_clients_read_them(
                 assert await store.retrieve_content(name) == body
                 await store.set_tier(name, StorageTier.HOT)
                 assert await store.retrieve_content(name) == body
+
+    asyncio.run(story())
+
+
+def test_a_move_within_a_bucket_passes_no_content_through_this_process(
+    tmp_path: Path, ceph: CephServer, proxied: Callable[[str], TcpProxy]
+) -> None:
+    counted = proxied(ceph.endpoint)
+    given = settings(
+        tmp_path,
+        objects={"main": {**bucket_settings(ceph, "ceph"), "endpoint": counted.endpoint}},
+        placements={"standard": {"objects": "main"}, "cold": {"objects": "main", "storage_class": "STANDARD_IA"}},
+        tiers={"cold": {"placement": "cold", "access_frequency": "365d", "cache_ttl": "0s"}},
+    )
+
+    async def story() -> None:
+        async with StorageOrchestrator.open(given) as store:
+            await store.store_content("a", LARGE, initial_tier=StorageTier.HOT)
+            before = counted.to_server + counted.to_client
+            assert (await store.set_tier("a", StorageTier.COLD)).error is None
+            assert counted.to_server + counted.to_client - before < PROBE_BYTES + 32 * 1024
+            assert (await store.stat("a")).placement == "cold"
+            assert await store.retrieve_content("a") == LARGE
 
     asyncio.run(story())
 

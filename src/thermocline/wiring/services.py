@@ -26,6 +26,7 @@ from thermocline.services.copying import Copier
 from thermocline.services.deleting import DeletingService
 from thermocline.services.delivering import OutboxService
 from thermocline.services.describing import DescribingService
+from thermocline.services.direct_uploads import DirectUploads
 from thermocline.services.expiring import ExpiryService
 from thermocline.services.exporting import ExportingService
 from thermocline.services.importing import ImportingService
@@ -99,6 +100,7 @@ class Services:
     cleaner: IntentCleaner
     sweep: OrphanSweep
     expiry: ExpiryService
+    direct_uploads: DirectUploads
     recovering: RecoveringService
     adopting: AdoptingService
     mending: MendingService
@@ -221,6 +223,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         cleaner=cleaner,
         sweep=sweep,
         expiry=expiry,
+        direct_uploads=DirectUploads(transfers, cache, lives=limits.presign_max),
         recovering=recovering,
         adopting=AdoptingService(catalog.recovery, catalog.cursors, catalog.sweeps, placements, clock),
         mending=MendingService(

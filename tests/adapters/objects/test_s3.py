@@ -1,5 +1,6 @@
 """The S3 store keeps the contracts, on real servers. Defects of servers are named here, and counted."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -10,6 +11,7 @@ from thermocline.adapters.objects.s3_clients import S3Location
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.testing.contracts.copies import CopiesWithinContract, OpenCopyingStore
 from thermocline.testing.contracts.object_store import NeverOverwrites, ObjectStoreContract, OpenStore
+from thermocline.testing.contracts.presigns import OpenPresigning, PresignsContract, send
 from thermocline.testing.contracts.puts_many import PutsManyContract
 from thermocline.testing.contracts.restorable import ARCHIVE_CLASSES, Archive, RestorableContract
 from thermocline.testing.servers.glacier import GlacierServer
@@ -54,6 +56,31 @@ class TestCopiesOnGlacier(_Copies):
     @pytest.fixture
     def open_copying(self, glacier_location: Locate) -> OpenCopyingStore:
         return lambda: S3ObjectStore.open(glacier_location(), largest_copy=LARGEST_COPY)
+
+
+class TestPresignsOnCeph(PresignsContract):
+    @pytest.fixture
+    def open_presigning(self, ceph_location: Locate) -> OpenPresigning:
+        return opener(ceph_location)
+
+    def test_a_url_is_good_for_nothing_else(self, ceph_location: Locate) -> None:
+        async def run() -> None:
+            async with S3ObjectStore.open(ceph_location()) as store:
+                await store.put("k", b"12345", {})
+                await store.put("other", b"12345", {})
+                url = await store.download_url("k", lives=Seconds(60.0))
+                for changed in (url.replace("/k?", "/other?"), url[:-1] + ("0" if url[-1] != "0" else "1")):
+                    assert send("GET", changed).status == 403
+                assert send("DELETE", url).status == 403
+                assert send("PUT", url, b"x").status == 403
+
+        asyncio.run(run())
+
+
+class TestPresignsOnGlacier(PresignsContract):
+    @pytest.fixture
+    def open_presigning(self, glacier_location: Locate) -> OpenPresigning:
+        return opener(glacier_location)
 
 
 class TestRestores(RestorableContract):

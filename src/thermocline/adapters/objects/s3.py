@@ -20,6 +20,7 @@ from thermocline.adapters.objects.s3_clients import Refused, S3Clients, S3Limits
 from thermocline.adapters.objects.s3_copies import S3Copies
 from thermocline.adapters.objects.s3_keys import MARKER, stored_key
 from thermocline.adapters.objects.s3_listing import S3Listing, whole_second
+from thermocline.adapters.objects.s3_presigns import S3Presigns
 from thermocline.adapters.objects.s3_restores import S3Restores
 from thermocline.adapters.objects.s3_uploads import S3Upload
 from thermocline.domain.digests import Buffer
@@ -38,6 +39,7 @@ from thermocline.ports.object_store import (
     Restorable,
     Upload,
 )
+from thermocline.ports.presigns import Presigns
 
 PART_SIZE: Final = Bytes(8 * 2**20)
 """A part of an upload; 10,000 of them, 80 GiB, are the largest object. Larger ones take more memory each."""
@@ -53,7 +55,7 @@ _CLAIM_SETTLES: Final = Seconds(2.0)
 another, who looked before we wrote, is on its way."""
 
 
-class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin):
+class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Presigns):
     """Objects in a bucket, under their keys, with their attributes as user metadata.
 
     `put` never replaces an object where the store takes conditions on it: the same bytes under the same key succeed,
@@ -67,6 +69,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin):
         self._clients = clients
         self._listing = S3Listing(clients)
         self._restores = S3Restores(clients, archives)
+        self._presigns = S3Presigns(clients, part_size)
         self._copies = S3Copies(clients, part_size=part_size, largest=largest_copy or clients.dialect.largest_copy)
 
     @classmethod
@@ -140,6 +143,13 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin):
 
     async def begin_upload(self, key: str, attributes: Mapping[str, str], *, storage_class: str = STANDARD) -> Upload:
         """Begin a multipart upload."""
+        upload_id = await self.begin_direct_upload(key, attributes, storage_class=storage_class)
+        return S3Upload(self._clients, key, stored_key(key), upload_id, self.part_size)
+
+    async def begin_direct_upload(
+        self, key: str, attributes: Mapping[str, str], *, storage_class: str = STANDARD
+    ) -> str:
+        """Begin a multipart upload; return its id."""
         stored = stored_key(key)
         check_class(storage_class)
         metadata = as_metadata(attributes, most=self._clients.dialect.most_metadata)
@@ -148,7 +158,20 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin):
             f"beginning to store {key!r}", key, "create_multipart_upload",
             Key=stored, Metadata=metadata, StorageClass=storage_class, **typed,
         )  # fmt: skip
-        return S3Upload(self._clients, key, stored, answer["UploadId"], self.part_size)
+        upload_id: str = answer["UploadId"]
+        return upload_id
+
+    async def part_urls(self, key: str, upload_id: str, *, count: int, lives: Seconds) -> list[str]:
+        """Return a presigned URL for each part."""
+        return await self._presigns.part_urls(key, upload_id, count=count, lives=lives)
+
+    async def complete_direct_upload(self, key: str, upload_id: str, *, sizes: list[Bytes]) -> None:
+        """Complete an upload whose parts others sent, after asking the store which came."""
+        await self._presigns.complete(key, upload_id, sizes)
+
+    async def download_url(self, key: str, *, lives: Seconds, content_type: str | None = None) -> str:
+        """Return a presigned URL to read the object."""
+        return await self._presigns.download_url(key, lives=lives, content_type=content_type)
 
     async def fetch(self, key: str, start: int, end: int) -> bytes:
         """Return exactly the bytes `[start, end)`, in one request."""

@@ -8,7 +8,8 @@ Sources, all read or measured in November 2026:
   platform/limits (one write a second to the same key, equal parts but the last, 8,192 bytes of metadata).
 - Ceph: docs.ceph.com/en/latest/radosgw/s3 (compatibility table), and measured on RGW 16.2.15: RestoreObject answers
   501; If-None-Match on CompleteMultipartUpload is ignored, on PutObject it holds; completing an upload that was aborted
-  answers 500; `tcp_nodelay` is off, which costs 40 ms a request unless the front end's options turn it on.
+  answers 500, listing its parts NoSuchKey; `tcp_nodelay` is off, which costs 40 ms a request unless the front end's
+  options turn it on; the region of a signature is not looked at.
 """
 
 from dataclasses import dataclass

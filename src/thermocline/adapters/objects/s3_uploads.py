@@ -21,7 +21,8 @@ IN_FLIGHT: Final = 2
 """Parts on their way at once: one is sent while the other is hashed. More would only take more memory."""
 _BLOCK: Final = 256 * 1024
 _NOT_NEW: Final = frozenset({"PreconditionFailed", "412"})
-_ALREADY_GONE: Final = frozenset({"NoSuchUpload"})
+_ALREADY_GONE: Final = frozenset({"NoSuchUpload", "NoSuchKey"})
+"""The second is Ceph's word for the first, of ListParts."""
 
 
 class S3Upload(Upload):

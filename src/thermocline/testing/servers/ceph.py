@@ -38,8 +38,12 @@ log file = /dev/null
 log to stderr = true
 err to stderr = true
 debug none = 0
-osd objectstore = memstore
+osd objectstore = {store}
 memstore device bytes = {memory}
+bluestore block create = true
+bluestore block size = {disk}
+bluestore cache autotune = false
+osd memory target = 1073741824
 osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg num = 1
@@ -65,19 +69,32 @@ rgw multipart min part size = {smallest_part}
 
 
 class CephServer:
-    """An S3 gateway of Ceph with one user. `start` takes about five seconds; nothing outlives `stop`."""
+    """An S3 gateway of Ceph with one user. `start` takes a few seconds; nothing outlives `stop`.
+
+    `on_disk`: objects lie in a sparse file in the folder, rather than in memory.
+    """
 
     access_key = ACCESS_KEY
     secret_key = SECRET_KEY
     region = REGION
 
     def __init__(
-        self, folder: Path, *, memory: Bytes = Bytes(4 * 2**30), smallest_part: Bytes = Bytes(5 * 2**20)
+        self,
+        folder: Path,
+        *,
+        memory: Bytes = Bytes(4 * 2**30),
+        on_disk: bool = False,
+        disk: Bytes = Bytes(40 * 2**30),
+        smallest_part: Bytes = Bytes(5 * 2**20),
     ) -> None:
         """Make one under `folder`. `smallest_part` is what every part of an upload but the last has at least."""
         self._folder = folder
-        self._smallest_part = smallest_part
-        self._memory = memory
+        self._stores = {
+            "store": "bluestore" if on_disk else "memstore",
+            "memory": memory,
+            "disk": disk,
+            "smallest_part": smallest_part,
+        }
         self.port = free_port()
         self._mon: ServerProcess | None = None
         self._osd: ServerProcess | None = None
@@ -132,14 +149,7 @@ class CephServer:
         fsid = str(uuid.uuid4())
         mon_port = free_port()
         self._conf.write_text(
-            _CONF.format(
-                fsid=fsid,
-                port=mon_port,
-                folder=self._folder,
-                memory=self._memory,
-                smallest_part=self._smallest_part,
-            ),
-            encoding="utf-8",
+            _CONF.format(fsid=fsid, port=mon_port, folder=self._folder, **self._stores), encoding="utf-8"
         )
         for folder in ("mon", "osd"):
             shutil.rmtree(self._folder / folder, ignore_errors=True)

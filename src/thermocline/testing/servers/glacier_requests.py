@@ -119,6 +119,8 @@ class GlacierRequests:
     async def _of_object(self, request: web.Request, bucket: str, key: str) -> web.StreamResponse:
         query = request.query
         match request.method:
+            case "GET" if "uploadId" in query:
+                return self._list_parts(request, bucket, key)
             case "GET":
                 return await self._get(request, bucket, key)
             case "HEAD":
@@ -158,6 +160,8 @@ class GlacierRequests:
             if start >= size:
                 raise S3Error(416, "InvalidRange", "The requested range is not satisfiable")
         headers = {**self._headers(stored), "Content-Length": str(end - start), "Accept-Ranges": "bytes"}
+        if asked := request.query.get("response-content-type"):
+            headers["content-type"] = asked
         if wanted:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         response = web.StreamResponse(status=206 if wanted else 200, headers=headers)
@@ -216,6 +220,19 @@ class GlacierRequests:
             return self._done(ETag=f'"{etag}"')
         root = ET.Element("CopyPartResult")
         _texts(root, ETag=f'"{etag}"', LastModified=_moment(self._objects.now))
+        return self._xml(root)
+
+    def _list_parts(self, request: web.Request, bucket: str, key: str) -> web.Response:
+        upload = self._objects.upload(bucket, key, request.query["uploadId"])
+        most = min(int(request.query.get("max-parts", _MAX_KEYS)), _MAX_KEYS)
+        after = int(request.query.get("part-number-marker", 0))
+        numbers = [number for number in sorted(upload.parts) if number > after]
+        root = ET.Element("ListPartsResult")
+        _texts(root, Bucket=bucket, Key=key, IsTruncated=str(len(numbers) > most).lower())
+        _texts(root, NextPartNumberMarker=numbers[:most][-1] if numbers else 0)
+        for number in numbers[:most]:
+            body, etag = upload.parts[number]
+            _texts(ET.SubElement(root, "Part"), PartNumber=number, ETag=f'"{etag}"', Size=len(body))
         return self._xml(root)
 
     async def _complete(self, request: web.Request, bucket: str, key: str) -> web.Response:
