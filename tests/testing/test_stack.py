@@ -54,6 +54,8 @@ def test_the_stack_serves_and_leaves_nothing(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(START_SECONDS)
+        if process.stdout is not None:
+            process.stdout.close()
     assert code == 0
     assert not settings.exists()
     assert (
