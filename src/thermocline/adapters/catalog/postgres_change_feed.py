@@ -5,9 +5,10 @@ number 6 only later. The numbers missing below the newest one seen are *holes*. 
 position and for every hole, in one statement, so in one snapshot:
 
 1. A hole that has become visible is told then, out of order: listeners only evict older versions, in any order.
-2. A hole stays one while a transaction may still fill it. Whoever took a number below one that is visible in a snapshot
-   had a transaction id (a commit locks its rows before it announces) below that snapshot's `xmax`. Once the oldest
-   running transaction, `xmin`, is not below that any more and the hole is not visible, it was rolled back.
+2. A hole stays one while a transaction may still fill it. Whoever took a number below a visible one had a transaction
+   id by then (a commit locks its rows before it announces). So an id that is taken after the look is above all of those
+   (a snapshot's `xmax` is not: it is only above those that have ended). Once the oldest running transaction, `xmin`,
+   is not below it any more and the hole is still not visible, it was rolled back.
 3. A listener that asks for its first position looks for holes among the numbers just below, in that same snapshot.
 4. More holes than are kept, or numbers from before the beginning: as long as transactions run that may fill them, every
    look is a gap, for which listeners empty their memory. Nothing is ever left out silently.
@@ -16,6 +17,7 @@ position and for every hole, in one statement, so in one snapshot:
 
 from collections.abc import Iterable
 from functools import partial
+from itertools import islice
 from typing import Final, NamedTuple
 
 from sqlalchemy import text
@@ -32,7 +34,7 @@ LOOK_BACK: Final = 20_000
 announcement and its COMMIT."""
 
 _STATE: Final = """
-    pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint, timeline,
+    pg_snapshot_xmin(snapshot)::text::bigint, timeline,
     (SELECT max(sequence) FROM changes), (SELECT min(sequence) FROM changes)
 """
 _FROM: Final = """
@@ -64,6 +66,8 @@ MISSING: Final = Statement(
         """  # noqa: S608 - constants
     )
 )
+TAKE_ID: Final = Statement(text("SELECT pg_current_xact_id()::text::bigint"))
+"""A transaction id above all that were taken before: only where something is missing, for they are not endless."""
 _LAST: Final = 2**62
 """Beyond every number."""
 _LISTENERS: Final = 8
@@ -74,14 +78,13 @@ class _Snapshot(NamedTuple):
     """What the first columns of both statements say."""
 
     oldest_running: int
-    next_transaction: int
     timeline: int
     newest: int
     oldest: int
 
     @classmethod
     def of(cls, row: Row) -> "_Snapshot":
-        return cls(row[0], row[1], row[2], row[3] or 0, row[4] or 0)
+        return cls(row[0], row[1], row[2] or 0, row[3] or 0)
 
 
 class _Listener:
@@ -95,12 +98,15 @@ class _Listener:
         self.blind_until = 0
         """Until no transaction below runs, something may be missed that is not among the holes."""
 
-    def miss(self, numbers: Iterable[int], snapshot: _Snapshot) -> None:
-        for number in numbers:
-            if len(self.holes) >= MOST_HOLES:
-                self.blind_until = snapshot.next_transaction
-                return
-            self.holes.setdefault(number, snapshot.next_transaction)
+    def miss(self, numbers: Iterable[int], connection: Connection) -> None:
+        missing = list(islice(numbers, MOST_HOLES - len(self.holes) + 1))
+        if not missing:
+            return
+        (end,) = connection.all(TAKE_ID, {})[0]
+        self.holes |= dict.fromkeys(missing, end)
+        if len(self.holes) > MOST_HOLES:
+            self.holes.pop(missing[-1])
+            self.blind_until = end
 
     def settle(self, snapshot: _Snapshot, seen: Iterable[int]) -> None:
         for number in seen:
@@ -160,7 +166,7 @@ def _look(
     after.blind_until = listener.blind_until
     seen = {change.sequence for change in changes}
     lowest = max(position, snapshot.oldest - 1)
-    after.miss((number for number in range(lowest + 1, reached) if number not in seen), snapshot)
+    after.miss((number for number in range(lowest + 1, reached) if number not in seen), connection)
     gap = (
         snapshot.oldest > position + 1
         or snapshot.newest < position
@@ -177,7 +183,6 @@ def _begin(connection: Connection, position: int | None) -> _Listener:
     rows = connection.all(MISSING, {"look_back": LOOK_BACK, "position": _LAST if position is None else position})
     snapshot = _Snapshot.of(rows[0])
     listener = _Listener(snapshot, snapshot.newest if position is None else position)
-    if snapshot.oldest_running < snapshot.next_transaction:
-        ranges = [row[len(_Snapshot._fields) :] for row in rows if row[len(_Snapshot._fields)] is not None]
-        listener.miss((number for first, last in reversed(ranges) for number in range(last, first - 1, -1)), snapshot)
+    ranges = [row[len(_Snapshot._fields) :] for row in rows if row[len(_Snapshot._fields)] is not None]
+    listener.miss((number for first, last in reversed(ranges) for number in range(last, first - 1, -1)), connection)
     return listener
