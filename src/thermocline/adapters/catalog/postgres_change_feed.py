@@ -102,8 +102,8 @@ class _Listener:
         missing = list(islice(numbers, MOST_HOLES - len(self.holes) + 1))
         if not missing:
             return
-        (end,) = connection.all(TAKE_ID, {})[0]
-        self.holes |= dict.fromkeys(missing, end)
+        end: int = connection.all(TAKE_ID, {})[0][0]
+        self.holes.update((number, end) for number in missing)
         if len(self.holes) > MOST_HOLES:
             self.holes.pop(missing[-1])
             self.blind_until = end
