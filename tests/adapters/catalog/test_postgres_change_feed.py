@@ -101,6 +101,43 @@ async def _begin_amidst(url: str) -> None:
             assert [change.content_id for change in page.changes] == ["slow"]
 
 
+@in_event_loop
+async def _youngest_fills_the_hole(url: str) -> None:
+    async with listening(url) as feed:
+        position = await feed.position()
+        with two(url) as (old, young):
+            old.announce("old")
+            young.announce("young")  # the youngest transaction of all, with a number in the middle
+            old.announce("old")
+            old.raw.commit()
+            page = await feed.since(position, limit=MANY)
+            assert [change.content_id for change in page.changes] == ["old", "old"]
+            young.raw.commit()
+            page = await feed.since(page.position, limit=MANY)
+            assert [change.content_id for change in page.changes] == ["young"]
+
+
+def test_a_hole_is_not_given_up_while_the_youngest_transaction_may_fill_it(url: str) -> None:
+    _youngest_fills_the_hole(url)
+
+
+@in_event_loop
+async def _commit_before_the_first_look(url: str) -> None:
+    with two(url) as (slow, quick):
+        slow.announce("slow")
+        quick.announce("quick")
+        quick.raw.commit()
+        async with listening(url) as feed:
+            position = await feed.position()
+            slow.raw.commit()
+            page = await feed.since(position, limit=MANY)
+            assert [change.content_id for change in page.changes] == ["slow"]
+
+
+def test_what_commits_between_the_first_position_and_the_first_look_is_heard(url: str) -> None:
+    _commit_before_the_first_look(url)
+
+
 def test_a_listener_that_begins_amidst_commits_hears_of_them(url: str) -> None:
     _begin_amidst(url)
 
@@ -114,11 +151,10 @@ async def _rollback(url: str) -> None:
             quick.announce("quick")
             quick.raw.commit()
             position = (await feed.since(position, limit=MANY)).position
-            assert feed._listener is not None
-            assert len(feed._listener.holes) == 5
+            assert len(feed._listeners[position].holes) == 5
             bad.raw.rollback()
             assert (await feed.since(position, limit=MANY)).changes == ()
-            assert feed._listener.holes == {}
+            assert feed._listeners[position].holes == {}
 
 
 def test_holes_of_what_was_rolled_back_are_given_up(url: str) -> None:
@@ -154,8 +190,7 @@ async def _failover(url: str) -> None:
     async with listening(url) as feed:
         page = await feed.since(await feed.position(), limit=MANY)
         assert not page.gap
-        assert feed._listener is not None
-        feed._listener.timeline += 1
+        feed._listeners[page.position].timeline += 1
         assert (await feed.since(page.position, limit=MANY)).gap
         assert not (await feed.since(page.position, limit=MANY)).gap
 
@@ -222,7 +257,7 @@ async def _follow(feed: PostgresChangeFeed, slots: list[Transaction], steps: lis
                 await look(limit)
             case _:
                 # Another process begins to listen: from here on it is the one that must not miss anything.
-                feed._listener = None
+                feed._listeners.clear()
                 position = await feed.position()
                 untold.clear()
     for which, slot in enumerate(slots):

@@ -5,10 +5,11 @@ number 6 only later. The numbers missing below the newest one seen are *holes*. 
 position and for every hole, in one statement, so in one snapshot:
 
 1. A hole that has become visible is told then, out of order: listeners only evict older versions, in any order.
-2. A hole stays one while a transaction may still fill it. Whoever took a number below one that is visible in a snapshot
-   had a transaction id (a commit locks its rows before it announces) below that snapshot's `xmax`. Once the oldest
-   running transaction, `xmin`, is not below that any more and the hole is not visible, it was rolled back.
-3. A listener that begins (or comes back with another position) looks for holes among the numbers just below.
+2. A hole stays one while a transaction may still fill it. Whoever took a number below a visible one had a transaction
+   id by then (a commit locks its rows before it announces). So an id that is taken after the look is above all of those
+   (a snapshot's `xmax` is not: it is only above those that have ended). Once the oldest running transaction, `xmin`,
+   is not below it any more and the hole is still not visible, it was rolled back.
+3. A listener that asks for its first position looks for holes among the numbers just below, in that same snapshot.
 4. More holes than are kept, or numbers from before the beginning: as long as transactions run that may fill them, every
    look is a gap, for which listeners empty their memory. Nothing is ever left out silently.
 5. After a failover the newest commits may be lost and their numbers given again: another timeline is a gap.
@@ -16,13 +17,14 @@ position and for every hole, in one statement, so in one snapshot:
 
 from collections.abc import Iterable
 from functools import partial
+from itertools import islice
 from typing import Final, NamedTuple
 
 from sqlalchemy import text
 
 from thermocline.adapters.catalog.change_feed import SqlChangeFeed
 from thermocline.adapters.catalog.statements import Statement
-from thermocline.adapters.catalog.transactions import Connection, Row
+from thermocline.adapters.catalog.transactions import Connection, Row, Runner
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.work import Changed, ChangePage
 
@@ -32,7 +34,7 @@ LOOK_BACK: Final = 20_000
 announcement and its COMMIT."""
 
 _STATE: Final = """
-    pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint, timeline,
+    pg_snapshot_xmin(snapshot)::text::bigint, timeline,
     (SELECT max(sequence) FROM changes), (SELECT min(sequence) FROM changes)
 """
 _FROM: Final = """
@@ -57,27 +59,32 @@ MISSING: Final = Statement(
         SELECT {_STATE}, missing.* {_FROM} LEFT JOIN (
             SELECT previous + 1 AS first, sequence - 1 AS last
             FROM (SELECT sequence, lag(sequence) OVER (ORDER BY sequence) AS previous FROM changes
-                  WHERE sequence > :lowest AND sequence <= :position) AS numbered
+                  WHERE sequence > least((SELECT max(sequence) FROM changes), :position) - :look_back
+                    AND sequence <= :position) AS numbered
             WHERE sequence > previous + 1
         ) AS missing ON true ORDER BY missing.first
         """  # noqa: S608 - constants
     )
 )
-NEWEST: Final = Statement(text("SELECT coalesce(max(sequence), 0) FROM changes"))
+TAKE_ID: Final = Statement(text("SELECT pg_current_xact_id()::text::bigint"))
+"""A transaction id above all that were taken before: only where something is missing, for they are not endless."""
+_LAST: Final = 2**62
+"""Beyond every number."""
+_LISTENERS: Final = 8
+"""Remembered by their positions; a service has one."""
 
 
 class _Snapshot(NamedTuple):
     """What the first columns of both statements say."""
 
     oldest_running: int
-    next_transaction: int
     timeline: int
     newest: int
     oldest: int
 
     @classmethod
     def of(cls, row: Row) -> "_Snapshot":
-        return cls(row[0], row[1], row[2], row[3] or 0, row[4] or 0)
+        return cls(row[0], row[1], row[2] or 0, row[3] or 0)
 
 
 class _Listener:
@@ -91,12 +98,15 @@ class _Listener:
         self.blind_until = 0
         """Until no transaction below runs, something may be missed that is not among the holes."""
 
-    def miss(self, numbers: Iterable[int], snapshot: _Snapshot) -> None:
-        for number in numbers:
-            if len(self.holes) >= MOST_HOLES:
-                self.blind_until = snapshot.next_transaction
-                return
-            self.holes.setdefault(number, snapshot.next_transaction)
+    def miss(self, numbers: Iterable[int], connection: Connection) -> None:
+        missing = list(islice(numbers, MOST_HOLES - len(self.holes) + 1))
+        if not missing:
+            return
+        end: int = connection.all(TAKE_ID, {})[0][0]
+        self.holes.update((number, end) for number in missing)
+        if len(self.holes) > MOST_HOLES:
+            self.holes.pop(missing[-1])
+            self.blind_until = end
 
     def settle(self, snapshot: _Snapshot, seen: Iterable[int]) -> None:
         for number in seen:
@@ -107,28 +117,41 @@ class _Listener:
 
 
 class PostgresChangeFeed(SqlChangeFeed):
-    """Changes in the table `changes`, none left out. Of several listeners in a process one at a time is quick."""
+    """Changes in the table `changes`, none left out from the call of `position` on."""
 
-    _listener: _Listener | None = None
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(runner)
+        self._listeners: dict[int, _Listener] = {}
 
     async def position(self) -> int:
-        """Return the newest sequence number."""
-        rows = await self._runner.read(lambda connection: connection.all(NEWEST, {}))
-        return int(rows[0][0])
+        """Return the newest sequence number. Holes below are those of this moment: they may be filled in the next."""
+        listener = await self._runner.read(partial(_begin, position=None))
+        self._remember(listener)
+        return listener.position
 
     async def since(self, position: int, *, limit: int) -> ChangePage:
         """Return what was committed after `position`, and what became visible late; at most `limit` of the former."""
-        listener = self._listener
-        page, self._listener = await self._runner.read(
-            partial(_look, listener=listener, position=position, limit=limit)
-        )
+        listener = self._listeners.get(position)
+        page, after = await self._runner.read(partial(_look, listener=listener, position=position, limit=limit))
+        self._listeners.pop(position, None)
+        self._remember(after)
         return page
+
+    def _remember(self, listener: _Listener) -> None:
+        other = self._listeners.pop(listener.position, None)
+        if other is not None:
+            # Two listeners have come to one position: each is told what either still misses.
+            listener.holes = other.holes | listener.holes
+            listener.blind_until = max(other.blind_until, listener.blind_until)
+        while len(self._listeners) >= _LISTENERS:
+            del self._listeners[next(iter(self._listeners))]
+        self._listeners[listener.position] = listener
 
 
 def _look(
     connection: Connection, listener: _Listener | None, position: int, limit: int
 ) -> tuple[ChangePage, _Listener]:
-    if listener is None or listener.position != position:
+    if listener is None:
         listener = _begin(connection, position)
     # The function may run again, and the answer may be lost: the listener that is handed back is a new one.
     holes = list(listener.holes)
@@ -143,7 +166,7 @@ def _look(
     after.blind_until = listener.blind_until
     seen = {change.sequence for change in changes}
     lowest = max(position, snapshot.oldest - 1)
-    after.miss((number for number in range(lowest + 1, reached) if number not in seen), snapshot)
+    after.miss((number for number in range(lowest + 1, reached) if number not in seen), connection)
     gap = (
         snapshot.oldest > position + 1
         or snapshot.newest < position
@@ -155,12 +178,11 @@ def _look(
     return ChangePage(reached, changes, gap=gap), after
 
 
-def _begin(connection: Connection, position: int) -> _Listener:
-    lowest = position - LOOK_BACK
-    rows = connection.all(MISSING, {"lowest": lowest, "position": position})
+def _begin(connection: Connection, position: int | None) -> _Listener:
+    """Return a listener that has heard all that is visible up to the position (None: the newest), and no more."""
+    rows = connection.all(MISSING, {"look_back": LOOK_BACK, "position": _LAST if position is None else position})
     snapshot = _Snapshot.of(rows[0])
-    listener = _Listener(snapshot, position)
-    if snapshot.oldest_running < snapshot.next_transaction:
-        ranges = [row[len(_Snapshot._fields) :] for row in rows if row[len(_Snapshot._fields)] is not None]
-        listener.miss((number for first, last in reversed(ranges) for number in range(last, first - 1, -1)), snapshot)
+    listener = _Listener(snapshot, snapshot.newest if position is None else position)
+    ranges = [row[len(_Snapshot._fields) :] for row in rows if row[len(_Snapshot._fields)] is not None]
+    listener.miss((number for first, last in reversed(ranges) for number in range(last, first - 1, -1)), connection)
     return listener
