@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -215,7 +216,7 @@ def test_the_etag_of_parts() -> None:
 
 
 def test_locations_show_no_secret() -> None:
-    secrets = {"secret_access_key": "hunter2", "session_token": "hunter3"}
+    secrets: dict[str, Any] = {"secret_access_key": "hunter2", "session_token": "hunter3"}
     location = S3Location("main", "b", DIALECTS["aws"], access_key_id="shown", **secrets)
     assert "hunter" not in repr(location)
     assert "shown" in repr(location)
