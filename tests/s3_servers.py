@@ -94,12 +94,12 @@ def new_bucket(server: S3Server) -> str:
     return name
 
 
-def location(server: S3Server, bucket: str, dialect: str, **changes: Any) -> S3Location:
+def location(server: S3Server, bucket: str, vendor: str, **changes: Any) -> S3Location:
     """Return where a store in this bucket is."""
     told: dict[str, Any] = {
         "name": "main",
         "bucket": bucket,
-        "dialect": DIALECTS[dialect],
+        "dialect": DIALECTS[vendor],
         "endpoint": server.endpoint,
         "region": server.region,
         "access_key_id": server.access_key,

@@ -159,3 +159,25 @@ def test_a_folder_gives_out_no_urls(tmp_path: Path) -> None:
         answer = http.post("/v1/uploads", json={"content_id": "a", "size": 1})
         assert answer.status_code == 400
         assert "PUT /v1/content/{id}" in answer.json()["detail"]
+
+
+def test_large_downloads_are_redirected_where_the_settings_say_so(
+    tmp_path: Path, ceph: CephServer, bucket: str
+) -> None:
+    given = environment(ceph, bucket) | {"THERMOCLINE_HTTP__REDIRECT_FROM": "1MiB"}
+    with running_service(tmp_path / "data", environment=given) as service, client(service) as http:
+        for name, body in (("large", LARGE), ("small", b"small")):
+            http.put(f"/v1/content/{name}", content=body, headers={"Content-Type": "text/x-told"})
+        answer = http.get("/v1/content/large")
+        assert (answer.status_code, answer.headers["cache-control"]) == (307, "no-store")
+        assert answer.headers["location"].startswith(f"{ceph.endpoint}/{bucket}/")
+        whole = httpx.get(answer.headers["location"])
+        assert (whole.status_code, whole.content, whole.headers["content-type"]) == (200, LARGE, "text/x-told")
+        part = http.get("/v1/content/large", headers={"Range": "bytes=5-9"}, follow_redirects=True)
+        assert (part.status_code, part.content) == (206, LARGE[5:10])
+        assert http.head("/v1/content/large").status_code == 200
+        assert http.get("/v1/content/large", headers={"If-None-Match": "*"}).status_code == 304
+        assert http.get("/v1/content/small").content == b"small"
+        http.delete("/v1/content/large")
+        assert http.get("/v1/content/large").status_code == 404
+        assert httpx.get(answer.headers["location"]).content == LARGE, "who began with it comes to the end"

@@ -49,7 +49,10 @@ class Upload(Protocol):
 
     @abstractmethod
     async def write(self, part: Buffer) -> None:
-        """Send the next part. Every part but the last has exactly the store's `part_size`."""
+        """Send the next part. Every part but the last has exactly the store's `part_size`.
+
+        It may still be on its way when this returns: `part` must not change before the upload is over.
+        """
 
     @abstractmethod
     async def complete(self) -> None:

@@ -110,7 +110,7 @@ class DirectUploads:
         ).as_headers()
         await self._parts.intents.declare(key, placement.name, lease=self._lives)
         upload_id = await store.begin_direct_upload(key, attributes, storage_class=placement.storage_class)
-        part_size = max(placement.store.part_size, -(-size // MOST_PARTS // MIB) * MIB)
+        part_size = _part_size(size, placement.store.part_size)
         session = _Session(
             object_key=key,
             upload_id=upload_id,
@@ -231,6 +231,12 @@ class DirectUploads:
         return session, key
 
 
+def _part_size(size: int, usual: Bytes) -> int:
+    """Return the store's usual part size, or as many whole MiB as keep to `MOST_PARTS`."""
+    least = -(-size // MOST_PARTS)
+    return usual if least <= usual else -(-least // MIB) * MIB
+
+
 def _presigning(placement: Placement, tier: StorageTier) -> Presigns:
     store: object = placement.store
     if not isinstance(store, Presigns):
@@ -259,7 +265,7 @@ def _read_token(token: str) -> _Session:
     StorageTier(session.tier)
     Visibility(session.visibility)
     StoredHeaders(session.content_type)
-    if session.part_size < MIB or not 0 <= session.size <= session.part_size * MOST_PARTS:
+    if session.part_size < 1 or not 0 <= session.size <= session.part_size * MOST_PARTS:
         raise ValueError(session.size)
     if session.sha256 is not None:
         bytes.fromhex(session.sha256)

@@ -155,8 +155,17 @@ class HttpSettings(Section):
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may read content; `*` for all."""
 
+    redirect_from: Size | None = None
+    """Content of at least this size is not sent but redirected to (307), by a URL of its bucket that lives for
+    `[limits] presign_max`. Such bytes are not verified by us. `none`: everything is sent from here."""
+
     memorise_requests: bool = True
     """Remember what identical heads ask for, so that hot reads are not parsed again; rights are checked each time."""
+
+    @field_validator("redirect_from", mode="before")
+    @classmethod
+    def _read_none(cls, value: Any) -> Any:
+        return None if value == "none" else value
 
 
 class LimitsSettings(Section):

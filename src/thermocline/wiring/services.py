@@ -26,6 +26,7 @@ from thermocline.services.copying import Copier
 from thermocline.services.deleting import DeletingService
 from thermocline.services.delivering import OutboxService
 from thermocline.services.describing import DescribingService
+from thermocline.services.direct_downloads import DirectDownloads
 from thermocline.services.direct_uploads import DirectUploads
 from thermocline.services.expiring import ExpiryService
 from thermocline.services.exporting import ExportingService
@@ -101,6 +102,7 @@ class Services:
     sweep: OrphanSweep
     expiry: ExpiryService
     direct_uploads: DirectUploads
+    direct_downloads: DirectDownloads
     recovering: RecoveringService
     adopting: AdoptingService
     mending: MendingService
@@ -224,6 +226,9 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         sweep=sweep,
         expiry=expiry,
         direct_uploads=DirectUploads(transfers, cache, lives=limits.presign_max),
+        direct_downloads=DirectDownloads(
+            placements, tracker, clock, lives=limits.presign_max, smallest=settings.http.redirect_from
+        ),
         recovering=recovering,
         adopting=AdoptingService(catalog.recovery, catalog.cursors, catalog.sweeps, placements, clock),
         mending=MendingService(

@@ -8,6 +8,9 @@ import pytest
 
 from thermocline.adapters.objects.s3 import S3ObjectStore
 from thermocline.adapters.objects.s3_clients import S3Location
+from thermocline.adapters.objects.s3_dialects import DIALECTS
+from thermocline.domain.errors import StorageError
+from thermocline.domain.restores import RestoreSpeed
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.testing.contracts.copies import CopiesWithinContract, OpenCopyingStore
 from thermocline.testing.contracts.object_store import NeverOverwrites, ObjectStoreContract, OpenStore
@@ -95,3 +98,53 @@ class TestRestores(RestorableContract):
             glacier.advance(seconds)
 
         return Archive(opened, glacier.now, advance)
+
+
+@pytest.mark.parametrize("server", ["ceph_location", "glacier_location"])
+def test_who_saw_no_owner_a_moment_ago_takes_nothing_from_the_one_who_came_first(
+    server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locate: Locate = request.getfixturevalue(server)
+
+    async def run() -> None:
+        async with S3ObjectStore.open(locate()) as store:
+            assert await store.claim("first") == "first"
+            looked = store.owner
+            answers = iter([None])
+
+            async def late() -> str | None:
+                return next(answers, await looked())
+
+            monkeypatch.setattr(store, "owner", late)
+            assert await store.claim("second") == "first"
+
+    asyncio.run(run())
+
+
+def test_a_store_without_conditions_is_claimed_carefully(ceph_location: Locate) -> None:
+    async def run() -> None:
+        generic = DIALECTS["generic"]
+        async with (
+            S3ObjectStore.open(ceph_location(dialect=generic)) as one,
+            S3ObjectStore.open(ceph_location(dialect=generic)) as two,
+        ):
+            owners = await asyncio.gather(one.claim("a"), two.claim("b"))
+            assert len(set(owners)) == 1
+            assert await one.claim("late") == owners[0]
+
+    asyncio.run(run())
+
+
+def test_restores_of_ceph_are_refused_by_it(ceph_location: Locate) -> None:
+    """A defect of the server, counted here: RestoreObject answers 501, and the settings refuse to ask for it."""
+
+    async def run() -> None:
+        async with S3ObjectStore.open(
+            ceph_location(), archive_classes={"GLACIER": ARCHIVE_CLASSES["GLACIER"]}
+        ) as store:
+            await store.put("k", b"12345", {}, storage_class="GLACIER")
+            assert await store.fetch("k", 0, 5) == b"12345", "it is archived in name only"
+            with pytest.raises(StorageError, match="cannot do that; check dialect"):
+                await store.request_restore("k", speed=RestoreSpeed.BULK, days=1)
+
+    asyncio.run(run())

@@ -17,7 +17,7 @@ from thermocline.adapters.objects.archive_classes import ArchiveClasses
 from thermocline.adapters.objects.key_rules import check_class, check_range
 from thermocline.adapters.objects.s3_attributes import as_metadata, from_metadata
 from thermocline.adapters.objects.s3_clients import Refused, S3Clients, S3Limits, S3Location, open_clients
-from thermocline.adapters.objects.s3_copies import S3Copies
+from thermocline.adapters.objects.s3_copies import AT_ONCE, S3Copies
 from thermocline.adapters.objects.s3_keys import MARKER, stored_key
 from thermocline.adapters.objects.s3_listing import S3Listing, whole_second
 from thermocline.adapters.objects.s3_presigns import S3Presigns
@@ -70,7 +70,9 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
         self._listing = S3Listing(clients)
         self._restores = S3Restores(clients, archives)
         self._presigns = S3Presigns(clients, part_size)
-        self._copies = S3Copies(clients, part_size=part_size, largest=largest_copy or clients.dialect.largest_copy)
+        self._copies = S3Copies(
+            clients, part_size=part_size, largest=min(largest_copy or AT_ONCE, clients.dialect.largest_copy)
+        )
 
     @classmethod
     @asynccontextmanager
@@ -86,7 +88,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
         """Open the store for the length of the block; sends nothing. Raises `ConfigurationError`.
 
         `archive_classes` need a restore besides those of the dialect, and say which speeds there are.
-        `largest_copy`: what is copied in one request, larger objects part by part; the dialect's if not given.
+        `largest_copy`: what is copied in one request, larger objects part by part; 256 MiB if not given.
         """
         async with open_clients(location, limits or S3Limits()) as clients:
             yield cls(clients, archives=ArchiveClasses(archive_classes), part_size=part_size, largest_copy=largest_copy)
@@ -283,7 +285,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
         storage_class: str = STANDARD,
         check: Callable[[], None] = nothing,
     ) -> None:
-        """Copy an object inside the bucket: up to the vendor's limit in one request, above it part by part."""
+        """Copy an object inside the bucket: small ones in one request, larger ones part by part."""
         stored_key(target)
         check_class(storage_class)
         head = await self._head(source)

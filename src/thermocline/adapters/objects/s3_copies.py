@@ -1,6 +1,6 @@
 """Copies inside a bucket, made by the store: no byte of content passes through us.
 
-Up to the vendor's limit in one request; larger ones as a multipart upload whose parts the store copies, in parallel.
+Up to 256 MiB in one request; larger ones as a multipart upload whose parts the store copies, in parallel.
 Either is all or nothing: a copy in parts is an unfinished upload until it is completed.
 """
 
@@ -17,8 +17,9 @@ from thermocline.domain.errors import ObjectMissingError, StorageError
 from thermocline.domain.units import Bytes
 
 _PARTS_AT_ONCE: Final = 4
-_PART: Final = 512 * 2**20
-"""Of a copy in parts: few requests, each short enough for its time limit."""
+AT_ONCE: Final = Bytes(256 * 2**20)
+"""What one request copies: few requests, each short enough for its time limit at 6 MiB a second. The vendors' limit,
+5 GiB, would take a minute and more."""
 _CHANGED: Final = frozenset({"PreconditionFailed", "412"})
 
 
@@ -71,7 +72,7 @@ class S3Copies:
         check()
         begun = await self._clients.call(doing, source, "create_multipart_upload", **described)
         stored, upload_id, size = described["Key"], begun["UploadId"], head["ContentLength"]
-        length = min(max(_PART, -(-size // self._clients.dialect.most_parts)), self._largest)
+        length = max(self._largest, -(-size // self._clients.dialect.most_parts))
         starts = range(0, size, length)
         slots = asyncio.Semaphore(_PARTS_AT_ONCE)
 

@@ -49,9 +49,7 @@ class Dialect:
     """Whether the bucket is named in the path rather than in the host, unless the settings say otherwise."""
     most_parts: int = 10_000
     largest_copy: Bytes = Bytes(5 * GIB)
-    """What CopyObject takes at once; above it the copy is made in parts."""
-    largest_part: Bytes = Bytes(5 * GIB)
-    smallest_part: Bytes = Bytes(5 * 2**20)
+    """What CopyObject takes at once, and a copied part may have."""
 
 
 DIALECTS: Final = {

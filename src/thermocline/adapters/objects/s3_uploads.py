@@ -53,8 +53,7 @@ class S3Upload(Upload):
         while len(self._sending) >= IN_FLIGHT:
             await self._first()
         self._etags.append("")
-        # A copy: the caller may use its buffer again as soon as this returns.
-        sending = self._send(len(self._etags), bytes(part))
+        sending = self._send(len(self._etags), memoryview(part).cast("B"))
         self._sending.append(asyncio.get_running_loop().create_task(sending))
 
     async def complete(self) -> None:
@@ -119,7 +118,7 @@ class S3Upload(Upload):
         await first
         self._sending.remove(first)
 
-    async def _send(self, number: int, part: bytes) -> None:
+    async def _send(self, number: int, part: memoryview) -> None:
         digest = await asyncio.to_thread(_md5, part)
         url = await self._clients.presigned(
             "upload_part", self._clients.limits.request_time,
@@ -186,8 +185,7 @@ def _md5(data: Buffer) -> bytes:
     return hashlib.md5(data, usedforsecurity=False).digest()
 
 
-async def _in_blocks(part: bytes) -> AsyncIterator[memoryview]:
+async def _in_blocks(part: memoryview) -> AsyncIterator[memoryview]:
     # In blocks, because the transport copies what it cannot send at once.
-    view = memoryview(part)
     for start in range(0, len(part), _BLOCK):
-        yield view[start : start + _BLOCK]
+        yield part[start : start + _BLOCK]

@@ -41,6 +41,7 @@ from thermocline.interfaces.http.read_plan import (
 from thermocline.interfaces.http.user_context import check_user_context
 from thermocline.ports.clock import Clock
 from thermocline.services.caching import ContentCache
+from thermocline.services.direct_downloads import DirectDownloads
 from thermocline.services.reading import OpenContent, ReadingService
 from thermocline.services.tracking import AccessTracker, ReadKind
 from thermocline.wiring.services import Services
@@ -48,6 +49,7 @@ from thermocline.wiring.services import Services
 PIECE_BYTES = 256 * 1024
 """Buffered content is handed to the server in pieces of this size, so that it buffers no more per slow client."""
 ATTEMPTS = 5
+REDIRECT = 307
 BOUNDARY_BYTES = 12
 
 
@@ -58,6 +60,7 @@ class _Parts:
     clock: Clock
     grants: PayloadGrants
     tracker: AccessTracker
+    direct: DirectDownloads
     stream_max: Seconds
 
 
@@ -80,6 +83,7 @@ class ReadRoute:
             clock=clock,
             grants=PayloadGrants(services.memory),
             tracker=services.tracker,
+            direct=services.direct_downloads,
             stream_max=services.settings.limits.stream_max,
         )
         self._clock = clock
@@ -164,6 +168,9 @@ class _OneRead:
             plan = plan_read(self._request, facts)
             if self._request.is_head or not plan.has_content:
                 await self._send_head_only(plan, facts)
+                return
+            if (url := await self._parts.direct.url_for(record)) is not None:
+                await self._exchange.answer(REDIRECT, [(b"location", url.encode()), (b"cache-control", b"no-store")])
                 return
             newer = await (
                 self._retrieve(record) if self._reading.is_buffered(record) else self._stream(plan, facts, record)
