@@ -17,6 +17,7 @@ from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.errors import ContentArchivedError, ContentNotFoundError
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.domain.work import OutboxKind
+from thermocline.ports.cache import SharedLevel
 from thermocline.testing.catalog import INSTALLATION, fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.faults import Faults
@@ -62,6 +63,8 @@ class Machine:
         self.database = folder / "catalog.db"
         self.settings = settings
         self.random = random.Random(seed)
+        self.shared: SharedLevel | None = None
+        """The cache that processes share, if the test says so."""
         fresh_sqlite_catalog(self.database, installation=installation)
 
     def twin(self, folder: Path) -> "Machine":
@@ -83,7 +86,8 @@ class Machine:
             adapters = Adapters(
                 catalog=injected.wrap("catalog", catalog),
                 stores={"main": injected.wrap("objects", self.objects)},
-                memory=injected.wrap("cache", MemoryCache(self.clock, capacity=Bytes(1_000_000))),
+                memory=injected.wrap("cache", self._memory()),
+                shared=None if self.shared is None else injected.wrap("shared", self.shared),
                 clock=self.clock,
                 entropy=self.random.randbytes,
             )
@@ -96,6 +100,10 @@ class Machine:
                 await services.keeper.close()
         finally:
             await catalog.aclose()
+
+    def _memory(self) -> MemoryCache:
+        max_age = None if self.shared is None else self.settings.cache.l1_max_age
+        return MemoryCache(self.clock, capacity=Bytes(1_000_000), max_age=max_age)
 
     async def catalog(self) -> SqlCatalog:
         """Open the catalog as a process does, without faults."""
