@@ -72,6 +72,8 @@ class Machine:
         self.database = folder / "catalog.db"
         self.settings = settings
         self.random = random.Random(seed)
+        self.shared: SharedLevel | None = None
+        """The cache that processes share, if the test says so."""
         fresh_sqlite_catalog(self.database, installation=installation)
 
     def twin(self, folder: Path) -> "Machine":
@@ -95,7 +97,7 @@ class Machine:
             adapters = Adapters(
                 catalog=injected.wrap("catalog", catalog),
                 stores={"main": injected.wrap("objects", await self.open_objects(stack))},
-                memory=injected.wrap("cache", MemoryCache(self.clock, capacity=Bytes(1_000_000))),
+                memory=injected.wrap("cache", self._memory(ages=shared is not None)),
                 clock=self.clock,
                 entropy=self.random.randbytes,
                 shared=None if shared is None else injected.wrap("shared", shared),
@@ -114,7 +116,11 @@ class Machine:
 
     async def open_shared(self, _stack: AsyncExitStack) -> SharedLevel | None:
         """Return the cache that processes share, open until the stack is closed; None if there is none."""
-        return None
+        return self.shared
+
+    def _memory(self, *, ages: bool) -> MemoryCache:
+        max_age = self.settings.cache.l1_max_age if ages else None
+        return MemoryCache(self.clock, capacity=Bytes(1_000_000), max_age=max_age)
 
     async def catalog(self) -> SqlCatalog:
         """Open the catalog as a process does, without faults."""

@@ -25,6 +25,7 @@ NOT_RUN = {
     "docs/how-to/import-and-export.md": 1,  # a bucket
     "docs/how-to/run-on-postgresql.md": 1,  # createdb as an administrator
     "docs/how-to/use-s3-r2-or-ceph.md": 1,  # a bucket
+    "docs/how-to/share-a-cache.md": 1,  # a Redis
 }
 
 

@@ -86,6 +86,9 @@ class SharedContents:
 
     async def take_turn(self, content_id: ContentId, token: str) -> CacheEntry | bool:
         """Take the lease, or wait for what its holder fills and return that. False: read without filling."""
+        owed = self._unconfirmed.get(content_id)
+        if owed is not None and not await self.invalidate(content_id, owed):
+            return False  # what stands in Redis is old, and could only be waited for in vain
         deadline = self._clock.monotonic() + LONGEST_WAIT
         pause = FIRST_PAUSE
         waited = False
