@@ -126,6 +126,12 @@ class Machine:
         """Open the catalog as a process does, without faults."""
         return await SqlCatalog.open(f"sqlite:///{self.database}", unsafe_fast=True, database_clock=self.clock.now)
 
+    async def close(self) -> None:
+        """Let go of what processes left open."""
+
+    def discard(self) -> None:
+        """Forget the machine, where its folder is not all there is."""
+
     async def recover(self) -> None:
         """Start a process and let time pass until all background work has come to its end."""
         async with self.process() as store:

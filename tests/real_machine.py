@@ -7,11 +7,13 @@ tier lies in a class that must be restored; restores are tried on a server of th
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import pytest
 
 from tests.machine import Machine
 from tests.s3_servers import location, new_bucket
@@ -65,6 +67,19 @@ class RealServers:
         )
 
 
+@pytest.fixture(scope="session")
+def real_servers(
+    postgres: PostgresServer, redis_cluster: RedisCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealServers]:
+    """Servers for machines; their gateway takes small parts."""
+    ceph = CephServer(tmp_path_factory.mktemp("ceph-of-small-parts"), smallest_part=PART_SIZE)
+    ceph.start()
+    try:
+        yield RealServers(postgres, redis_cluster, ceph)
+    finally:
+        ceph.stop()
+
+
 class PassingClock(ManualClock):
     """A manual clock on which short waits pass by themselves: for another's lease, for an answer."""
 
@@ -92,6 +107,7 @@ class RealMachine(Machine):
         )
         self._bucket = new_bucket(servers.ceph)
         self._seen: dict[str, Timestamp] = {}
+        self._opened: AsyncExitStack | None = None
 
     def discard(self) -> None:
         """Drop the database; buckets go with their server."""
@@ -100,21 +116,26 @@ class RealMachine(Machine):
     async def catalog(self) -> SqlCatalog:
         return await SqlCatalog.open(self._url, database_clock=self.clock.now)
 
-    async def open_objects(self, stack: AsyncExitStack) -> ObjectStore:
-        where = location(self._servers.ceph, self._bucket, "ceph")
-        store = await stack.enter_async_context(S3ObjectStore.open(where, part_size=PART_SIZE))
-        self.objects: Any = DatedObjects(store, self.clock, self._seen)
-        return self.objects
+    async def open_objects(self, _stack: AsyncExitStack) -> ObjectStore:
+        # One client for all processes: what a process has sent goes on after it died.
+        if self._opened is None:
+            self._opened = AsyncExitStack()
+            where = location(self._servers.ceph, self._bucket, "ceph")
+            store = await self._opened.enter_async_context(S3ObjectStore.open(where, part_size=PART_SIZE))
+            self.objects: Any = DatedObjects(store, self.clock, self._seen)
+        return cast("ObjectStore", self.objects)
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.aclose()
+            self._opened = None
 
     async def open_shared(self, stack: AsyncExitStack) -> SharedLevel | None:
         return await open_shared_cache(self.settings.cache, self.clock, stack, installation=self.installation)
 
     async def recover(self) -> None:
         # Hours pass: whatever a process left in Redis has ended.
-        async with AsyncExitStack() as stack:
-            shared = await self.open_shared(stack)
-            if shared is not None:
-                await shared.clear()
+        self._servers.cluster.flush()
         await super().recover()
 
     async def query(self, statement: str) -> list[tuple[object, ...]]:

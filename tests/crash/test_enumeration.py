@@ -288,6 +288,7 @@ async def points_of(operation: Operation, machine: Machine) -> list[str]:
         await operation.act(store, machine)
         await store.services.background.drain()
     assert await read(machine) == operation.after
+    await machine.close()
     return list(faults.points)
 
 
@@ -322,6 +323,7 @@ async def strike(operation: Operation, point: str, mode: FaultMode, machine: Mac
     stored, named, rows, intents = await machine.remains()
     assert stored == named, f"{operation.name}, {point}, {mode}: orphans {stored - named}, missing {named - stored}"
     assert (rows, intents) == (0, 0), f"{operation.name}, {point}, {mode}: {rows} outbox rows, {intents} intents"
+    await machine.close()
     return bool(faults.fired)
 
 

@@ -12,7 +12,6 @@ left over.
 import asyncio
 import contextlib
 import hashlib
-import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -50,12 +49,15 @@ class History(RuleBasedStateMachine):
     def start(self, seed: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
-        self.machine = Machine(Path(self.folder.name), seed=seed)
+        self.machine = self.make_machine(Path(self.folder.name), seed)
         self.model: dict[str, Known] = {}
         self.revisions: dict[str, int] = {}
         self.on_their_way: list[Faults] = []
         self.faults = Faults()
         self.open_process()
+
+    def make_machine(self, folder: Path, seed: int) -> Machine:
+        return Machine(folder, seed=seed)
 
     def open_process(self) -> None:
         self.faults = Faults(chooser=self.choose)
@@ -421,8 +423,8 @@ class History(RuleBasedStateMachine):
         return await self.count("SELECT count(*) FROM quarantine")
 
     async def count(self, query: str) -> int:
-        with contextlib.closing(sqlite3.connect(self.machine.database)) as raw:
-            return int(raw.execute(query).fetchone()[0])
+        ((count,),) = await self.machine.query(query)
+        return int(str(count))
 
     @invariant()
     def everything_acknowledged_is_there(self) -> None:
@@ -456,7 +458,9 @@ class History(RuleBasedStateMachine):
                     del self.model[content_id]
             self.runner.run(self.recover_and_check())
         finally:
+            self.runner.run(self.machine.close())
             self.runner.close()
+            self.machine.discard()
             self.folder.cleanup()
 
     async def recover_and_check(self) -> None:
