@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Where a machine forbids bytecode files, every process of the tests would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-fast soak bench check docs format lock tools clean
+.PHONY: help run dev-stack test test-fast soak bench check docs format lock tools clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ tools: ## Debian packages that `make test` and `make bench` need (nginx, aria2, 
 # --- use ---------------------------------------------------------------------------------------
 run: .venv/.runtime ## start the service: PORT=8080 DATA=data make run
 	@exec $(BIN)/thermocline serve --port $(PORT) --data $(DATA)
+
+dev-stack: .venv/.development tools ## PostgreSQL, Redis Cluster, Ceph and a Glacier for a developer, until Ctrl-C
+	@exec $(BIN)/python -m thermocline.testing.servers.stack
 
 # --- verify ------------------------------------------------------------------------------------
 check: .venv/.development ## lint, types, architecture, docs

@@ -2,7 +2,18 @@
 
 from collections.abc import Callable, Mapping
 
-from bench import coalesced_lookups, durable_put, gigabyte, hot_reads, import_tree, listing, tier_moves, tracker
+from bench import (
+    coalesced_lookups,
+    durable_put,
+    gigabyte,
+    hot_reads,
+    import_tree,
+    listing,
+    redis_hits,
+    s3,
+    tier_moves,
+    tracker,
+)
 from bench.figures import Table
 from bench.plan import Plan
 
@@ -15,4 +26,7 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "tracker": tracker.run,
     "import_tree": import_tree.run,
     "coalesced_lookups": coalesced_lookups.run,
+    "redis_hits": redis_hits.run,
+    "s3_reads": s3.run_reads,
+    "s3_large": s3.run_large,
 }

@@ -12,6 +12,8 @@ from pytest_socket import disable_socket, enable_socket
 
 from tests.counts import SOAK
 from tests.postgres import postgres as postgres  # noqa: PLC0414 - a fixture for all tests
+from tests.redis_servers import guarded_redis, redis_cluster, redis_sentinels, redis_server  # noqa: F401 - likewise
+from tests.s3_servers import ceph, ceph_location, glacier, glacier_location, proxied  # noqa: F401 - fixtures for all
 
 # Whoever starts the tests in the background, or under nohup, has these ignored; what the tests start would, too.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

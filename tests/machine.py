@@ -7,16 +7,18 @@ would still do takes effect; the next process starts on what is there.
 import random
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 from thermocline import StorageOrchestrator
 from thermocline.adapters.cache.memory import MemoryCache
 from thermocline.adapters.catalog.sql import SqlCatalog
-from thermocline.adapters.objects.memory import MemoryObjectStore
+from thermocline.adapters.objects.memory import CopyingMemoryObjectStore, MemoryObjectStore
 from thermocline.domain.errors import ContentArchivedError, ContentNotFoundError
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.domain.work import OutboxKind
+from thermocline.ports.cache import SharedLevel
+from thermocline.ports.object_store import ObjectStore
 from thermocline.testing.catalog import INSTALLATION, fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.faults import Faults
@@ -45,6 +47,7 @@ SETTINGS = Settings.model_validate(
     }
 )
 """HOT and WARM share a placement, COLD has one of its own, ARCHIVE must be restored before it is read."""
+WORK = ("moves", "ledger", "restores")
 ROUNDS = 5
 """Passes of the background work after which everything has come to its end: the longest way takes three."""
 
@@ -53,15 +56,24 @@ class Machine:
     """What survives a crash."""
 
     def __init__(
-        self, folder: Path, *, seed: int = 0, settings: Settings = SETTINGS, installation: str = INSTALLATION
+        self,
+        folder: Path,
+        *,
+        seed: int = 0,
+        settings: Settings = SETTINGS,
+        installation: str = INSTALLATION,
+        copies: bool = False,
     ) -> None:
+        """Make one whose store, with `copies`, copies by itself."""
         self.clock = ManualClock()
-        self.objects = MemoryObjectStore(
+        self.objects = (CopyingMemoryObjectStore if copies else MemoryObjectStore)(
             self.clock, part_size=PART_SIZE, archive_classes=settings.archive_classes("main")
         )
         self.database = folder / "catalog.db"
         self.settings = settings
         self.random = random.Random(seed)
+        self.shared: SharedLevel | None = None
+        """The cache that processes share, if the test says so."""
         fresh_sqlite_catalog(self.database, installation=installation)
 
     def twin(self, folder: Path) -> "Machine":
@@ -77,15 +89,18 @@ class Machine:
     @asynccontextmanager
     async def process(self, faults: Faults | None = None) -> AsyncIterator[StorageOrchestrator]:
         """Run a process for the length of the block; its parts are wrapped in `faults`."""
-        catalog = await self.catalog()
         injected = faults or Faults()
-        try:
+        async with AsyncExitStack() as stack:
+            catalog = await self.catalog()
+            stack.push_async_callback(catalog.aclose)
+            shared = await self.open_shared(stack)
             adapters = Adapters(
                 catalog=injected.wrap("catalog", catalog),
-                stores={"main": injected.wrap("objects", self.objects)},
-                memory=injected.wrap("cache", MemoryCache(self.clock, capacity=Bytes(1_000_000))),
+                stores={"main": injected.wrap("objects", await self.open_objects(stack))},
+                memory=injected.wrap("cache", self._memory(ages=shared is not None)),
                 clock=self.clock,
                 entropy=self.random.randbytes,
+                shared=None if shared is None else injected.wrap("shared", shared),
             )
             services = await assemble(self.settings, adapters)
             await services.listener.poll()
@@ -94,8 +109,18 @@ class Machine:
             finally:
                 await services.background.drain()
                 await services.keeper.close()
-        finally:
-            await catalog.aclose()
+
+    async def open_objects(self, _stack: AsyncExitStack) -> ObjectStore:
+        """Return the object store, open until the stack is closed."""
+        return self.objects
+
+    async def open_shared(self, _stack: AsyncExitStack) -> SharedLevel | None:
+        """Return the cache that processes share, open until the stack is closed; None if there is none."""
+        return self.shared
+
+    def _memory(self, *, ages: bool) -> MemoryCache:
+        max_age = self.settings.cache.l1_max_age if ages else None
+        return MemoryCache(self.clock, capacity=Bytes(1_000_000), max_age=max_age)
 
     async def catalog(self) -> SqlCatalog:
         """Open the catalog as a process does, without faults."""
@@ -108,17 +133,21 @@ class Machine:
 
     async def work_left(self) -> dict[str, int]:
         """Return how many moves are planned, how many were made, and how many restores are known."""
+        counted = await self.query(" UNION ALL ".join(f"SELECT count(*) FROM {table}" for table in WORK))  # noqa: S608
+        return {table: int(str(count)) for table, (count,) in zip(WORK, counted, strict=True)}
+
+    async def query(self, statement: str) -> list[tuple[object, ...]]:
+        """Return the rows that a statement yields on the catalog's database."""
         with closing(sqlite3.connect(self.database)) as raw:
-            return {
-                table: int(raw.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - three names
-                for table in ("moves", "ledger", "restores")
-            }
+            return raw.execute(statement).fetchall()
 
     async def remains(self) -> tuple[set[str], set[str], int, int]:
         """Return (keys in the store, keys that records name, outbox rows, intents)."""
         stored: set[str] = set()
-        async for page in self.objects.list_pages(""):
-            stored |= {info.key for info in page}
+        async with AsyncExitStack() as stack:
+            objects = await self.open_objects(stack)
+            async for page in objects.list_pages(""):
+                stored |= {info.key for info in page}
         catalog = await self.catalog()
         try:
             records = await catalog.records.page(prefix="", tier=None, after="", limit=1000, now=self.clock.now())

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -22,7 +22,13 @@ class ServiceProcess:
     """`thermocline serve` on a folder. `kill` is SIGKILL, `stop` is SIGTERM and waits for the drain."""
 
     def __init__(
-        self, data: Path, *, environment: dict[str, str] | None = None, port: int = 0, open_files: int | None = None
+        self,
+        data: Path,
+        *,
+        arguments: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        port: int = 0,
+        open_files: int | None = None,
     ) -> None:
         self.data = data
         self.log_path = data.parent / f"{data.name}.service.log"
@@ -31,7 +37,18 @@ class ServiceProcess:
         # Many systems start processes with a soft limit far below the hard one.
         limited = [] if open_files is None else ["prlimit", f"--nofile={open_files}:"]
         self.process = subprocess.Popen(
-            [*limited, sys.executable, "-m", "thermocline", "serve", "--port", str(port), "--data", str(data)],
+            [
+                *limited,
+                sys.executable,
+                "-m",
+                "thermocline",
+                "serve",
+                "--port",
+                str(port),
+                "--data",
+                str(data),
+                *arguments,
+            ],
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=os.environ | (environment or {}),
@@ -86,10 +103,14 @@ class ServiceProcess:
 
 @contextmanager
 def running_service(
-    data: Path, *, environment: dict[str, str] | None = None, open_files: int | None = None
+    data: Path,
+    *,
+    arguments: Sequence[str] = (),
+    environment: dict[str, str] | None = None,
+    open_files: int | None = None,
 ) -> Iterator[ServiceProcess]:
     """Run a service for the length of the block; it must still be alive at the end and stop cleanly."""
-    service = ServiceProcess(data, environment=environment, open_files=open_files)
+    service = ServiceProcess(data, arguments=arguments, environment=environment, open_files=open_files)
     try:
         yield service
     except BaseException:

@@ -233,10 +233,14 @@ class StorageOrchestrator:
         checksum: bool = False,
         verify: bool = False,
         dry_run: bool = False,
+        in_place: bool = False,
         progress: Callable[[TreeProgress], None] | None = None,
         count_ahead: bool = True,
     ) -> TreeReport:
         """Store every file below the folder `path` under its relative path, below `prefix`; safe to repeat.
+
+        `path` may also be `s3://BUCKET/PREFIX`, where the bucket is one of the settings' object stores: its objects
+        are copied, or with `in_place` adopted where they lie, read once, never moved or deleted by their contents' end.
 
         What is there already, by size and time of the file (`checksum`: by digest), is not sent again, so the same
         call goes on after an interruption. Symbolic links are told, not followed. `verify` reads both sides again.
@@ -253,6 +257,7 @@ class StorageOrchestrator:
             checksum=checksum,
             verify=verify,
             dry_run=dry_run,
+            in_place=in_place,
             count_ahead=count_ahead,
         )
         return await self.services.importing.run(fspath(path), options, progress)

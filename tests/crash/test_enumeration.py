@@ -38,7 +38,7 @@ ARCHIVED = b"archived"
 """Stands for content that must be restored before it is read."""
 MODES = (FaultMode.BEFORE, FaultMode.AFTER, FaultMode.LOST, FaultMode.CANCELLED, FaultMode.CANCELLED_BEFORE)
 LATE = (FaultMode.DIED_LATE, FaultMode.CANCELLED_LATE)
-CHANGES_THE_STORE = ("put", "put_all", "begin_upload", "write", "complete", "abort", "delete")
+CHANGES_THE_STORE = ("put", "put_all", "begin_upload", "write", "complete", "abort", "delete", "copy")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Operation:
     after: bytes | None
     tiers: tuple[str, str] | None = None
     """The tier before, and after it all has come to its end; None: the content is not moved."""
+    copies: bool = False
+    """Whether the store copies by itself."""
 
 
 async def nothing(store: StorageOrchestrator, machine: Machine) -> None:
@@ -259,6 +261,8 @@ OPERATIONS = (
     Operation("move into memory", put_in("warm", SMALL), move_to("hot"), SMALL, SMALL, ("warm", "hot")),
     Operation("copy", put_old, move_to("cold"), OLD, OLD, ("hot", "cold")),
     Operation("copy one part", put_in("cold", SMALL), move_to("warm"), SMALL, SMALL, ("cold", "warm")),
+    Operation("copy within", put_old, move_to("cold"), OLD, OLD, ("hot", "cold"), copies=True),
+    Operation("archive within", put_old, move_to("archive"), OLD, OLD, ("hot", "archive"), copies=True),
     Operation("make planned moves", plan_cold, make_moves, OLD, OLD, ("cold", "cold")),
     Operation("plan anew", plan_cold, plan_archive_instead, OLD, OLD, ("cold", "archive")),
     Operation("archive", put_old, move_to("archive"), OLD, OLD, ("hot", "archive")),
@@ -274,9 +278,8 @@ OPERATIONS = (
 )
 
 
-async def points_of(operation: Operation, folder: Path) -> list[str]:
+async def points_of(operation: Operation, machine: Machine) -> list[str]:
     """Return the port calls of the operation, in order, from a run without faults."""
-    machine = Machine(folder)
     async with machine.process() as store:
         await operation.prepare(store, machine)
     faults = Faults()
@@ -288,9 +291,8 @@ async def points_of(operation: Operation, folder: Path) -> list[str]:
     return list(faults.points)
 
 
-async def strike(operation: Operation, point: str, mode: FaultMode, folder: Path) -> bool:
+async def strike(operation: Operation, point: str, mode: FaultMode, machine: Machine) -> bool:
     """Run one cell and check the machine afterwards; whether the fault struck."""
-    machine = Machine(folder)
     async with machine.process() as store:
         await operation.prepare(store, machine)
     faults = Faults({point: mode})
@@ -374,14 +376,14 @@ QUICK = {"write one part", "delete", "move in place"}
 )
 def test_every_cell(operation: Operation, tmp_path: Path) -> None:
     (tmp_path / "plan").mkdir()
-    points = asyncio.run(points_of(operation, tmp_path / "plan"))
+    points = asyncio.run(points_of(operation, Machine(tmp_path / "plan", copies=operation.copies)))
     assert points, "the operation makes no port call"
     cells = [(point, mode) for point in points for mode in modes_of(point)]
     visited = []
     for number, (point, mode) in enumerate(cells):
         folder = tmp_path / str(number)
         folder.mkdir()
-        if asyncio.run(strike(operation, point, mode, folder)):
+        if asyncio.run(strike(operation, point, mode, Machine(folder, copies=operation.copies))):
             visited.append((point, mode))
     unvisited = set(cells) - set(visited)
     assert not unvisited, f"cells never struck: {sorted(unvisited)}"

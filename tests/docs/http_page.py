@@ -5,6 +5,7 @@ from typing import Any
 from thermocline.interfaces.http.control.application import create_control
 from thermocline.interfaces.http.control.documentation import describe_api
 from thermocline.interfaces.http.counters import HttpCounters
+from thermocline.interfaces.http.processes.siblings import NoSiblings
 
 HEAD = """# HTTP
 
@@ -21,7 +22,7 @@ _METHODS = ("get", "head", "put", "post", "patch", "delete")
 
 def render() -> str:
     """Return the page."""
-    document = describe_api(create_control(HttpCounters()))
+    document = describe_api(create_control(HttpCounters(), NoSiblings()))
     operations = [
         _operation(method.upper(), path, item[method], item.get("parameters", []))
         for path, item in document["paths"].items()

@@ -22,7 +22,10 @@ NOT_RUN = {
     "README.md": 1,  # make run, make test
     "docs/tutorial.md": 1,  # git clone, make run
     "docs/how-to/run-as-a-service.md": 1,  # systemctl
+    "docs/how-to/import-and-export.md": 1,  # a bucket
     "docs/how-to/run-on-postgresql.md": 1,  # createdb as an administrator
+    "docs/how-to/use-s3-r2-or-ceph.md": 1,  # a bucket
+    "docs/how-to/share-a-cache.md": 1,  # a Redis
 }
 
 

@@ -48,6 +48,6 @@ def test_cache_fence_holds() -> None:
     assert states > 1000
 
 
-@pytest.mark.parametrize("rule", ["fence-only", "unlink", "write-through", "failover"])
+@pytest.mark.parametrize("rule", ["fence-only", "unlink", "write-through", "renewal-by-lease", "failover"])
 def test_weaker_cache_rules_break(rule: str) -> None:
     assert cache_fence.explore(rule)[0] is not None

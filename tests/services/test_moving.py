@@ -37,9 +37,16 @@ from thermocline.testing.faults import FaultMode, Faults
 @BODIES
 @pytest.mark.parametrize("start", list(StorageTier))
 @pytest.mark.parametrize("target", list(StorageTier))
-def test_from_every_tier_to_every_tier(tmp_path: Path, body: bytes, start: StorageTier, target: StorageTier) -> None:
+@pytest.mark.parametrize("copies", [False, True], ids=["streamed", "within"])
+def test_from_every_tier_to_every_tier(
+    tmp_path: Path,
+    body: bytes,
+    start: StorageTier,
+    target: StorageTier,
+    copies: bool,
+) -> None:
     async def scenario() -> None:
-        machine = Machine(tmp_path)
+        machine = Machine(tmp_path, copies=copies)
         async with machine.process() as store:
             receipt = await store.store_content("a", body, {"k": 1}, start, content_type="text/x", visibility="public")
             outcome = await store.set_tier("a", target)

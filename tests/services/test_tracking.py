@@ -67,10 +67,11 @@ async def test_reads_are_added_by_content_and_kind_and_only_once() -> None:
     note(flush, "b", "a", "b")
     note(flush, "b", kind=STORAGE)
     note(flush, "c", kind=EDGE)
+    note(flush, "c", kind=ReadKind.REDIS)
     assert flush.tracker.waiting == 3
     assert await flush.flush()
-    assert kept.batches == [{"a": (1, 0, 0), "b": (2, 1, 0), "c": (0, 0, 1)}]
-    assert (flush.flushed, flush.tracker.waiting, flush.tracker.totals) == (5, 0, [3, 1, 1])
+    assert kept.batches == [{"a": (1, 0, 0), "b": (2, 1, 0), "c": (1, 0, 1)}]
+    assert (flush.flushed, flush.tracker.waiting, flush.tracker.totals) == (6, 0, [3, 1, 1, 1])
     assert await flush.flush()
     assert len(kept.batches) == 1, "nothing to add is no transaction"
 

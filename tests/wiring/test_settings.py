@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Seconds
+from thermocline.wiring.presets.rendering import render_effective
 from thermocline.wiring.settings import Settings
 
 
@@ -173,7 +174,7 @@ def test_settings_that_contradict_one_another_are_refused(text: str, message: st
 
 
 def test_a_message_never_shows_the_value() -> None:
-    Path("thermocline.toml").write_text("[cache]\nurl = 'redis://user:hunter2@host'\n")
+    Path("thermocline.toml").write_text("[cache]\nurl = 'redis://user:hunter2@host:port'\n")
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()
     assert "hunter2" not in str(caught.value)
@@ -230,3 +231,52 @@ def test_tables_are_completed_by_their_defaults() -> None:
     assert settings.tier(StorageTier.HOT).cache_ttl == Seconds(7200)
     assert settings.tier(StorageTier.HOT).placement == "standard"
     assert settings.tier(StorageTier.COLD).cache_ttl == Seconds(0)
+
+
+S3 = '[objects.main]\nkind = "s3"\nbucket = "b"\n'
+PLACED = '[placements.standard]\nobjects = "main"\n'
+GLACIER = '[placements.cold]\nobjects = "main"\nstorage_class = "GLACIER"\n'
+RESTORED = GLACIER + '[placements.cold.restore.bulk]\ndelay = "5h"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (S3, 'dialect = "generic" needs an endpoint'),
+        ('[objects.main]\nkind = "s3"\ndialect = "aws"\n', "objects.main.bucket: Field required"),
+        ('[objects.main]\nkind = "ftp"\n', "kind must be 'local' (a folder) or 's3' (a bucket)"),
+        ("[objects.main]\nkind = 1\n", "kind must be 'local' (a folder) or 's3' (a bucket)"),
+        (S3 + 'dialect = "minio"\n', "objects.main.dialect"),
+        (S3 + 'endpoint = "s3.example"\n', "must be like https://host"),
+        (S3 + 'endpoint = "https://user:secret@s3.example"\n', "must be like https://host"),
+        (S3 + 'endpoint = "https://s3.example/bucket"\n', "must be like https://host"),
+        (S3 + 'endpoint = "https://s3.example:x"\n', "must be like https://host"),
+        (S3 + 'dialect = "aws"\naccess_key_id = "a"\n', "belong together"),
+        (S3 + 'dialect = "aws"\nsession_token = "a"\n', "session_token belongs to an access_key_id"),
+        (S3 + 'dialect = "aws"\nprofile = "p"\naccess_key_id = "a"\nsecret_access_key = "b"\n', "exclude each other"),
+        (S3 + 'dialect = "aws"\npart_size = "1MiB"\n', "from 5MiB to 256MiB"),
+        (S3 + 'dialect = "aws"\nrequest_timeout = "60s"\n' + PLACED, "request_timeout must be shorter than"),
+        (S3 + 'dialect = "aws"\n' + PLACED + GLACIER, "must be restored before they are read; add"),
+        (S3 + 'dialect = "r2"\nendpoint = "https://r2"\n' + PLACED + GLACIER, "does not exist in dialect 'r2'"),
+        (S3 + 'dialect = "ceph"\nendpoint = "http://c"\n' + PLACED + RESTORED, "has no restores"),
+        (
+            S3 + 'dialect = "aws"\n' + PLACED + RESTORED.replace("GLACIER", "STANDARD_IA"),
+            "STANDARD_IA need no restore; remove [restore]",
+        ),
+    ],
+)
+def test_a_bucket_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "t.toml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(tmp_path / "t.toml")
+    assert told in str(caught.value)
+    assert "secret@" not in str(caught.value)
+
+
+def test_secrets_of_a_bucket_show_in_no_print(tmp_path: Path) -> None:
+    secrets = 'access_key_id = "shown"\nsecret_access_key = "hunter2"\nsession_token = "hunter3"\n'
+    (tmp_path / "t.toml").write_text(S3 + 'dialect = "aws"\n' + secrets + PLACED)
+    settings = Settings.load(tmp_path / "t.toml")
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), render_effective(settings)):
+        assert "hunter" not in shown
+        assert "shown" in shown

@@ -1,22 +1,58 @@
 """Statistics as JSON-ready values: the same over HTTP and on the command line."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from thermocline.domain.units import Seconds, format_moment
 from thermocline.domain.work import JobTotals
-from thermocline.interfaces.cache_state import cache_state
+from thermocline.interfaces.cache_state import cache_state, ratios, shared_state
 from thermocline.services.recovering import ADVICE, PAUSED_JOBS
 from thermocline.services.tracking import AccessFlush
 from thermocline.services.working import Job
 from thermocline.wiring.services import Services
 
+CacheStatistics = dict[str, dict[str, dict[str, Any]]]
+"""By cache type and level; all values are numbers."""
+
+HOLDINGS = frozenset({"count", "total_size", "avg_size", "circuits_open"})
+"""What a process has, and takes with it when it ends."""
 FRESH_SECONDS = Seconds(1.0)
 """How old totals may be that somebody asks for: so many do at once share one look at the catalog."""
 
 
-def cache_statistics(services: Services) -> dict[str, Any]:
+def cache_statistics(services: Services) -> CacheStatistics:
     """Return hits, misses, sets and sizes of this process's caches, by type and level."""
-    return {"content": {"memory": cache_state(services).as_json()}}
+    levels = {"memory": cache_state(services).as_json()}
+    shared = shared_state(services)
+    if shared is not None:
+        levels["redis"] = shared.as_json()
+    return {"content": levels}
+
+
+def sum_cache_statistics(parts: Sequence[CacheStatistics]) -> CacheStatistics:
+    """Return the statistics of several processes together."""
+    total: CacheStatistics = {}
+    for part in parts:
+        for kind, levels in part.items():
+            for level, numbers in levels.items():
+                held = total.setdefault(kind, {}).setdefault(level, {})
+                for name, number in numbers.items():
+                    held[name] = held.get(name, 0) + number
+    for levels in total.values():
+        for numbers in levels.values():
+            numbers.update(ratios(numbers))
+    return total
+
+
+def without_holdings(part: CacheStatistics) -> CacheStatistics:
+    """Return the statistics of a process that has ended: it counted, and holds nothing."""
+    return {
+        kind: {
+            level: {name: 0 if name in HOLDINGS else number for name, number in numbers.items()}
+            for level, numbers in levels.items()
+        }
+        for kind, levels in part.items()
+    }
 
 
 async def storage_statistics(services: Services) -> dict[str, Any]:

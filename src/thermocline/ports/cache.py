@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from thermocline.domain.content import StoredHeaders, Visibility
 from thermocline.domain.units import Seconds, Timestamp
@@ -25,6 +25,8 @@ class CacheEntry:
     """SHA-256 of the payload."""
     headers: StoredHeaders
     tier: str
+    fetch_cost: Seconds = Seconds(0.0)
+    """How long it took to read it from storage."""
 
 
 class Cache(Protocol):
@@ -77,3 +79,40 @@ class MemoryLevel(Cache, Protocol):
     @abstractmethod
     def peek(self, key: str) -> CacheEntry | None:
         """Return what `get` would, at once."""
+
+
+@runtime_checkable
+class AgingLevel(MemoryLevel, Protocol):
+    """A memory level whose values must be confirmed from time to time: until then `get` and `peek` show nothing."""
+
+    @abstractmethod
+    def held(self, key: str) -> CacheEntry | None:
+        """Return the value, confirmed or not."""
+
+    @abstractmethod
+    def confirm(self, key: str, entry: CacheEntry) -> bool:
+        """Show this very value again for as long as a new one would be; whether it is still held."""
+
+
+class SharedLevel(Cache, Protocol):
+    """A cache that several processes share."""
+
+    @abstractmethod
+    async def renew(self, key: str, token: str, *, ttl: Seconds) -> bool:
+        """Let a lease that still is `token`'s live for `ttl` from now; whether it was. Never installs one.
+
+        `lease` would: over an absent key, after the record was read. Such a lease could let a stale fill in.
+        """
+
+    @abstractmethod
+    async def version_of(self, key: str) -> int | None:
+        """Return the version of the value without reading its payload; None where `get` returns None."""
+
+
+@runtime_checkable
+class Partitioned(Protocol):
+    """A cache whose keys lie on several servers, which fail one by one."""
+
+    @abstractmethod
+    def part_of(self, key: str) -> str:
+        """Return the name of what serves this key now."""

@@ -48,6 +48,8 @@ class WholeFile:
 
     stamp: FileStamp
     data: bytes
+    content_type: str | None = None
+    """If the tree knows it."""
 
 
 class OpenFile(Protocol):
@@ -55,6 +57,8 @@ class OpenFile(Protocol):
 
     stamp: FileStamp
     """As it was opened."""
+    content_type: str | None = None
+    """If the tree knows it."""
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[Buffer]:

@@ -35,6 +35,10 @@ class ObjectHead:
     modified_at: Timestamp
     attributes: Mapping[str, str]
     storage_class: str = STANDARD
+    content_type: str | None = None
+    """As the store knows it; ours say it in their attributes."""
+    checksum: str | None = None
+    """What the store itself reckoned of the bytes alone, if it did: of the same bytes always the same in one store."""
 
 
 class Upload(Protocol):
@@ -45,7 +49,10 @@ class Upload(Protocol):
 
     @abstractmethod
     async def write(self, part: Buffer) -> None:
-        """Send the next part. Every part but the last has exactly the store's `part_size`."""
+        """Send the next part. Every part but the last has exactly the store's `part_size`.
+
+        It may still be on its way when this returns: `part` must not change before the upload is over.
+        """
 
     @abstractmethod
     async def complete(self) -> None:

@@ -60,8 +60,7 @@ class ChangeListener:
             await self._cache.clear()
         for change in page.changes:
             if change.content_id is not None:
-                # What is cached of this very version is right: only older values go.
-                await self._cache.invalidate(change.content_id, change.version - 1)
+                await self._cache.hear(change.content_id, change.version)
         if page.gap or any(change.content_id is None for change in page.changes):
             try:
                 await self._on_other_change()

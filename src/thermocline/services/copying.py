@@ -1,22 +1,37 @@
-"""Copying a content's object to another placement, verified, up to the commit: steps 2 to 4 of moving."""
+"""Copying a content's object to another placement, verified, up to the commit: steps 2 to 4 of moving.
+
+Between two stores the bytes are streamed and their SHA-256 is compared. Within a store that copies by itself no byte
+of content passes through us: what arrived is compared by its size, by the store's own checksum where it has one, and
+by a probe of at most 64 KiB where the target can be read.
+"""
 
 import asyncio
 from contextlib import aclosing
 
 from thermocline.domain.content import ObjectAttributes, Record
-from thermocline.domain.digests import Buffer, ContentDigest
-from thermocline.domain.errors import IntegrityError, IntentLostError, MoveLostError, StorageError
+from thermocline.domain.digests import Buffer, ContentDigest, digest_whole
+from thermocline.domain.errors import (
+    IntegrityError,
+    IntentLostError,
+    MoveLostError,
+    ObjectMissingError,
+    StorageError,
+)
 from thermocline.domain.keys import TOKEN_ENTROPY_BYTES, ObjectKey, new_token
 from thermocline.domain.moves import ClaimedMove
 from thermocline.domain.units import later
+from thermocline.ports.copies import CopiesWithin
 from thermocline.ports.moves import CopiedMove, Moves
-from thermocline.ports.object_store import Upload
+from thermocline.ports.object_store import ObjectHead, Upload
 from thermocline.ports.records import Committed
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.intent_keeping import HeldIntent
 from thermocline.services.placements import Placement
 from thermocline.services.transferring import EVICT_DELAY, Gathering, TransferParts, clean_up_after
 from thermocline.services.verifying import OFFLOAD_BYTES, fetch_verified, stream_verified
+
+PROBE_BYTES = 64 * 1024
+"""How many bytes of content a copy within a store may cost in all."""
 
 
 class Copier:
@@ -48,19 +63,31 @@ class Copier:
             revision=record.revision,
         ).as_headers()
         part_size = target.store.part_size
-        async with self._memory.grant(min(record.size, part_size * 3)):
+        within = _copies_within(source, target)
+        in_hand = part_size * 3 if within is None else PROBE_BYTES
+        async with self._memory.grant(min(record.size, in_hand)):
             intent = await self._parts.keeper.declare(str(key), target.name)
             upload: Upload | None = None
             try:
                 intent.check()
-                if record.size <= part_size:
+                if within is not None:
+                    await within.copy(
+                        record.object_key,
+                        str(key),
+                        attributes,
+                        storage_class=target.storage_class,
+                        check=intent.check,
+                    )
+                    await self._compare(key, record, source, target)
+                elif record.size <= part_size:
                     data = await fetch_verified(source.store, record)
                     intent.check()
                     await target.store.put(str(key), data, attributes, storage_class=target.storage_class)
                 else:
                     upload = await target.store.begin_upload(str(key), attributes, storage_class=target.storage_class)
                     await self._send(intent, upload, record, source, part_size)
-                await self._check_arrived(key, record, target)
+                if within is None:
+                    await self._check_arrived(key, record, target)
                 return await self._commit(CopiedMove(claim, record, target.name, str(key)))
             except BaseException as exc:
                 await clean_up_after(exc, self._parts, key, target, upload)
@@ -79,19 +106,43 @@ class Copier:
                 await _hash(digest, part)
                 await upload.write(part)
         if digest.whole() != record.digest:
-            raise IntegrityError(
-                record.content_id, object_key=record.object_key, detail="its bytes are not those that were stored"
-            )
+            raise _damaged(record, "its bytes are not those that were stored")
         intent.check()
         await upload.complete()
 
-    async def _check_arrived(self, key: ObjectKey, record: Record, target: Placement) -> None:
+    async def _compare(self, key: ObjectKey, record: Record, source: Placement, target: Placement) -> None:
+        """Raise unless the store's copy is, as far as can be told without reading it whole, what was stored."""
+        original = await source.store.head(record.object_key)
+        copy = await self._check_arrived(key, record, target)
+        if original is None:
+            raise ObjectMissingError(record.object_key)
+        if original.size != record.size:
+            raise _damaged(record, f"it has {original.size} bytes where {record.size} were stored")
+        sums = {head.checksum for head in (original, copy) if head.checksum is not None}
+        if len(sums) > 1:
+            raise StorageError(
+                f"the store of placement {target.name!r} made a copy of {record.object_key!r} with another checksum"
+            )
+        if target.restores is not None or not record.size:
+            return
+        if record.size <= PROBE_BYTES:
+            data = await target.store.fetch(str(key), 0, record.size)
+            if digest_whole(data) != record.digest:
+                raise _damaged(record, "its bytes are not those that were stored")
+            return
+        start = record.size - PROBE_BYTES // 2
+        there = await target.store.fetch(str(key), start, record.size)
+        if there != await source.store.fetch(record.object_key, start, record.size):
+            raise StorageError(f"the store of placement {target.name!r} copied other bytes than those of the source")
+
+    async def _check_arrived(self, key: ObjectKey, record: Record, target: Placement) -> ObjectHead:
         head = await target.store.head(str(key))
         if head is None or head.size != record.size:
             found = "nothing" if head is None else f"{head.size} bytes"
             raise StorageError(
                 f"the store of placement {target.name!r} shows {found} where {record.size} bytes were put"
             )
+        return head
 
     async def _commit(self, move: CopiedMove) -> Committed:
         now = self._parts.clock.now()
@@ -107,6 +158,16 @@ class Copier:
         if committed is None:
             raise MoveLostError(f"content {move.source.content_id!r} changed while it was copied; nothing was moved")
         return committed
+
+
+def _copies_within(source: Placement, target: Placement) -> CopiesWithin | None:
+    """Return the store that both are in, if it copies by itself."""
+    store: object = target.store
+    return store if source.store_name == target.store_name and isinstance(store, CopiesWithin) else None
+
+
+def _damaged(record: Record, detail: str) -> IntegrityError:
+    return IntegrityError(record.content_id, object_key=record.object_key, detail=detail)
 
 
 async def _hash(digest: ContentDigest, part: Buffer) -> None:

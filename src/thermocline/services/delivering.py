@@ -75,7 +75,7 @@ class OutboxService:
         The row stays and finds nothing left to do.
         """
         for key in await self._outbox.unnamed([object_key]):
-            for failure in (await self._placements.named(placement).store.delete([key])).values():
+            for failure in (await self._placements.delete(self._placements.named(placement), [key])).values():
                 raise failure
 
     async def _delete_objects(self, rows: Sequence[OutboxRow]) -> None:
@@ -91,7 +91,7 @@ class OutboxService:
                 done.append(row)
         for name, group in by_placement.items():
             try:
-                failures = await self._placements.named(name).store.delete([row.subject for row in group])
+                failures = await self._placements.delete(self._placements.named(name), [row.subject for row in group])
             except StorageError as exc:
                 failures = {row.subject: exc for row in group}
             for row in group:
@@ -120,8 +120,11 @@ class OutboxService:
 
     async def _retry(self, row: OutboxRow, failure: StorageError) -> None:
         self.failed += 1
-        dead = row.attempts >= MAX_ATTEMPTS
-        delay = Seconds(min(FIRST_RETRY * 2 ** min(row.attempts - 1, 20), LONGEST_RETRY))
+        # What a cache still shows when it is back may be old: so the wait is short, and nothing is given up.
+        is_eviction = row.kind is OutboxKind.INVALIDATE
+        dead = row.attempts >= MAX_ATTEMPTS and not is_eviction
+        longest = min(LONGEST_RETRY, max(self._second_pass, FIRST_RETRY)) if is_eviction else LONGEST_RETRY
+        delay = Seconds(min(FIRST_RETRY * 2 ** min(row.attempts - 1, 20), longest))
         due_at = None if dead else later(self._clock.now(), delay)
         log.warning("outbox_row_failed", kind=row.kind.value, subject=row.subject, dead=dead, error=str(failure))
         await self._outbox.fail(row, reason=f"{type(failure).__name__}: {failure}", due_at=due_at)

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import pairwise
 
 from thermocline.domain.content import Changes, Record, Visibility
 from thermocline.domain.content_id import ContentId, parse_content_id, parse_prefix
@@ -32,9 +33,11 @@ from thermocline.domain.tiers import StorageTier
 from thermocline.ports.clock import Clock
 from thermocline.ports.file_trees import EntryKind, FileTree, FileTrees, TreeEntry
 from thermocline.ports.records import Records
+from thermocline.services.adopting_files import FileAdopter
 from thermocline.services.changing import ChangingService
 from thermocline.services.fanning_out import FanOut
-from thermocline.services.storing_files import Candidate, FileStorer, StoppedError
+from thermocline.services.object_trees import ObjectTree
+from thermocline.services.storing_files import Candidate, FileStorer, StoppedError, Storer
 from thermocline.services.tree_reports import Outcome, Tally, TreeProgress, TreeReport
 
 DEFAULT_JOBS = 64
@@ -72,6 +75,8 @@ class ImportOptions:
     verify: bool = False
     """Read every file and its content again, and compare."""
     dry_run: bool = False
+    in_place: bool = False
+    """Leave the bytes where they are; only for what lies in an object store."""
     count_ahead: bool = True
     """Find out how much there is beside the work, where somebody wants to see progress."""
 
@@ -83,12 +88,14 @@ class ImportingService:
         self,
         trees: FileTrees,
         storing: FileStorer,
+        adopting: FileAdopter,
         changing: ChangingService,
         records: Records,
         clock: Clock,
     ) -> None:
         self.trees = trees
         self.storing = storing
+        self.adopting = adopting
         self.changing = changing
         self.records = records
         self.clock = clock
@@ -127,9 +134,7 @@ class _Import:
         # At least two groups, so that one is sent while the other is committed.
         self._group = max(1, min(GROUP, options.jobs // 2))
         self._fan: FanOut[Sequence[Candidate]] = FanOut(options.jobs // self._group)
-        self._storing = service.storing.in_tier(
-            tree, options.tier, options.visibility, is_stopping=lambda: self._fan.stopping
-        )
+        self._storing = self._storer()
 
     async def run(self) -> TreeReport:
         counting = asyncio.ensure_future(self._count()) if self._counts_ahead else None
@@ -141,6 +146,16 @@ class _Import:
                 counting.cancel()
                 await asyncio.wait([counting])
         return self._tally.report()
+
+    def _storer(self) -> Storer:
+        options, service = self._options, self._service
+        if not options.in_place:
+            return service.storing.in_tier(
+                self._tree, options.tier, options.visibility, is_stopping=lambda: self._fan.stopping
+            )
+        if not isinstance(self._tree, ObjectTree):
+            raise InvalidInputError("only what lies in an object store can stay in place; import a folder without it")
+        return service.adopting.in_tier(self._tree, options.tier, options.visibility)
 
     async def _count(self) -> None:
         """Find out how much there is, ahead of the work, so that progress has an end."""
@@ -180,14 +195,17 @@ class _Import:
             return None
 
     async def _find(self, content_ids: Sequence[ContentId]) -> Sequence[Record | None]:
-        """Return the live records of the ids, which come in order; in one look where there are none at all."""
+        """Return the live records of the ids; in one look where they come in order and there are none at all."""
         if not content_ids:
             return []
         records, now = self._service.records, self._service.clock.now()
         after, self._last_id = self._last_id, content_ids[-1]
-        ahead = await records.page(prefix=self._options.prefix, tier=None, after=after, limit=1, now=now)
-        if not ahead or ahead[0].content_id.encode() > self._last_id.encode():
-            return [None] * len(content_ids)
+        if all(first.encode() < second.encode() for first, second in pairwise((after, *content_ids))):
+            ahead = await records.page(prefix=self._options.prefix, tier=None, after=after, limit=1, now=now)
+            if not ahead or ahead[0].content_id.encode() > self._last_id.encode():
+                return [None] * len(content_ids)
+        else:
+            self._last_id = max(after, *content_ids, key=str.encode)  # some stores list in no order
         found = await asyncio.gather(*map(records.find, content_ids))
         return [record if record is not None and record.is_alive(now) else None for record in found]
 

@@ -58,6 +58,13 @@ class IntentKeeper:
         await bulk.declare(object_keys, placement, lease=self._lease)
         return [self._hold(object_key, sure_until) for object_key in object_keys]
 
+    async def take_up(self, object_key: str) -> HeldIntent:
+        """Hold an intent that was declared before, by any process. Raises `IntentLostError` if it is not live."""
+        sure_until = self._sure_until()
+        if not await self._intents.renew([object_key], lease=self._lease):
+            raise IntentLostError(f"the upload of {object_key!r} is over: it was completed, abandoned or cleaned up")
+        return self._hold(object_key, sure_until)
+
     def let_go(self, held: HeldIntent) -> None:
         """Stop renewing: the upload was committed, or is given up."""
         self._held.pop(held.object_key, None)

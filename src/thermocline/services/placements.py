@@ -1,9 +1,9 @@
 """Placements: named object stores with a storage class, and which tier goes where."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from thermocline.domain.errors import ConfigurationError, InstallationMismatchError
+from thermocline.domain.errors import ConfigurationError, InstallationMismatchError, StorageError
 from thermocline.domain.restores import RestoreSpeed, RestoreTerms
 from thermocline.domain.tiers import StorageTier, TierRules
 from thermocline.ports.object_store import STANDARD, ObjectStore, Owned, Restorable
@@ -19,6 +19,8 @@ class Placement:
     storage_class: str = STANDARD
     restores: "RestoreRules | None" = None
     """Present if objects of this class must be restored before they can be read."""
+    deletes_adopted: bool = False
+    """Whether objects that were adopted where they lay are deleted with their contents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,18 @@ class Placements:
     def key_prefix(self, name: str) -> str:
         """Return what the keys of all objects in a placement begin with."""
         return f"{self.installation}/{name}/"
+
+    def is_ours(self, object_key: str) -> bool:
+        """Whether this installation made the key; others are of adopted objects, or of strangers."""
+        return object_key.startswith(f"{self.installation}/")
+
+    async def delete(self, placement: Placement, object_keys: Sequence[str]) -> Mapping[str, StorageError]:
+        """Delete objects and unfinished uploads as their store does; return those that failed and why.
+
+        What this installation did not make stays, unless the placement says otherwise: to its content it is gone.
+        """
+        doomed = [key for key in object_keys if placement.deletes_adopted or self.is_ours(key)]
+        return await placement.store.delete(doomed) if doomed else {}
 
     def all(self) -> tuple[Placement, ...]:
         """Return every placement."""

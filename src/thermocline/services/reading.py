@@ -1,7 +1,9 @@
-"""Reading content: memory, then the catalog, then the object store.
+"""Reading content: memory, then the shared cache if there is one, then the catalog, then the object store.
 
-1. Look in memory. 2. Miss: take the cache lease, then read the record. 3. Fetch and verify; misses for one
-content coalesce. 4. Offer the bytes to the cache under the lease.
+1. Look in memory. 2. Miss: take the lease of memory, then look in the shared cache. 3. Miss: take its lease too, or
+wait for what another process fills (`sharing`); then read the record. 4. Fetch and verify; misses for one content
+coalesce. 5. Offer the bytes to the caches under the leases. What is never cached (COLD, ARCHIVE) takes no shared lease:
+so the record is looked at before, and read again under it.
 
 Content in an archive class is refused with the time at which it may be readable (`ContentArchivedError`); reading it
 asks for its restore if the caller has the right to change it. The store's refusal is the truth, not our records.
@@ -36,8 +38,10 @@ from thermocline.ports.clock import Clock
 from thermocline.ports.records import Records
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.caching import ContentCache
+from thermocline.services.loaded import Loaded
 from thermocline.services.placements import Placements
 from thermocline.services.restoring import RestoringService
+from thermocline.services.sharing import SharedContents
 from thermocline.services.tracking import AccessTracker, ReadKind
 from thermocline.services.verifying import anext_or_none, fetch_verified, stream_verified
 
@@ -92,6 +96,18 @@ class ReadingService:
             self._tracker.note(content_id, ReadKind.MEMORY)
         return entry
 
+    async def look(self, content_id: ContentId) -> Loaded | None:
+        """Return the content from the caches, asking the shared one too, counted as a read; or None."""
+        if self._cache.shared is None:
+            return None
+        loaded = await self._cache.look(content_id)
+        if loaded is not None:
+            expires_at = loaded.entry.expires_at
+            if expires_at is not None and self._clock.now() >= expires_at:
+                return None
+            self._tracker.note(content_id, loaded.kind)
+        return loaded
+
     async def stat(self, content_id: ContentId) -> Record:
         """Return the current record. Raises `ContentNotFoundError`."""
         record = await self._records.find(content_id)
@@ -102,7 +118,20 @@ class ReadingService:
     async def retrieve(
         self, content_id: ContentId, *, may_restore: bool = False, wait: Seconds = NO_WAIT
     ) -> CacheEntry:
-        """Return the whole content, verified.
+        """Return the whole content, verified; raises what `load` does."""
+        return (await self.load(content_id, may_restore=may_restore, wait=wait)).entry
+
+    async def load(
+        self,
+        content_id: ContentId,
+        *,
+        may_restore: bool = False,
+        wait: Seconds = NO_WAIT,
+        known: Record | None = None,
+    ) -> Loaded:
+        """Return the whole content, verified, and what served it.
+
+        `known` is its record as it was a moment ago, of a caller that has looked into the caches before.
 
         Raises `ContentNotFoundError`, `IntegrityError`, `ContentTooLargeError`, `ContentArchivedError`; with
         `may_restore` (the caller may change the content) its restore is then on its way, and is waited for if it
@@ -111,7 +140,7 @@ class ReadingService:
         deadline, waited_for = self._clock.monotonic() + wait, None
         while True:
             try:
-                return await self._retrieve(content_id, may_restore=may_restore)
+                return await self._retrieve(content_id, known, may_restore=may_restore)
             except ContentArchivedError:
                 remaining = Seconds(deadline - self._clock.monotonic())
                 if remaining <= 0 or not may_restore:
@@ -123,27 +152,30 @@ class ReadingService:
             waited_for = record.object_key
             await self._restoring.wait(record, within=remaining, refused=True)
 
-    async def _retrieve(self, content_id: ContentId, *, may_restore: bool) -> CacheEntry:
+    async def _retrieve(self, content_id: ContentId, known: Record | None, *, may_restore: bool) -> Loaded:
         entry = self.hit(content_id)
         if entry is not None:
-            return entry
+            return Loaded(entry, ReadKind.MEMORY)
+        if known is None and (loaded := await self.look(content_id)) is not None:
+            return loaded
         flight = self._cache.flights.get(content_id)
-        kind = ReadKind.MEMORY if flight else ReadKind.STORAGE
+        joined = flight is not None
         if flight is None:
-            flight = asyncio.get_running_loop().create_task(self._load(content_id))
+            flight = asyncio.get_running_loop().create_task(self._load(content_id, known))
             self._cache.flights[content_id] = flight
             flight.add_done_callback(lambda done: self._land(content_id, done))
         # Shielded: one impatient reader must not cancel the read that others wait for.
         try:
-            entry = await asyncio.shield(flight)
+            loaded = await asyncio.shield(flight)
         except ObjectArchivedError as exc:
             raise await self._archived(content_id, exc, may_restore=may_restore) from exc
-        if entry.expires_at is not None and self._clock.now() >= entry.expires_at:
+        expires_at = loaded.entry.expires_at
+        if expires_at is not None and self._clock.now() >= expires_at:
             raise ContentNotFoundError(content_id)  # it ended while the read was under way
-        self._tracker.note(content_id, kind)
-        return entry
+        self._tracker.note(content_id, ReadKind.MEMORY if joined else loaded.kind)
+        return loaded
 
-    def _land(self, content_id: str, flight: asyncio.Task[CacheEntry]) -> None:
+    def _land(self, content_id: str, flight: asyncio.Task[Loaded]) -> None:
         if self._cache.flights.get(content_id) is flight:
             del self._cache.flights[content_id]
         if not flight.cancelled():
@@ -239,25 +271,56 @@ class ReadingService:
             self.damaged += 1
             raise
 
-    async def _load(self, content_id: ContentId) -> CacheEntry:
+    async def _load(self, content_id: ContentId, known: Record | None) -> Loaded:
+        shared = self._cache.shared
+        if shared is not None:
+            return await self._load_shared(shared, content_id, known)
         token = await self._cache.begin_fill(content_id)
         try:
-            record = await self.stat(content_id)
-            try:
-                payload = await self._fetch(record)
-            except ObjectMissingError:
-                record = await self._reread(record)
-                try:
-                    payload = await self._fetch(record)
-                except ObjectMissingError as exc:
-                    raise self._missing(record) from exc
+            record, payload = await self._read_storage(content_id)
         except BaseException:
             if token is not None:
                 await self._cache.give_up_fill(content_id, token)
             raise
         if token is None:
-            return self._cache.entry_of(record, payload)
-        return await self._cache.fill(token, record, payload)
+            return Loaded(self._cache.entry_of(record, payload), ReadKind.STORAGE)
+        return Loaded(await self._cache.fill(token, record, payload), ReadKind.STORAGE)
+
+    async def _load_shared(self, shared: SharedContents, content_id: ContentId, known: Record | None) -> Loaded:
+        token = self._cache.new_token()
+        await self._cache.lease_memory(content_id, token)
+        turn: CacheEntry | bool = False
+        try:
+            seen = known or await self.stat(content_id)
+            if self._cache.is_cacheable(seen):
+                turn = await shared.take_turn(content_id, token)
+            if isinstance(turn, CacheEntry):
+                await self._cache.keep(content_id, token, turn)
+                return Loaded(turn, ReadKind.REDIS)
+            began = self._clock.monotonic()
+            if turn:
+                async with shared.keeping(content_id, token):
+                    record, payload = await self._read_storage(content_id)
+            else:
+                record, payload = await self._read_storage(content_id)
+        except BaseException:
+            await self._cache.give_up_fill(content_id, token, shared=turn is True)
+            raise
+        cost = Seconds(self._clock.monotonic() - began)
+        entry = await self._cache.fill(token, record, payload, shared=turn, fetch_cost=cost)
+        return Loaded(entry, ReadKind.STORAGE)
+
+    async def _read_storage(self, content_id: ContentId) -> tuple[Record, bytes]:
+        """Return the record and its verified bytes, of this moment or later."""
+        record = await self.stat(content_id)
+        try:
+            return record, await self._fetch(record)
+        except ObjectMissingError:
+            record = await self._reread(record)
+            try:
+                return record, await self._fetch(record)
+            except ObjectMissingError as exc:
+                raise self._missing(record) from exc
 
     async def _fetch(self, record: Record) -> bytes:
         if record.size > self._max_buffered:

@@ -23,7 +23,6 @@ from thermocline.domain.units import Seconds, Timestamp, later
 from thermocline.domain.work import CondemnedIntent, Grace
 from thermocline.ports.clock import Clock
 from thermocline.ports.intents import Intents
-from thermocline.ports.object_store import ObjectStore
 from thermocline.ports.outbox import Outbox
 from thermocline.ports.sweeps import Sweeps
 from thermocline.services.placements import Placement, Placements
@@ -62,15 +61,15 @@ class IntentCleaner:
         failure: StorageError | None = None
         for name, intents in by_placement.items():
             try:
-                await self._delete(self._placements.named(name).store, intents)
+                await self._delete(self._placements.named(name), intents)
             except StorageError as exc:
                 failure = exc
         if failure is not None:
             raise failure
         return len(claimed)
 
-    async def _delete(self, store: ObjectStore, intents: Sequence[CondemnedIntent]) -> None:
-        failures = await store.delete([intent.object_key for intent in intents])
+    async def _delete(self, placement: Placement, intents: Sequence[CondemnedIntent]) -> None:
+        failures = await self._placements.delete(placement, [intent.object_key for intent in intents])
         for key, failure in failures.items():
             log.warning("intent_cleanup_failed", object_key=key, error=str(failure))
         deleted = [intent for intent in intents if intent.object_key not in failures]
@@ -161,7 +160,7 @@ class OrphanSweep:
             for name in sorted({row.placement for row in due}):
                 keys = [row.object_key for row in due if row.placement == name and row.object_key in unnamed]
                 try:
-                    failures = await self._placements.named(name).store.delete(keys) if keys else {}
+                    failures = await self._placements.delete(self._placements.named(name), keys)
                 except StorageError as exc:
                     failure = exc
                     continue
@@ -212,7 +211,7 @@ class OrphanSweep:
         key = str(ObjectKey(self._placements.installation, placement.name, PROBE, token))
         await placement.store.put(key, b"", {})
         head = await placement.store.head(key)
-        failures = await placement.store.delete([key])
+        failures = await self._placements.delete(placement, [key])
         for failure in failures.values():
             raise failure
         if head is None:

@@ -1,16 +1,19 @@
 """Bringing files of a tree into the store: small ones in groups that share their transactions, others in parts."""
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from thermocline.domain.content import Record, StoredHeaders, Visibility
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.digests import Buffer
-from thermocline.domain.errors import IntegrityError, StorageError
+from thermocline.domain.errors import IntegrityError, InvalidMetadataError, StorageError
 from thermocline.domain.file_stamps import FileStamp, stamped_metadata
 from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import Bytes
 from thermocline.ports.file_trees import FileTree, OpenFile, WholeFile
 from thermocline.ports.records import Committed, Records
 from thermocline.services.admission import MemoryBudget
@@ -62,7 +65,26 @@ class FileStorer:
         return TreeStorer(self, tree, tier, visibility, is_stopping)
 
 
-class TreeStorer:
+class Storer(Protocol):
+    """What brings the files of one tree into the store, one way or another."""
+
+    part_size: Bytes
+    """Larger files go alone."""
+
+    @abstractmethod
+    async def store(self, candidate: Candidate) -> Outcome:
+        """Store one file of any size; what is returned as stored is durable."""
+
+    @abstractmethod
+    async def store_small(self, group: Sequence[Candidate]) -> Sequence[Outcome | StorageError | None]:
+        """Store files that together were at most a part; for each, what became of it, or None to store it alone."""
+
+    @abstractmethod
+    async def verify(self, candidate: Candidate) -> None:
+        """Read both sides again. Raises `IntegrityError` if they differ."""
+
+
+class TreeStorer(Storer):
     """Stores the files of one tree: what is returned as stored is durable."""
 
     def __init__(
@@ -92,7 +114,9 @@ class TreeStorer:
             if answer is not None:
                 return answer
         async with self._large, self._tree.open(candidate.path) as file:
-            receipt = await self._parts.writing.store(self._request(candidate, file.stamp), self._pieces(file))
+            receipt = await self._parts.writing.store(
+                self._request(candidate, file.stamp, file.content_type), self._pieces(file)
+            )
         return _outcome(created=receipt.created)
 
     async def store_small(self, group: Sequence[Candidate]) -> Sequence[Outcome | StorageError | None]:
@@ -103,7 +127,7 @@ class TreeStorer:
         async with self._parts.memory.grant(sum(candidate.stamp.size for candidate in group)):
             files = await self._tree.read([candidate.path for candidate in group], at_most=self.part_size)
             items = [
-                BulkItem(self._request(candidate, file.stamp), file.data)
+                BulkItem(self._request(candidate, file.stamp, file.content_type), file.data)
                 for candidate, file in zip(group, files, strict=True)
                 if isinstance(file, WholeFile)
             ]
@@ -124,14 +148,24 @@ class TreeStorer:
                 raise StoppedError
             yield piece
 
-    def _request(self, candidate: Candidate, stamp: FileStamp) -> WriteRequest:
+    def _request(self, candidate: Candidate, stamp: FileStamp, content_type: str | None) -> WriteRequest:
         return WriteRequest(
             content_id=candidate.content_id,
             tier=self._tier,
-            headers=_headers(guess_content_type(candidate.path)),
+            headers=headers_of(content_type, candidate.path),
             metadata=stamped_metadata(stamp),
             visibility=self._visibility,
         )
+
+
+def headers_of(content_type: str | None, path: str) -> StoredHeaders:
+    """Return the stored headers of a file: of the type that its tree tells, if that is one, else by its name."""
+    if content_type is not None:
+        try:
+            return _headers(content_type)
+        except InvalidMetadataError:
+            return _headers(guess_content_type(path))
+    return _headers(guess_content_type(path))
 
 
 def _answer(answer: Committed | StorageError) -> Outcome | StorageError:

@@ -33,6 +33,7 @@ class ReadKind(IntEnum):
     MEMORY = 0
     STORAGE = 1
     EDGE = 2
+    REDIS = 3
 
 
 class AccessTracker:
@@ -132,7 +133,7 @@ class AccessFlush:
                 now = self._clock.now()
                 try:
                     await self._accesses.add(
-                        [AccessCount(content_id, *counts[content_id]) for content_id in batch],
+                        [_access_count(content_id, counts[content_id]) for content_id in batch],
                         now=now,
                         max_wait=max_wait,
                     )
@@ -181,6 +182,16 @@ class AccessFlush:
         if self.last_error is None:  # not again every few seconds, as long as it lasts
             log.warning("access_flush_delayed", error=type(exc).__name__, message=str(exc))
         self.last_error = f"{type(exc).__name__}: {exc}"
+
+
+def _access_count(content_id: str, counts: list[int]) -> AccessCount:
+    """Return the counts as the catalog keeps them: all caches of ours are one to it."""
+    return AccessCount(
+        content_id,
+        cache=counts[ReadKind.MEMORY] + counts[ReadKind.REDIS],
+        storage=counts[ReadKind.STORAGE],
+        edge=counts[ReadKind.EDGE],
+    )
 
 
 def _reads(counts: Mapping[str, list[int]], content_ids: list[str]) -> int:

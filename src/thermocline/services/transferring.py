@@ -273,7 +273,7 @@ async def clean_up_after(
         if upload is not None:
             await upload.abort()
         claim = await parts.intents.withdraw(str(key), lease=CLEANUP_LEASE)
-        if claim is not None and not await placement.store.delete([claim.object_key]):
+        if claim is not None and not await parts.placements.delete(placement, [claim.object_key]):
             await parts.intents.settle([claim], again_in=None)
     except StorageError as failure:
         log.warning("transfer_cleanup_left_to_cleaner", error=type(failure).__name__, message=str(failure))

@@ -15,12 +15,11 @@ cancellation) leave the intent to the cleaner, because a request may still be on
 
 from contextlib import aclosing
 
-from thermocline.domain.content import Receipt, check_end, freeze_metadata
+from thermocline.domain.content import Receipt, Record, check_end, freeze_metadata
 from thermocline.domain.digests import DIGEST_BYTES
 from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes
-from thermocline.ports.records import Committed
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.caching import ContentCache
 from thermocline.services.prefilling import Prefiller
@@ -67,7 +66,7 @@ class WritingService:
         await self._cache.invalidate(request.content_id, committed.record.version)
         if is_whole and request.tier is StorageTier.HOT and self._cache.is_cacheable(committed.record):
             self._prefiller.offer(committed, bytes(first))
-        return _receipt(committed)
+        return receipt_of(committed.record, created=committed.created)
 
     def part_size(self, tier: StorageTier) -> Bytes:
         """Return how much of a content of this tier is stored at one go."""
@@ -83,8 +82,8 @@ class WritingService:
         check_end(request.expires_at, self._transfers.clock.now())
 
 
-def _receipt(committed: Committed) -> Receipt:
-    record = committed.record
+def receipt_of(record: Record, *, created: bool) -> Receipt:
+    """Return what acknowledges a write whose record this is."""
     return Receipt(
         content_id=record.content_id,
         revision=record.revision,
@@ -93,5 +92,5 @@ def _receipt(committed: Committed) -> Receipt:
         etag=record.etag,
         size=record.size,
         tier=record.tier,
-        created=committed.created,
+        created=created,
     )

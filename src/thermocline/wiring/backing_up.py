@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,10 +15,11 @@ from thermocline.adapters.catalog.locations import is_postgres, sqlite_path
 from thermocline.adapters.catalog.putting_back import PutBack, put_back, put_new, refuse_known_contents
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile
 from thermocline.adapters.clock import SystemClock
-from thermocline.adapters.objects.local import LocalObjectStore
 from thermocline.domain.errors import ConfigurationError, InstallationMismatchError, StorageError
 from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, later
+from thermocline.ports.object_store import Owned
 from thermocline.wiring.settings import Settings
+from thermocline.wiring.stores import open_store
 
 T = TypeVar("T")
 
@@ -145,11 +146,9 @@ async def _owners(settings: Settings) -> dict[str, str]:
     """Return whose the stores are, those that have an owner; changes nothing."""
     owners = {}
     for name in settings.objects:
-        store = LocalObjectStore(settings.objects_path(name))
-        try:
-            owner = await store.owner()
-        finally:
-            await store.aclose()
+        async with AsyncExitStack() as stack:
+            store = await open_store(settings, name, stack)
+            owner = await store.owner() if isinstance(store, Owned) else None
         if owner is not None:
             owners[name] = owner
     return owners

@@ -10,11 +10,12 @@ from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.clock import SystemClock
 from thermocline.adapters.entropy import SystemEntropy
 from thermocline.adapters.files.local_trees import LocalTrees
-from thermocline.adapters.objects.local import LocalObjectStore
 from thermocline.domain.units import Seconds
 from thermocline.wiring.logs import hand_logs_over
 from thermocline.wiring.services import Adapters, Services, assemble
 from thermocline.wiring.settings import Settings
+from thermocline.wiring.sharing_cache import open_shared_cache
+from thermocline.wiring.stores import open_store
 
 LAST_FLUSH_WAIT = Seconds(5.0)
 HASTY_FLUSH_WAIT = Seconds(0.25)
@@ -67,13 +68,13 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
     stack.push_async_callback(catalog.aclose)
     stores = {}
     for name in settings.objects:
-        store = LocalObjectStore(settings.objects_path(name), archive_classes=settings.archive_classes(name))
-        stack.push_async_callback(store.aclose)
-        stores[name] = store
+        stores[name] = await open_store(settings, name, stack)
+    cache = settings.cache
     return Adapters(
         catalog=catalog,
         stores=stores,
-        memory=MemoryCache(clock, capacity=settings.cache.memory),
+        memory=MemoryCache(clock, capacity=cache.memory, max_age=cache.l1_max_age if cache.is_shared else None),
+        shared=await open_shared_cache(cache, clock, stack, installation=await catalog.installation()),
         clock=clock,
         entropy=SystemEntropy(),
         trees=_trees(settings),
@@ -82,7 +83,7 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
 
 def _trees(settings: Settings) -> LocalTrees:
     """Return what opens folders for imports and exports, and knows which are our own."""
-    own = [settings.objects_path(name) for name in settings.objects]
+    own = [settings.objects_path(name) for name in settings.local_objects()]
     if not is_postgres(settings.catalog_url()):
         catalog = sqlite_path(settings.catalog_url())
         own += [catalog.with_name(catalog.name + end) for end in ("", "-wal", "-shm")]

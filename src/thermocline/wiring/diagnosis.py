@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from thermocline.adapters.catalog.locations import is_postgres, sqlite_path
@@ -22,6 +21,8 @@ from thermocline.domain.keys import TOKEN_ENTROPY_BYTES, ObjectKey, new_token
 from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, elapsed
 from thermocline.services.placements import Placement
 from thermocline.wiring.build import open_services
+from thermocline.wiring.examination import Examination, Health
+from thermocline.wiring.examining_cache import examine_cache
 from thermocline.wiring.services import Services
 from thermocline.wiring.settings import CLOCK_MARGIN, Settings
 
@@ -39,26 +40,6 @@ LATEST_NOW = Timestamp(4_102_444_800 * MICROS_PER_SECOND)
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-class Health(StrEnum):
-    """How a part is."""
-
-    OK = "ok"
-    WARN = "warn"
-    """It works; something deserves a look."""
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Examination:
-    """What was found about one part."""
-
-    part: str
-    health: Health
-    detail: str
-    remedy: str | None = None
-    """What to do; None where nothing needs doing."""
-
-
 async def diagnose(settings: Settings) -> AsyncIterator[Examination]:
     """Yield the state of each part, one by one. Changes nothing but a probe that it removes again."""
     yield Examination("settings", Health.OK, f"valid; data folder {str(settings.data.absolute())!r}")
@@ -67,6 +48,8 @@ async def diagnose(settings: Settings) -> AsyncIterator[Examination]:
     for examination in examine_memory(settings):
         yield examination
     yield examine_descriptors(settings)
+    for examination in await examine_cache(settings.cache):
+        yield examination
     if folder.health is Health.FAIL:
         return
     try:

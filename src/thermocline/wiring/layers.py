@@ -86,7 +86,10 @@ def explain(exc: ValidationError) -> str:
     """Return which keys are wrong and why, for whoever wrote them."""
     lines = []
     for error in exc.errors(include_url=False, include_input=False):
-        where = ".".join(str(part) for part in error["loc"]) or "settings"
+        path = error["loc"]
+        if path[:1] == ("objects",):
+            path = path[:2] + path[3:]  # behind a store's name stands its kind, which nobody wrote there
+        where = ".".join(str(part) for part in path) or "settings"
         message = error["msg"].removeprefix("Value error, ")
         if error["type"] == "extra_forbidden":
             message = "there is no such setting; 'thermocline config' prints all of them"

@@ -1,14 +1,16 @@
 """Where contents lie: object stores, placements and tiers, and what they are embedded."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from thermocline.domain.restores import RestoreSpeed
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Seconds
 from thermocline.ports.object_store import STANDARD
+from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.sections import Duration, Section
 
 
@@ -20,6 +22,24 @@ class LocalObjectsSettings(Section):
 
     path: Path = Path()
     """The folder. Empty: `objects` in the data folder."""
+
+
+def _kind(given: Any) -> str:
+    kind = given.get("kind", "local") if isinstance(given, Mapping) else getattr(given, "kind", "local")
+    return kind if isinstance(kind, str) else ""
+
+
+ObjectsSettings: TypeAlias = Annotated[
+    Annotated[LocalObjectsSettings, Tag("local")] | Annotated[S3ObjectsSettings, Tag("s3")],
+    Discriminator(
+        _kind,
+        custom_error_type="kind",
+        custom_error_message="kind must be 'local' (a folder) or 's3' (a bucket)",
+    ),
+]
+"""An object store: `kind` says which; a folder if it is left out."""
+
+DEFAULT_OBJECTS: Mapping[str, ObjectsSettings] = {"main": LocalObjectsSettings()}
 
 
 class RestoreTermsSettings(Section):

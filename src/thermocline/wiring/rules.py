@@ -41,6 +41,16 @@ def make_restore_policy(settings: Settings) -> RestorePolicy:
     )
 
 
+def buckets_of(settings: Settings, stores: Mapping[str, ObjectStore]) -> dict[str, tuple[str, ObjectStore]]:
+    """Return the object stores that are buckets, by the buckets' names; of two with the same name the first."""
+    buckets: dict[str, tuple[str, ObjectStore]] = {}
+    for name, store in stores.items():
+        bucket = getattr(settings.objects[name], "bucket", None)
+        if bucket is not None:
+            buckets.setdefault(bucket, (name, store))
+    return buckets
+
+
 def _placement(name: str, placement: PlacementSettings, store: ObjectStore) -> Placement:
     rules = None
     if placement.restore is not None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
+from thermocline.adapters.cache.redis_urls import parse_redis_url
 from thermocline.domain.restores import MOST_DAYS, RestoreSpeed
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes, Seconds, parse_duration, parse_size
@@ -41,6 +42,9 @@ class CatalogSettings(Section):
     """How many connections to PostgreSQL each process keeps; half of them only read. SQLite needs none."""
 
 
+MEMORY_URL = "memory://"
+
+
 class CacheTypeSettings(Section):
     """One type of cached values."""
 
@@ -54,11 +58,31 @@ class CacheTypeSettings(Section):
 class CacheSettings(Section):
     """The cache."""
 
-    url: Literal["memory://"] = "memory://"
-    """Where the shared level lies; `memory://` keeps everything in the process."""
+    url: str = "memory://"
+    """Where the shared level lies; `memory://` keeps everything in the process. `redis://HOST:PORT`, with TLS
+    `rediss://`; `redis+cluster://HOST:PORT,HOST:PORT`, `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE`."""
+
+    password: SecretStr = SecretStr("")
+    """Password of Redis, if it is not in `url`."""
+
+    ca_file: Path | None = None
+    """Who signs the certificates of Redis; not given: whom the system trusts."""
+
+    timeout: Duration = Field(default=Seconds(1.0), gt=0)
+    """How long one call to Redis may take, all that is tried again included. Then it is left alone until it answers."""
+
+    retries: int = Field(default=3, ge=1, le=20)
+    """How often a call to Redis is tried again within `timeout`, with growing random pauses."""
+
+    health_check_interval: Duration = Seconds(30.0)
+    """A connection to Redis that was idle for so long is tried before it is used."""
 
     memory: Size = Bytes(256 * 2**20)
     """How many bytes each process caches in memory."""
+
+    l1_max_age: Duration = Field(default=Seconds(10.0), gt=0)
+    """How long memory serves a value without asking Redis whether it is current: how stale a read may be in a process
+    that was not told of a change. With `memory://` there is nobody to ask."""
 
     second_pass: Duration = Seconds(30.0)
     """How long after a change its invalidation runs again, beyond the longest fill under way."""
@@ -67,6 +91,18 @@ class CacheSettings(Section):
         default_factory=lambda: {"content": CacheTypeSettings(ttl=Seconds(3600.0), max_size=Bytes(50 * 2**20))}
     )
     """Types of cached values and their limits. What is not said of a known type stays as it is."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes share a cache."""
+        return self.url != MEMORY_URL
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        if url != MEMORY_URL:
+            parse_redis_url(url)
+        return url
 
     @field_validator("types", mode="before")
     @classmethod
@@ -110,14 +146,26 @@ class HttpSettings(Section):
     port: int = Field(default=8080, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
 
+    workers: int = Field(default=1, ge=1, le=64)
+    """How many processes serve, sharing the port. Limits, budgets and the memory cache are of each process."""
+
     allowed_hosts: tuple[str, ...] = ()
     """Names by which clients may call the service while no token exists, besides loopback names."""
 
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may read content; `*` for all."""
 
+    redirect_from: Size | None = None
+    """Content of at least this size is not sent but redirected to (307), by a URL of its bucket that lives for
+    `[limits] presign_max`. Such bytes are not verified by us. `none`: everything is sent from here."""
+
     memorise_requests: bool = True
     """Remember what identical heads ask for, so that hot reads are not parsed again; rights are checked each time."""
+
+    @field_validator("redirect_from", mode="before")
+    @classmethod
+    def _read_none(cls, value: Any) -> Any:
+        return None if value == "none" else value
 
 
 class LimitsSettings(Section):

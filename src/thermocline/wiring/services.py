@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.units import Bytes
 from thermocline.domain.work import Grace
-from thermocline.ports.cache import MemoryLevel
+from thermocline.ports.cache import MemoryLevel, SharedLevel
 from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
 from thermocline.ports.file_trees import FileTrees
 from thermocline.ports.object_store import ObjectStore
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.adopting import AdoptingService
+from thermocline.services.adopting_files import FileAdopter
 from thermocline.services.authorizing import AuthorizingService
 from thermocline.services.background import Background
 from thermocline.services.bulk_writing import BulkWriter
@@ -25,6 +26,8 @@ from thermocline.services.copying import Copier
 from thermocline.services.deleting import DeletingService
 from thermocline.services.delivering import OutboxService
 from thermocline.services.describing import DescribingService
+from thermocline.services.direct_downloads import DirectDownloads
+from thermocline.services.direct_uploads import DirectUploads
 from thermocline.services.expiring import ExpiryService
 from thermocline.services.exporting import ExportingService
 from thermocline.services.importing import ImportingService
@@ -32,6 +35,7 @@ from thermocline.services.intent_keeping import IntentKeeper
 from thermocline.services.listing import ListingService
 from thermocline.services.mending import MendingService
 from thermocline.services.moving import MovingService
+from thermocline.services.object_trees import ImportSources
 from thermocline.services.placements import Placements
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
@@ -39,6 +43,7 @@ from thermocline.services.reconciling import IntentCleaner, OrphanSweep
 from thermocline.services.recovering import RecoveringService
 from thermocline.services.restoring import RestoringService
 from thermocline.services.scrubbing import ScrubbingService
+from thermocline.services.sharing import SharedContents
 from thermocline.services.stored_bytes import StoredBytes
 from thermocline.services.storing_files import FileStorer
 from thermocline.services.totalling import TotallingService
@@ -47,7 +52,7 @@ from thermocline.services.transferring import TransferParts
 from thermocline.services.working import Worker
 from thermocline.services.writing import WritingService
 from thermocline.wiring.jobs import background_jobs
-from thermocline.wiring.rules import make_placements, make_restore_policy
+from thermocline.wiring.rules import buckets_of, make_placements, make_restore_policy
 from thermocline.wiring.settings import Settings
 
 LARGEST_SHARE = 8
@@ -67,6 +72,8 @@ class Adapters:
     clock: Clock
     entropy: Callable[[int], bytes]
     """Returns that many random bytes, fit for secrets."""
+    shared: SharedLevel | None = None
+    """The cache that processes share; then `memory` is an `AgingLevel`."""
     trees: FileTrees = field(default_factory=LocalTrees)
     """Opens what is imported, and where exports go."""
 
@@ -94,6 +101,8 @@ class Services:
     cleaner: IntentCleaner
     sweep: OrphanSweep
     expiry: ExpiryService
+    direct_uploads: DirectUploads
+    direct_downloads: DirectDownloads
     recovering: RecoveringService
     adopting: AdoptingService
     mending: MendingService
@@ -120,12 +129,17 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     placements = make_placements(settings, adapters.stores, await catalog.installation())
     await placements.claim_stores()
     content_type = settings.cache.types.get("content")
+    largest = content_type.max_size if content_type else Bytes(0)
+    in_memory = Bytes(min(largest, settings.cache.memory // LARGEST_SHARE))
+    shared = None if adapters.shared is None else SharedContents(adapters.shared, clock)
     cache = ContentCache(
         adapters.memory,
         placements,
         clock,
-        max_size=Bytes(min(content_type.max_size if content_type else 0, settings.cache.memory // LARGEST_SHARE)),
+        max_size=in_memory if shared is None else largest,
         entropy=entropy,
+        shared=shared,
+        memory_max_size=in_memory,
     )
     memory = MemoryBudget(limits.memory, max_wait=limits.max_wait, max_waiters=limits.max_waiting)
     background = Background(BACKGROUND_CAPACITY)
@@ -198,8 +212,9 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         listing=listing,
         checking=CheckingService(listing, reading, placements, catalog.outbox, catalog.sweeps),
         importing=ImportingService(
-            adapters.trees,
+            ImportSources(adapters.trees, buckets_of(settings, adapters.stores), placements.is_ours),
             FileStorer(writing, BulkWriter(catalog.bulk, transfers, cache), catalog.records, stored, memory),
+            FileAdopter(transfers, cache),
             changing,
             catalog.records,
             clock,
@@ -210,6 +225,10 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         cleaner=cleaner,
         sweep=sweep,
         expiry=expiry,
+        direct_uploads=DirectUploads(transfers, cache, lives=limits.presign_max),
+        direct_downloads=DirectDownloads(
+            placements, tracker, clock, lives=limits.presign_max, smallest=settings.http.redirect_from
+        ),
         recovering=recovering,
         adopting=AdoptingService(catalog.recovery, catalog.cursors, catalog.sweeps, placements, clock),
         mending=MendingService(

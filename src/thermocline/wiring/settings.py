@@ -18,14 +18,17 @@ from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Seconds
 from thermocline.wiring.layers import ENVIRONMENT_PREFIX, completed, explain, merge, read_environment, read_file
 from thermocline.wiring.placing import (
+    DEFAULT_OBJECTS,
     DEFAULT_PLACEMENTS,
     DEFAULT_TIERS,
     ClassTerms,
     LocalObjectsSettings,
+    ObjectsSettings,
     PlacementSettings,
     TierSettings,
     check_restore,
 )
+from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.sections import (
     CacheSettings,
     CatalogSettings,
@@ -51,7 +54,7 @@ class Settings(Section):
 
     catalog: CatalogSettings = CatalogSettings()
     cache: CacheSettings = CacheSettings()
-    objects: dict[str, LocalObjectsSettings] = Field(default_factory=lambda: {"main": LocalObjectsSettings()})
+    objects: dict[str, ObjectsSettings] = Field(default_factory=lambda: dict(DEFAULT_OBJECTS))
     placements: dict[str, PlacementSettings] = Field(default_factory=lambda: dict(DEFAULT_PLACEMENTS))
     tiers: dict[StorageTier, TierSettings] = Field(default_factory=dict)
     restore: RestoreSettings = RestoreSettings()
@@ -77,6 +80,9 @@ class Settings(Section):
             if placement.objects not in self.objects:
                 wanted = placement.objects
                 raise ValueError(f"[placements.{name}] objects = {wanted!r} is not defined; add [objects.{wanted}]")
+            store = self.objects[placement.objects]
+            if isinstance(store, S3ObjectsSettings):
+                store.check_class(name, placement.storage_class, restores=placement.restore is not None)
         for tier in self.tiers:
             if self.tier(tier).placement not in self.placements:
                 wanted = self.tier(tier).placement
@@ -86,6 +92,12 @@ class Settings(Section):
                 "naming placements replaces the default ones, and without a [tiers] section one must be named "
                 "'standard'; add [placements.standard]"
             )
+        for name, store in self.objects.items():
+            if isinstance(store, S3ObjectsSettings) and store.request_timeout >= self.limits.longest_request:
+                raise ValueError(
+                    f"[objects.{name}] request_timeout must be shorter than [limits] longest_request: "
+                    "otherwise what an abandoned upload still sends could come after its cleaning"
+                )
         longest = max(self.limits.stream_max, self.limits.presign_max)
         if self.limits.object_grace < longest + CLOCK_MARGIN:
             raise ValueError(
@@ -98,11 +110,15 @@ class Settings(Section):
         """Return the catalog's URL."""
         return self.catalog.url or f"sqlite:///{self.data.absolute() / 'catalog.db'}"
 
+    def local_objects(self) -> list[str]:
+        """Return the names of the object stores in folders."""
+        return [name for name, store in self.objects.items() if isinstance(store, LocalObjectsSettings)]
+
     def objects_path(self, name: str) -> Path:
         """Return the folder of a local object store."""
-        configured = self.objects[name].path
-        if configured != Path():
-            return configured
+        store = self.objects[name]
+        if isinstance(store, LocalObjectsSettings) and store.path != Path():
+            return store.path
         return self.data / ("objects" if name == "main" else f"objects-{name}")
 
     def archive_classes(self, name: str) -> dict[str, dict[RestoreSpeed, Seconds]]:

@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from thermocline.adapters.objects.memory import MemoryObjectStore
+from thermocline.adapters.objects.memory import CopyingMemoryObjectStore, MemoryObjectStore
 from thermocline.domain.errors import OutOfSpaceError, UnavailableError
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.testing.clock import START, ManualClock
+from thermocline.testing.contracts.copies import CopiesWithinContract, OpenCopyingStore
 from thermocline.testing.contracts.object_store import NeverOverwrites, ObjectStoreContract, OpenStore
 from thermocline.testing.contracts.puts_many import PutsManyContract
 from thermocline.testing.contracts.restorable import ARCHIVE_CLASSES, Archive, RestorableContract
@@ -22,6 +23,18 @@ class TestMemoryObjectStore(ObjectStoreContract, NeverOverwrites, PutsManyContra
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[MemoryObjectStore]:
+            yield store
+
+        return opened
+
+
+class TestMemoryCopies(CopiesWithinContract):
+    @pytest.fixture
+    def open_copying(self) -> OpenCopyingStore:
+        store = CopyingMemoryObjectStore(ManualClock(), part_size=Bytes(1_000_000))
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[CopyingMemoryObjectStore]:
             yield store
 
         return opened

@@ -4,6 +4,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -82,7 +83,13 @@ def test_an_interrupted_restore_changed_nothing(large: Path, tmp_path: Path) -> 
 
 
 def test_a_terminal_shows_how_far_a_backup_is(large: Path, tmp_path: Path) -> None:
-    with _on_terminal(command(large, "backup", str(tmp_path / "b.db"))) as (process, terminal):
+    # However quick the disk is.
+    at_once = (
+        "import sys; from thermocline.interfaces.cli import main, progress; progress.QUICK_SECONDS = 0.0; "
+        "sys.exit(main.main())"
+    )
+    _python, _module, _name, *arguments = command(large, "backup", str(tmp_path / "b.db"))
+    with _on_terminal([sys.executable, "-c", at_once, *arguments]) as (process, terminal):
         shown = _shown(process, terminal)
         assert process.wait(PATIENCE_SECONDS) == 0
     assert b"backup" in shown

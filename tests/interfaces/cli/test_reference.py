@@ -28,7 +28,13 @@ HELP = {"--help"}
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_and_its_options_are_in_the_page(name: str) -> None:
     assert re.search(rf"`{name}[ `]", PAGE)
-    options = {option for parameter in COMMANDS[name].params for option in parameter.opts if option.startswith("--")}
+    options = {
+        option
+        for parameter in COMMANDS[name].params
+        if not getattr(parameter, "hidden", False)
+        for option in parameter.opts
+        if option.startswith("--")
+    }
     assert {option for option in options - HELP if option not in PAGE} == set()
 
 

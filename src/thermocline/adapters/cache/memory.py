@@ -7,12 +7,13 @@ oldest are dropped when they take more than their share: a fill whose lease is g
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import islice
+from math import inf
 from typing import Final
 
 from thermocline.adapters.cache.recency import LeastRecentlyUsed
 from thermocline.domain.glob import glob_matcher
 from thermocline.domain.units import Bytes, Seconds
-from thermocline.ports.cache import CacheEntry, MemoryLevel
+from thermocline.ports.cache import AgingLevel, CacheEntry
 from thermocline.ports.clock import Clock
 
 OVERHEAD_BYTES: Final = 768
@@ -24,12 +25,13 @@ _PAGE: Final = 1000
 
 
 class _Value:
-    __slots__ = ("cost", "dies_at", "entry", "expires_at")
+    __slots__ = ("cost", "dies_at", "entry", "expires_at", "shown_until")
 
-    def __init__(self, entry: CacheEntry, cost: int, dies_at: float) -> None:
+    def __init__(self, entry: CacheEntry, cost: int, dies_at: float, shown_until: float) -> None:
         self.entry = entry
         self.cost = cost
         self.dies_at = dies_at
+        self.shown_until = shown_until
         self.expires_at = entry.expires_at
 
 
@@ -44,15 +46,17 @@ class _Mark:
         self.dies_at = dies_at
 
 
-class MemoryCache(MemoryLevel):
+class MemoryCache(AgingLevel):
     """Never holds more than `capacity` bytes; for one event loop, and never suspends except in `match`.
 
     Lifetimes run on the monotonic clock, so that no jump of the wall clock lengthens them; `expires_at` of the
     content is a moment of the wall clock and is checked against it. Entries that would take more than
-    `largest_share` of the capacity are refused.
+    `largest_share` of the capacity are refused. With `max_age`, what was not confirmed for so long is not shown.
     """
 
-    def __init__(self, clock: Clock, *, capacity: Bytes, largest_share: float = 0.125) -> None:
+    def __init__(
+        self, clock: Clock, *, capacity: Bytes, largest_share: float = 0.125, max_age: Seconds | None = None
+    ) -> None:
         self.capacity = capacity
         self.hits = 0
         self.misses = 0
@@ -64,6 +68,7 @@ class MemoryCache(MemoryLevel):
         """Values refused for their size."""
         self.bytes = 0
         """Bytes held now, marks included."""
+        self._max_age = inf if max_age is None else max_age
         self._largest = int(capacity * largest_share)
         self._clock = clock
         self._monotonic = clock.monotonic
@@ -84,9 +89,8 @@ class MemoryCache(MemoryLevel):
         if value is None:
             self.misses += 1
             return None
-        if self._monotonic() >= value.dies_at or (value.expires_at is not None and self._now() >= value.expires_at):
-            self._drop_value(key)
-            self.expirations += 1
+        if self._monotonic() >= value.shown_until or (value.expires_at is not None and self._now() >= value.expires_at):
+            self._live_value(key, self._monotonic())  # gone for good, or only to be confirmed
             self.misses += 1
             return None
         self._order.touch(key)
@@ -96,6 +100,19 @@ class MemoryCache(MemoryLevel):
     async def get(self, key: str) -> CacheEntry | None:
         """Return what `peek` does."""
         return self.peek(key)
+
+    def held(self, key: str) -> CacheEntry | None:
+        """Return the value, confirmed or not; counted neither as a hit nor as a miss."""
+        value = self._live_value(key, self._monotonic())
+        return None if value is None else value.entry
+
+    def confirm(self, key: str, entry: CacheEntry) -> bool:
+        """Show this very value again for `max_age`, never beyond its life; whether it is still held."""
+        value = self._live_value(key, now := self._monotonic())
+        if value is None or value.entry is not entry:
+            return False
+        value.shown_until = min(value.dies_at, now + self._max_age)
+        return True
 
     async def lease(self, key: str, token: str, *, ttl: Seconds) -> bool:
         """Install a lease, or extend one's own; False over a value or another's lease."""
@@ -123,7 +140,7 @@ class MemoryCache(MemoryLevel):
         if cost > self._largest:
             self.rejected += 1
             return False
-        self._values[key] = _Value(entry, cost, now + ttl)
+        self._values[key] = _Value(entry, cost, now + ttl, now + min(ttl, self._max_age))
         self._order.add(key)
         self.bytes += cost
         self.sets += 1

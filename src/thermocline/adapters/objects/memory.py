@@ -1,6 +1,6 @@
 """An object store in this process's memory: for tests, and for trying Thermocline out. Nothing outlives the process."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,6 +19,7 @@ from thermocline.domain.errors import (
 from thermocline.domain.restores import RestoreSpeed, RestoreStage, StoreRestore, check_days
 from thermocline.domain.units import Bytes, Seconds, Timestamp
 from thermocline.ports.clock import Clock
+from thermocline.ports.copies import CopiesWithin, nothing
 from thermocline.ports.object_store import (
     STANDARD,
     NewObject,
@@ -284,3 +285,24 @@ class _MemoryUpload(Upload):
     def _check_open(self) -> None:
         if self._contents.uploads.get(self.key) is not self:
             raise IntentLostError(f"the unfinished upload of {self.key!r} was deleted; nothing was stored; try again")
+
+
+class CopyingMemoryObjectStore(MemoryObjectStore, CopiesWithin):
+    """A memory store that copies by itself, as S3 does; the other one has its objects streamed."""
+
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        attributes: Mapping[str, str],
+        *,
+        storage_class: str = STANDARD,
+        check: Callable[[], None] = nothing,
+    ) -> None:
+        """Copy an object."""
+        encode_key(source)
+        encode_key(target)
+        check_class(storage_class)
+        self._check_readable(source, 0, 0)
+        check()
+        self._contents.add(target, self._contents.find(source).data, attributes, storage_class)

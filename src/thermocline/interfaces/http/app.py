@@ -22,6 +22,7 @@ from thermocline.interfaces.http.exchange import SCOPE_KEY, AnswerCutError, Exch
 from thermocline.interfaces.http.gate import Gate
 from thermocline.interfaces.http.holding import OpenStore, StoreHolder
 from thermocline.interfaces.http.problems import INTERNAL, NO_ROUTE, ProblemError, method_not_allowed
+from thermocline.interfaces.http.processes.siblings import NoSiblings, Siblings
 from thermocline.interfaces.http.read_route import ReadRoute
 from thermocline.interfaces.http.targets import path_below_root
 from thermocline.interfaces.http.write_route import WriteRoute
@@ -57,12 +58,18 @@ class ThermoclineApp:
     The store opens with the lifespan, or with the first request if the host does not run ours.
     """
 
-    def __init__(self, settings: Settings, open_store: OpenStore) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        open_store: OpenStore,
+        siblings: Siblings | None = None,
+        counters: HttpCounters | None = None,
+    ) -> None:
         self.settings = settings
-        self.counters = HttpCounters()
+        self.counters = counters or HttpCounters()
         self._holder = StoreHolder(open_store)
         self._routes: ServiceRoutes | None = None
-        self._control = create_control(self.counters)
+        self._control = create_control(self.counters, siblings or NoSiblings())
 
     async def store(self) -> StorageOrchestrator:
         """Return the open store, opening it if need be. Raises what opening it raises."""

@@ -22,6 +22,7 @@ _NOT_EMBEDDABLE = (b"cross-origin-resource-policy", b"same-origin")
 
 _CACHE_STATUS = {
     Source.MEMORY: (b"cache-status", b"thermocline; hit; detail=memory"),
+    Source.REDIS: (b"cache-status", b"thermocline; hit; detail=redis"),
     Source.STORAGE: (b"cache-status", b"thermocline; fwd=miss; detail=storage"),
 }
 

@@ -12,6 +12,7 @@ class Source(StrEnum):
     """What serves a read."""
 
     MEMORY = "memory"
+    REDIS = "redis"
     STORAGE = "storage"
 
 
@@ -31,7 +32,7 @@ class ContentFacts:
     tier: str
     source: Source
     cached_at: Timestamp | None = None
-    """When the copy in memory was taken; None if the bytes come from storage."""
+    """When the cached copy was taken; None if the bytes come from storage."""
 
     @property
     def etag(self) -> str:
@@ -62,7 +63,7 @@ def facts_of_record(record: Record) -> ContentFacts:
 
 
 def facts_of_entry(content_id: str, entry: CacheEntry, source: Source) -> ContentFacts:
-    """Return the facts of a cached copy, found in memory or just read from storage."""
+    """Return the facts of a copy, found in a cache or just read from storage."""
     return ContentFacts(
         content_id=content_id,
         revision=entry.revision,
@@ -75,5 +76,5 @@ def facts_of_entry(content_id: str, entry: CacheEntry, source: Source) -> Conten
         expires_at=entry.expires_at,
         tier=entry.tier,
         source=source,
-        cached_at=entry.cached_at if source is Source.MEMORY else None,
+        cached_at=None if source is Source.STORAGE else entry.cached_at,
     )

@@ -3,39 +3,74 @@
 `docs/reference/metrics.md` explains each; a test compares the two.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from thermocline.interfaces.cache_state import cache_state
-from thermocline.interfaces.http.catalog_metrics import CatalogState, ask_catalog, catalog_metrics
+from thermocline.interfaces.cache_state import SharedState, cache_state, shared_state
+from thermocline.interfaces.http.catalog_metrics import ask_catalog, catalog_metrics
 from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.interfaces.http.families import counter, gauge, moment
+from thermocline.interfaces.http.processes.reports import Report, add_up
+from thermocline.interfaces.http.processes.siblings import Siblings
+from thermocline.interfaces.statistics import cache_statistics
 from thermocline.services.tracking import ReadKind
 from thermocline.wiring.services import Services
 
 METRICS_TYPE = CONTENT_TYPE_LATEST
 
 
-async def render_metrics(services: Services, counters: HttpCounters) -> bytes:
-    """Return all metrics: this process's, and those of the catalog, which are missing while it does not answer."""
-    state = await ask_catalog(services)
+def process_report(services: Services, counters: HttpCounters) -> Report:
+    """Return what this process counts."""
+    return Report(
+        [*ProcessCollector(registry=None).collect(), *_Snapshot(services, counters).collect()],
+        cache_statistics(services),
+    )
+
+
+async def render_metrics(services: Services, counters: HttpCounters, siblings: Siblings) -> bytes:
+    """Return all metrics: of this service's processes together, and of the catalog while it answers."""
+    state, (others, answered) = await asyncio.gather(ask_catalog(services), siblings.gather())
     registry = CollectorRegistry(auto_describe=False)
-    ProcessCollector(registry=registry)
-    registry.register(_Snapshot(services, counters, state))
+    registry.register(
+        _Families(
+            [
+                *add_up([process_report(services, counters), *others]).metrics,
+                gauge(
+                    "thermocline_server_processes",
+                    "Processes of this service.",
+                    ("state",),
+                    [(("configured",), siblings.size), (("answering",), 1 + answered)],
+                ),
+                gauge("thermocline_catalog_up", "Whether the catalog answered.", (), [((), state is not None)]),
+                *([] if state is None else catalog_metrics(state)),
+            ]
+        )
+    )
     return generate_latest(registry)
+
+
+class _Families(Collector):
+    """Metric families that are made already."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        yield from self._families
 
 
 class _Snapshot(Collector):
     """The counts of this moment as metric families."""
 
-    def __init__(self, services: Services, counters: HttpCounters, state: CatalogState | None) -> None:
+    def __init__(self, services: Services, counters: HttpCounters) -> None:
         self._services = services
         self._counters = counters
-        self._state = state
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
@@ -44,9 +79,6 @@ class _Snapshot(Collector):
         yield from self._store()
         yield from self._tracking()
         yield from self._work()
-        yield gauge("thermocline_catalog_up", "Whether the catalog answered.", (), [((), self._state is not None)])
-        if self._state is not None:
-            yield from catalog_metrics(self._state)
 
     def _http(self) -> Iterator[Metric]:
         counters = self._counters
@@ -80,13 +112,19 @@ class _Snapshot(Collector):
 
     def _cache(self) -> Iterator[Metric]:
         state = cache_state(self._services)
+        shared = shared_state(self._services) or SharedState()
+        asked = [(("memory", "content", "hit"), state.hits), (("memory", "content", "miss"), state.misses)]
+        sets = [(("memory",), state.sets)]
+        if self._services.adapters.shared is not None:
+            asked += [(("redis", "content", "hit"), shared.hits), (("redis", "content", "miss"), shared.misses)]
+            sets += [(("redis",), shared.sets)]
         yield counter(
             "thermocline_cache_requests",
             "Questions to the cache.",
             ("level", "type", "result"),
-            [(("memory", "content", "hit"), state.hits), (("memory", "content", "miss"), state.misses)],
+            asked,
         )
-        yield counter("thermocline_cache_sets", "Values taken in.", ("level",), [(("memory",), state.sets)])
+        yield counter("thermocline_cache_sets", "Values taken in.", ("level",), sets)
         yield gauge("thermocline_cache_bytes", "Bytes held.", ("level",), [(("memory",), state.total_size)])
         yield gauge("thermocline_cache_entries", "Values held.", ("level",), [(("memory",), state.count)])
         yield counter(
@@ -97,6 +135,22 @@ class _Snapshot(Collector):
             "Calls that the cache did not answer.",
             (),
             [((), self._services.cache.failures)],
+        )
+
+        yield gauge("thermocline_cache_circuits_open", "Servers left alone now.", (), [((), shared.circuits_open)])
+        yield counter("thermocline_cache_circuits_opened", "How often that began.", (), [((), shared.circuits_opened)])
+        yield counter("thermocline_cache_refused_calls", "Calls not made meanwhile.", (), [((), shared.refused)])
+        yield counter("thermocline_cache_retried_calls", "Calls tried again.", (), [((), shared.retried)])
+        yield counter("thermocline_cache_unreadable", "Values that nobody can read.", (), [((), shared.unreadable)])
+        yield counter("thermocline_cache_disbelieved", "Values known to be old.", (), [((), shared.disbelieved)])
+        yield counter(
+            "thermocline_cache_waits",
+            "Reads that waited for another process's fill.",
+            ("result",),
+            [
+                (("filled",), shared.waits - shared.waits_in_vain),
+                (("in_vain",), shared.waits_in_vain),
+            ],
         )
 
     def _store(self) -> Iterator[Metric]:

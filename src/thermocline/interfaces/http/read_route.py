@@ -41,6 +41,7 @@ from thermocline.interfaces.http.read_plan import (
 from thermocline.interfaces.http.user_context import check_user_context
 from thermocline.ports.clock import Clock
 from thermocline.services.caching import ContentCache
+from thermocline.services.direct_downloads import DirectDownloads
 from thermocline.services.reading import OpenContent, ReadingService
 from thermocline.services.tracking import AccessTracker, ReadKind
 from thermocline.wiring.services import Services
@@ -48,6 +49,7 @@ from thermocline.wiring.services import Services
 PIECE_BYTES = 256 * 1024
 """Buffered content is handed to the server in pieces of this size, so that it buffers no more per slow client."""
 ATTEMPTS = 5
+REDIRECT = 307
 BOUNDARY_BYTES = 12
 
 
@@ -58,7 +60,16 @@ class _Parts:
     clock: Clock
     grants: PayloadGrants
     tracker: AccessTracker
+    direct: DirectDownloads
     stream_max: Seconds
+
+
+_SOURCES = {
+    ReadKind.MEMORY: Source.MEMORY,
+    ReadKind.REDIS: Source.REDIS,
+    ReadKind.STORAGE: Source.STORAGE,
+    ReadKind.EDGE: Source.STORAGE,
+}
 
 
 class ReadRoute:
@@ -72,6 +83,7 @@ class ReadRoute:
             clock=clock,
             grants=PayloadGrants(services.memory),
             tracker=services.tracker,
+            direct=services.direct_downloads,
             stream_max=services.settings.limits.stream_max,
         )
         self._clock = clock
@@ -97,7 +109,7 @@ class ReadRoute:
         )
         one = _OneRead(self._parts, exchange, content_id, revision, request)
         began = self._clock.monotonic()
-        if not await one.from_memory():
+        if not await one.from_memory() and not await one.from_shared_cache():
             await one.from_storage()
         if one.facts is not None and exchange.status in {200, PARTIAL, NOT_MODIFIED}:
             source = one.facts.source
@@ -132,6 +144,21 @@ class _OneRead:
         await self._send_buffered(facts, entry.payload)
         return True
 
+    async def from_shared_cache(self) -> bool:
+        """Answer from the cache that processes share, likewise; a HEAD counts as no read and asks the catalog."""
+        if self._parts.cache.shared is None or self._request.is_head:
+            return False
+        loaded = await self._parts.cache.look(self._content_id)
+        if loaded is None:
+            return False
+        facts = facts_of_entry(self._content_id, loaded.entry, _SOURCES[loaded.kind])
+        is_over = facts.expires_at is not None and self._parts.clock.now() >= facts.expires_at
+        if is_over or not self._is_for_caller(facts):
+            return False
+        self._parts.tracker.note(self._content_id, loaded.kind)
+        await self._send_buffered(facts, loaded.entry.payload)
+        return True
+
     async def from_storage(self) -> None:
         """Answer from the catalog and the object store."""
         record = await self._reading.stat(self._content_id)
@@ -142,21 +169,27 @@ class _OneRead:
             if self._request.is_head or not plan.has_content:
                 await self._send_head_only(plan, facts)
                 return
-            newer = await (self._retrieve() if self._reading.is_buffered(record) else self._stream(plan, facts, record))
+            if (url := await self._parts.direct.url_for(record)) is not None:
+                await self._exchange.answer(REDIRECT, [(b"location", url.encode()), (b"cache-control", b"no-store")])
+                return
+            newer = await (
+                self._retrieve(record) if self._reading.is_buffered(record) else self._stream(plan, facts, record)
+            )
             if newer is None:
                 return
             record = newer
         raise BusyError("the content changes faster than it can be read; try again")
 
-    async def _retrieve(self) -> Record | None:
+    async def _retrieve(self, record: Record) -> Record | None:
         """Send the content from a buffer and return None, or return the record that made that impossible."""
         try:
-            entry = await self._reading.retrieve(self._content_id, may_restore=self._may_restore())
+            loaded = await self._reading.load(self._content_id, may_restore=self._may_restore(), known=record)
         except ContentTooLargeError:
             return await self._reading.stat(self._content_id)  # replaced by a larger one meanwhile
-        facts = facts_of_entry(self._content_id, entry, Source.STORAGE)
+        source = Source.REDIS if loaded.kind is ReadKind.REDIS else Source.STORAGE
+        facts = facts_of_entry(self._content_id, loaded.entry, source)
         self._check(facts)
-        await self._send_buffered(facts, entry.payload)
+        await self._send_buffered(facts, loaded.entry.payload)
         return None
 
     async def _stream(self, plan: ReadPlan, facts: ContentFacts, record: Record) -> Record | None:

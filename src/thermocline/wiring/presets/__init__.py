@@ -4,7 +4,7 @@ import tomllib
 from importlib import resources
 from typing import Any
 
-PRESETS = ("embedded",)
+PRESETS = ("embedded", "cloudflare", "aws", "ceph")
 
 
 def read_preset(name: str) -> dict[str, Any]:

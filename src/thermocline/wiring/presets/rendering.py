@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import parse_duration, parse_size
+from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.settings import Settings
 
 REDACTED = "**********"
@@ -31,6 +32,15 @@ _HEADER = """\
 # THERMOCLINE_LIMITS__MEMORY__FILE names a file that holds the value. Unknown keys are refused.
 # Sizes: 64KiB, 256MiB, 1GB. Durations: 250ms, 90s, 5m, 24h, 7d.
 """
+
+_EXAMPLES: tuple[tuple[tuple[str, ...], BaseModel, str], ...] = (
+    (
+        ("objects", "NAME"),
+        S3ObjectsSettings(bucket="my-bucket", endpoint="https://s3.example.com"),
+        " ".join((S3ObjectsSettings.__doc__ or "").split()),
+    ),
+)
+"""Kinds of tables that the defaults have none of; told as examples."""
 
 
 def render_file(preset: Mapping[str, Any], *, name: str | None = None) -> str:
@@ -63,7 +73,7 @@ def render_reference() -> str:
         "`THERMOCLINE_LIMITS__MEMORY__FILE` names a file that holds the value. This page is made by",
         "`thermocline config --markdown`; `thermocline config` prints the same as a commented file.",
     ]
-    for path, model, about in _sections(_with_default_tiers(Settings()), ()):
+    for path, model, about in (*_sections(_with_default_tiers(Settings()), ()), *_EXAMPLES):
         lines += ["", f"## `[{'.'.join(path)}]`" if path else "## At the top of the file", "", about, ""]
         lines += ["| setting | default | meaning |", "|---|---|---|"]
         for name, field in _scalars(type(model)):
@@ -92,6 +102,11 @@ def _tables(settings: Settings, preset: Mapping[str, Any]) -> Iterator[str]:
             active = given is not None and name in given
             yield f"{'' if active else '#'}{name} = {_toml(_written(field, getattr(model, name)))}\n"
         described.add(type(model))
+    for path, model, about in _EXAMPLES:
+        if type(model) not in described:
+            yield "\n" + _comment(about) + _comment(f"[{'.'.join(path)}]")
+            for name, field in _scalars(type(model)):
+                yield _comment(_about(field)) + f"# {name} = {_toml(_written(field, getattr(model, name)))}\n"
 
 
 def _active_lines(settings: Settings) -> Iterator[str]:
@@ -126,8 +141,14 @@ def _scalars(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
 
 def _is_scalar(field: FieldInfo) -> bool:
     """Whether a setting is neither a section, nor one that may be left out, nor several with names."""
-    kinds = (field.annotation, *get_args(field.annotation))
-    return not any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)
+    return not any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in _kinds(field.annotation))
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield an annotation and everything that it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)
 
 
 def _is_entry(path: tuple[str, ...]) -> bool:
@@ -175,7 +196,7 @@ def _written(field: FieldInfo, value: Any) -> Any:
     if isinstance(value, Path):
         return "" if value == Path() else str(value)
     if isinstance(value, SecretStr):
-        return REDACTED
+        return REDACTED if value.get_secret_value() else ""
     if isinstance(value, Enum):
         return value.value
     return list(value) if isinstance(value, tuple) else value

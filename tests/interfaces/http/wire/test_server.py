@@ -191,11 +191,6 @@ def test_taken_address_is_an_error_of_the_caller() -> None:
             bind("127.0.0.1", first.getsockname()[1])
 
 
-def test_shared_port_can_be_bound_twice() -> None:
-    with bind("127.0.0.1", 0, share_port=True) as first:
-        bind("127.0.0.1", first.getsockname()[1], share_port=True).close()
-
-
 def test_the_kernel_holds_little_of_what_a_connection_cannot_send_yet() -> None:
     with bind("127.0.0.1", 0) as listener:
         listener.listen()

@@ -148,7 +148,8 @@ def doctor(
 
 
 async def _doctor(call: Invocation) -> ExitCode:
-    from thermocline.wiring.diagnosis import Health, diagnose
+    from thermocline.wiring.diagnosis import diagnose
+    from thermocline.wiring.examination import Health
 
     settings = call.settings()
     quieten_logs(settings)

@@ -2,8 +2,10 @@
 
 import asyncio
 import signal
+import socket
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,27 +28,33 @@ def serve(
     ctx: typer.Context,
     host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="How many processes serve; [http] workers.")
+    ] = None,
     no_work: Annotated[  # noqa: FBT002 - a flag
         bool, typer.Option("--no-work", help="Leave the background work to a 'thermocline worker'.")
     ] = False,
+    as_process: Annotated[
+        str | None, typer.Option("--as-process", hidden=True, help="Set by a service of several for each of them.")
+    ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag
-) -> None:
+) -> int:
     """Start the service and its background work; SIGTERM and Ctrl-C let running requests end first."""
-    from thermocline.interfaces.http.service import serve_store
+    from thermocline.interfaces.http.service import SharedPlace, serve_store
     from thermocline.interfaces.http.wire.server import ServerStartError
     from thermocline.interfaces.http.wire.server import run as run_fast
     from thermocline.wiring.logs import configure_logs
 
     call = invocation(ctx, config, data, as_json)
-    http: dict[str, Any] = {}
-    if host is not None:
-        http["host"] = host
-    if port is not None:
-        http["port"] = port
-    settings = call.settings(http=http)
+    flags = {"host": host, "port": port, "workers": workers}
+    settings = call.settings(http={name: value for name, value in flags.items() if value is not None})
     configure_logs(settings.log)
+    place: SharedPlace | None = None
+    if as_process is not None:
+        listener, supervisor, size = map(int, as_process.split(":"))
+        place = SharedPlace(socket.socket(fileno=listener), socket.socket(fileno=supervisor), size)
 
     def announce(address: str) -> None:
         if call.as_json:
@@ -55,10 +63,24 @@ def serve(
             write_line(f"Thermocline listens on {address}")
         flush_output()
 
+    if place is None and settings.http.workers > 1:
+        return asyncio.run(_supervise(settings, announce))
     try:
-        run_fast(serve_store(settings, work=not no_work, on_started=announce))
+        run_fast(serve_store(settings, work=not no_work, place=place, on_started=None if place else announce))
     except ServerStartError as exc:
         raise CommandError(f"the service did not start: {exc.__cause__ or exc}") from exc
+    return ExitCode.DONE
+
+
+async def _supervise(settings: "Settings", on_started: "Callable[[str], None]") -> int:
+    from thermocline.interfaces.http.processes.supervisor import Supervisor
+    from thermocline.interfaces.http.service import listen
+
+    # Each process is this very command once more, so that it reads the same settings.
+    command = [sys.executable, "-m", "thermocline", *sys.argv[1:]]
+    with listen(settings) as listener:
+        supervisor = Supervisor(command, settings.http.workers, listener, drain_time=settings.limits.drain_time)
+        return await supervisor.run(on_started)
 
 
 def worker(

@@ -101,9 +101,17 @@ def _spending(restores: Mapping[str, Any]) -> str:
 
 
 def _cache(values: Mapping[str, Any]) -> list[str]:
-    level = values["content"]["memory"]
-    row = ("memory", str(level["hits"]), str(level["misses"]), str(level["count"]), size_text(level["total_size"]))
-    return [*table_lines(("level", "hits", "misses", "values", "size"), [row], right={1, 2, 3, 4}), CACHE_NOTE]
+    rows = [
+        (
+            name,
+            str(level["hits"]),
+            str(level["misses"]),
+            str(level.get("count", "")),
+            size_text(level["total_size"]) if "total_size" in level else "",
+        )
+        for name, level in values["content"].items()
+    ]
+    return [*table_lines(("level", "hits", "misses", "values", "size"), rows, right={1, 2, 3, 4}), CACHE_NOTE]
 
 
 _SHOWN = {"storage": _storage, "work": _work, "cache": _cache}

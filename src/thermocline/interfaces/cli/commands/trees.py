@@ -44,7 +44,7 @@ JobsOption = Annotated[
 
 def import_(
     ctx: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The folder to import.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The folder, or s3://BUCKET/PREFIX, to import.")],
     prefix: PrefixOption = "",
     exclude: Annotated[
         list[str] | None,
@@ -54,26 +54,30 @@ def import_(
     visibility: Annotated[Visibility, typer.Option(help="Who may read it.")] = Visibility.PRIVATE,
     checksum: Annotated[bool, typer.Option("--checksum", help="Skip by digest, not by size and time.")] = False,  # noqa: FBT002 - a flag
     verify: Annotated[bool, typer.Option("--verify", help="Then read both sides again and compare.")] = False,  # noqa: FBT002 - a flag
+    in_place: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--in-place", help="Leave the bytes in their bucket: read once, never copied or deleted.")
+    ] = False,
     jobs: JobsOption = None,
     dry_run: DryRunOption = False,  # noqa: FBT002 - a flag
     config: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag
 ) -> int:
-    """Store every file of a folder under its path. What is there already is skipped, so repeating it goes on."""
+    """Store every file of a folder or bucket under its path. What is there already is skipped: repeating it goes on."""
     given: dict[str, Any] = {
         "exclude": exclude or [],
         "visibility": visibility,
         "checksum": checksum,
         "verify": verify,
         "dry_run": dry_run,
+        "in_place": in_place,
     }
     if tier is not None:
         given["initial_tier"] = tier
     return run(_import(invocation(ctx, config, data, as_json), source, prefix, jobs, given), is_long=True)
 
 
-async def _import(call: Invocation, source: Path, prefix: str, jobs: int | None, given: dict[str, Any]) -> ExitCode:
+async def _import(call: Invocation, source: str, prefix: str, jobs: int | None, given: dict[str, Any]) -> ExitCode:
     given |= {} if jobs is None else {"jobs": jobs}
     async with open_store(call) as store:
         gc.freeze()  # what is loaded by now stays: no collection need look at it again

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from thermocline.domain.errors import StorageError
-from thermocline.interfaces.http.control import documentation, probes, records, statistics, tiers
+from thermocline.interfaces.http.control import documentation, probes, records, statistics, tiers, uploads
 from thermocline.interfaces.http.control.calls import current_services
 from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.interfaces.http.error_table import problem_of
@@ -23,13 +23,14 @@ from thermocline.interfaces.http.problems import (
     invalid_request,
     method_not_allowed,
 )
+from thermocline.interfaces.http.processes.siblings import Siblings
 
 log = structlog.get_logger(__name__)
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
-PARTS = (records, tiers, statistics, probes, documentation)
+PARTS = (records, tiers, uploads, statistics, probes, documentation)
 
 
-def create_control(counters: HttpCounters) -> FastAPI:
+def create_control(counters: HttpCounters, siblings: Siblings) -> FastAPI:
     """Return the control routes; they run inside `ThermoclineApp` only, which puts exchange and store in the scope."""
     app = FastAPI(
         title="Thermocline",
@@ -40,6 +41,7 @@ def create_control(counters: HttpCounters) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.counters = counters
+    app.state.siblings = siblings
     for part in PARTS:
         app.include_router(part.router)
     app.add_exception_handler(ProblemError, _answer_problem)

@@ -65,6 +65,7 @@ def _reading() -> _Object:
     return {
         "200": {"description": "The whole content", "content": _BINARY},
         "206": {"description": "One range, or several as multipart/byteranges", "content": _BINARY},
+        "307": {"description": "Get it from its bucket; only where the settings say so"},
         "304": {"description": "What the caller has is current"},
         "404": {"description": "Not there, expired, or not for this caller"},
         "409": {"description": "Archived; Retry-After says when it can be read after a restore"},

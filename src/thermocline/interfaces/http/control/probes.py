@@ -11,6 +11,7 @@ from thermocline.interfaces.http.control.calls import ExchangeHere, ServicesHere
 from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.interfaces.http.gate import require_overview
 from thermocline.interfaces.http.metrics import METRICS_TYPE, render_metrics
+from thermocline.interfaces.http.processes.siblings import Siblings
 from thermocline.ports.object_store import ObjectStore
 from thermocline.wiring.services import Services
 
@@ -46,11 +47,15 @@ async def readiness(exchange: ExchangeHere, services: ServicesHere) -> JSONRespo
 
 @router.get("/metrics", summary="Metrics in Prometheus' text format", response_class=Response)
 async def metrics(request: Request, exchange: ExchangeHere, services: ServicesHere) -> Response:
-    """Return the metrics of this process. Needs `read` without a prefix, or `admin`, once tokens exist."""
+    """Return the metrics of this service, all its processes together.
+
+    Needs `read` without a prefix, or `admin`, once tokens exist.
+    """
     require_overview(exchange)
     counters: HttpCounters = request.app.state.counters
+    siblings: Siblings = request.app.state.siblings
     return Response(
-        await render_metrics(services, counters),
+        await render_metrics(services, counters, siblings),
         headers={"content-type": METRICS_TYPE, "cache-control": "no-store"},
     )
 

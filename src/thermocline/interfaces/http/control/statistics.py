@@ -1,11 +1,12 @@
 """Statistics: the cache, what is stored, and the background work."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from thermocline.interfaces import statistics
 from thermocline.interfaces.http.control.calls import ExchangeHere, ServicesHere, json_answer
 from thermocline.interfaces.http.gate import require_overview
+from thermocline.interfaces.http.processes.siblings import Siblings
 
 router = APIRouter(tags=["statistics"])
 
@@ -29,7 +30,13 @@ async def storage_statistics(exchange: ExchangeHere, services: ServicesHere) -> 
 
 
 @router.get("/v1/stats/cache", summary="The cache, by type and level")
-async def cache_statistics(exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
-    """Return hits, misses, sets and sizes of this process's caches. Needs `read` without a prefix, or `admin`."""
+async def cache_statistics(request: Request, exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
+    """Return hits, misses, sets and sizes of the caches of this service's processes together.
+
+    Needs `read` without a prefix, or `admin`.
+    """
     require_overview(exchange)
-    return json_answer(exchange, statistics.cache_statistics(services))
+    siblings: Siblings = request.app.state.siblings
+    others, _ = await siblings.gather()
+    parts = [statistics.cache_statistics(services), *(report.cache for report in others)]
+    return json_answer(exchange, statistics.sum_cache_statistics(parts))

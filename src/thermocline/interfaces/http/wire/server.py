@@ -39,18 +39,15 @@ class ServerStartError(Exception):
     """The application refused to start; the cause is chained when the application told it."""
 
 
-def bind(host: str, port: int, *, share_port: bool = False) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """Return a listening-ready TCP socket; port 0 takes a free one. Raises `OSError` if the address is not to be had.
 
-    Its connections inherit its options. `share_port` lets several processes bind the same port, and the kernel
-    spread connections over them.
+    Its connections inherit its options.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if share_port:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if _NOTSENT_LOWAT is not None:
             listener.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
         listener.bind((host, port))

@@ -1,0 +1,98 @@
+"""Calls to Redis: through the lane; then, whatever went wrong, one by one through the client, a few times.
+
+This is the only place that tries again. One call never takes longer than its timeout, whatever is tried in it. Every
+command here may be carried out twice: the scripts see to that.
+"""
+
+import asyncio
+import random
+from typing import Any, Final
+
+from redis.exceptions import NoScriptError
+
+from thermocline.adapters.cache.redis_errors import as_ours, is_final, is_wrong_type
+from thermocline.adapters.cache.redis_lanes import Lanes
+from thermocline.adapters.cache.redis_routes import Part, RedisRoute, pack
+from thermocline.adapters.cache.redis_scripts import ALL, Script
+from thermocline.domain.units import Seconds
+
+FIRST_PAUSE: Final = Seconds(0.02)
+LONGEST_PAUSE: Final = Seconds(0.5)
+ONE_BY_ONE: Final = 32
+"""Calls that go through the client at once; the others wait for their turn, within their timeout."""
+
+
+class Calls:
+    """Carries out commands on single keys."""
+
+    def __init__(self, route: RedisRoute, *, timeout: Seconds, socket_timeout: Seconds, retries: int) -> None:
+        self._route = route
+        self._lanes = Lanes(route, timeout=socket_timeout)
+        self._timeout = timeout
+        self._retries = retries
+        self._turns = asyncio.Semaphore(ONE_BY_ONE)
+        self.retried = 0
+        """Calls that did not succeed at once."""
+
+    @property
+    def exchanges(self) -> int:
+        """How many writes the lanes made."""
+        return self._lanes.exchanges
+
+    async def command(self, key: bytes, *command: Part) -> Any:
+        """Return Redis' answer to a command whose first key is `key`. Raises `StorageError`; WRONGTYPE as it came."""
+        began = asyncio.get_running_loop().time()
+        try:
+            return await self._lanes.send(self._route.part_of(key), pack(*command))
+        except Exception as exc:
+            # Caught widely on purpose: a connection that is closed under a call in flight fails it with
+            # AttributeError, RuntimeError and others.
+            if is_final(exc):
+                raise _told(exc) from exc
+            if not isinstance(exc, NoScriptError):
+                self._route.doubt()
+            return await self._one_by_one(began, exc, key, *command)
+
+    async def script(self, script: Script, key: bytes, *arguments: Part) -> Any:
+        """Return what the script returns for `key`. Raises `StorageError`."""
+        return await self.command(key, "EVALSHA", script.digest, 1, key, *arguments)
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self._lanes.aclose()
+
+    async def _one_by_one(self, began: float, failure: Exception, key: bytes, *command: Part) -> Any:
+        self.retried += 1
+        try:
+            async with asyncio.timeout_at(began + self._timeout), self._turns:
+                for attempt in range(self._retries):
+                    if isinstance(failure, NoScriptError):  # the server is well, it only has to be told
+                        command = _with_text(command)
+                    else:
+                        pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
+                        await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads load, guards nothing
+                    try:
+                        return await self._route.execute(key, *command)
+                    except Exception as exc:
+                        if is_final(exc):
+                            raise _told(exc) from exc
+                        self._route.doubt()
+                        failure = exc
+        except TimeoutError as exc:
+            raise as_ours(exc) from failure
+        raise as_ours(failure) from failure
+
+
+def _with_text(command: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return the call of a script by its text, which Redis then remembers."""
+    if command[0] != "EVALSHA":
+        return command
+    return ("EVAL", _TEXTS[str(command[1])], *command[2:])
+
+
+def _told(exc: Exception) -> Exception:
+    """Return the error as ours, but for a key that holds something else: that is a miss, not a failure."""
+    return exc if is_wrong_type(exc) else as_ours(exc)
+
+
+_TEXTS: Final = {script.digest: script.text for script in ALL}

@@ -1,0 +1,179 @@
+"""The way to a cluster: the key's slot tells the node, as the cluster told who has which slot.
+
+What is known is corrected by what nodes answer: MOVED names another node, and lets the whole map be learnt anew in the
+background; ASK sends one command elsewhere. A node that does not answer is asked for its keys all the same, until the
+others say that somebody else has them. So one node's failure is never felt by the keys of another. (The library's own
+cluster client is not used: it learns its nodes through one of them, closes the connections of all when that fails, and
+pulls sockets from under calls in flight; measured in decision 23.)
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import structlog
+from redis.asyncio.connection import ConnectionPool
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from thermocline.adapters.cache.redis_routes import Part, RedisAccess, RedisRoute, exchange, open_pool
+from thermocline.domain.units import Seconds
+
+log = structlog.get_logger(__name__)
+
+SLOTS: Final = 16_384
+MOST_REDIRECTIONS: Final = 5
+KEPT_UNUSED: Final = Seconds(60.0)
+"""Longer than any call takes."""
+LEARN_PAUSE: Final = Seconds(0.1)
+"""The map is not asked for again so soon after it was learnt."""
+
+
+class ClusterRoute(RedisRoute):
+    """A cluster."""
+
+    def __init__(self, access: RedisAccess) -> None:
+        self._access = access
+        self._seeds = [_name(host, port) for host, port in access.location.hosts]
+        self._pools: dict[str, ConnectionPool] = {}
+        self._lane_pools: dict[str, ConnectionPool] = {}
+        self._slots: list[str | None] = [None] * SLOTS
+        self._masters: list[str] = []
+        self._learning: asyncio.Task[None] | None = None
+        self._learnt_at = float("-inf")
+        self._unused_since: dict[str, float] = {}
+
+    def part_of(self, key: bytes) -> str:
+        """Return the name of the slot's master, as far as is known. Raises `ConnectionError` while nothing is."""
+        part = self._slots[key_slot(key)]
+        if part is None:
+            raise RedisConnectionError("nobody is known to serve the slot")
+        return part
+
+    def lane_pool(self, part: str) -> ConnectionPool:
+        """Return the connections to a node whose users watch over time themselves."""
+        pool = self._lane_pools.get(part)
+        if pool is None:
+            pool = self._lane_pools[part] = self._open_pool(part, is_timed=False)
+        return pool
+
+    async def execute(self, key: bytes, *command: Part) -> Any:
+        """Return the answer, following the cluster's redirections. Tries once."""
+        slot = key_slot(key)
+        if self._slots[slot] is None:
+            await self._learn()
+        part, asking = self._slots[slot], False
+        if part is None:
+            raise RedisConnectionError("the slot is served by nobody")
+        for _ in range(MOST_REDIRECTIONS):
+            try:
+                return await exchange(self._pool(part), *([("ASKING",)] if asking else []), command)
+            except MovedError as exc:
+                self._slots[slot] = part = _name(exc.host or _host(part), exc.port)
+                asking = False
+                self.doubt()
+            except AskError as exc:
+                part = _name(exc.host or _host(part), exc.port)
+                asking = True
+        raise RedisConnectionError(f"the cluster redirected {MOST_REDIRECTIONS} times")
+
+    async def servers(self) -> Sequence[str]:
+        """Return the names of all masters."""
+        await self._learn()
+        return list(self._masters)
+
+    async def execute_at(self, part: str, *command: Part) -> Any:
+        """Return one node's answer."""
+        return await exchange(self._pool(part), command)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
+        await asyncio.gather(*(pool.disconnect() for pool in self._all_pools()))
+
+    def _pool(self, part: str) -> ConnectionPool:
+        pool = self._pools.get(part)
+        if pool is None:
+            pool = self._pools[part] = self._open_pool(part, is_timed=True)
+        return pool
+
+    def _open_pool(self, part: str, *, is_timed: bool) -> ConnectionPool:
+        host, _, port = part.rpartition(":")
+        return open_pool(self._access, host, int(port), is_timed=is_timed)
+
+    def doubt(self) -> None:
+        """Learn the map in the background, unless that is under way or was done a moment ago."""
+        if self._learning is None or self._learning.done():
+            if asyncio.get_running_loop().time() - self._learnt_at < LEARN_PAUSE:
+                return
+            self._learning = asyncio.get_running_loop().create_task(self._ask_around())
+            self._learning.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+
+    async def _learn(self) -> None:
+        """Return with a fresh map. Callers share one inquiry, and none that gives up ends it for the others."""
+        if self._learning is None or self._learning.done():
+            self._learnt_at = float("-inf")
+            self.doubt()
+        if self._learning is not None:
+            await asyncio.shield(self._learning)
+
+    async def _ask_around(self) -> None:
+        """Take the map from the first node that tells one. Raises what the last one failed with."""
+        failure: Exception | None = None
+        known = [*self._masters, *(seed for seed in self._seeds if seed not in self._masters)]
+        random.shuffle(known)
+        for part in known:
+            try:
+                ranges = await exchange(self._pool(part), ("CLUSTER", "SLOTS"))
+            except ResponseError as exc:
+                if "cluster support disabled" in str(exc):
+                    raise
+                failure = exc
+            except Exception as exc:  # noqa: BLE001 - whatever is wrong with this node, the next may tell
+                failure = exc
+            else:
+                await self._take(ranges, told_by=_host(part))
+                return
+        if failure is not None:
+            raise failure
+
+    async def _take(self, ranges: Iterable[Sequence[Any]], *, told_by: str) -> None:
+        slots: list[str | None] = [None] * SLOTS
+        masters: dict[str, None] = {}
+        for first, last, master, *_ in ranges:
+            name = _name(master[0].decode() if master[0] else told_by, master[1])
+            masters[name] = None
+            slots[first : last + 1] = [name] * (last + 1 - first)
+        self._slots = slots
+        self._masters = list(masters)
+        self._learnt_at = asyncio.get_running_loop().time()
+        await self._let_go(masters)
+
+    async def _let_go(self, masters: Iterable[str]) -> None:
+        """Close what leads to nodes that serve nothing any more, once no call can be on its way to them."""
+        now = asyncio.get_running_loop().time()
+        used = {*masters, *self._seeds}
+        for name in {*self._pools, *self._lane_pools}:
+            if name in used:
+                self._unused_since.pop(name, None)
+            elif now - self._unused_since.setdefault(name, now) > KEPT_UNUSED:
+                log.info("redis_node_gone", node=name)
+                del self._unused_since[name]
+                for pools in (self._pools, self._lane_pools):
+                    if (pool := pools.pop(name, None)) is not None:
+                        await pool.disconnect()
+
+    def _all_pools(self) -> list[ConnectionPool]:
+        return [*self._pools.values(), *self._lane_pools.values()]
+
+
+def _name(host: str, port: int) -> str:
+    return f"{host}:{port}"
+
+
+def _host(part: str) -> str:
+    return part.rpartition(":")[0]

@@ -1,0 +1,223 @@
+"""Ways to Redis: one server, watched by Sentinels or not. For clusters see `redis_cluster`.
+
+Of the client library only connections and their pools are used, by their public names; they try nothing again by
+themselves: `redis_calls` does, at one place.
+"""
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from redis.asyncio import Connection, ConnectionPool, Sentinel, SSLConnection
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+
+from thermocline.adapters.cache.redis_urls import RedisLocation
+from thermocline.domain.errors import ConfigurationError
+from thermocline.domain.units import Seconds
+
+MAX_CONNECTIONS: Final = 64
+"""To one server, from one process."""
+ALONE: Final = "redis"
+"""What a server is called where there is only one."""
+
+Part = bytes | str | int
+"""Of a command."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAccess:
+    """Where Redis is, and how it is talked to."""
+
+    location: RedisLocation
+    timeout: Seconds = Seconds(1.0)
+    """How long one call may take, everything tried again included."""
+    retries: int = 3
+    health_check_interval: Seconds = Seconds(30.0)
+    ca_file: Path | None = None
+
+    @property
+    def socket_timeout(self) -> Seconds:
+        """How long one exchange may take: so that there is time for a second."""
+        return Seconds(self.timeout / 2)
+
+
+class RedisRoute(Protocol):
+    """A way to the server of each key."""
+
+    @abstractmethod
+    def part_of(self, key: bytes) -> str:
+        """Return the name of the server of `key`, as far as is known. Raises an error of the client's otherwise."""
+
+    @abstractmethod
+    def lane_pool(self, part: str) -> ConnectionPool:
+        """Return the connections to a server whose users watch over time themselves."""
+
+    @abstractmethod
+    def doubt(self) -> None:
+        """Take in that a call failed: what is known of the servers may be old. Costs the caller nothing."""
+
+    @abstractmethod
+    async def execute(self, key: bytes, *command: Part) -> Any:
+        """Return the answer to a command on one key, wherever that key is by now. Tries once."""
+
+    @abstractmethod
+    async def servers(self) -> Sequence[str]:
+        """Return the names of all servers that hold keys of their own."""
+
+    @abstractmethod
+    async def execute_at(self, part: str, *command: Part) -> Any:
+        """Return one server's answer."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close every connection."""
+
+
+class SingleRoute(RedisRoute):
+    """One server."""
+
+    def __init__(self, access: RedisAccess) -> None:
+        self._pool = open_pool(access, *access.location.hosts[0])
+        self._lane_pool = open_pool(access, *access.location.hosts[0], is_timed=False)
+
+    def part_of(self, key: bytes) -> str:  # noqa: ARG002 - there is one server
+        """Return its only name."""
+        return ALONE
+
+    def lane_pool(self, part: str) -> ConnectionPool:  # noqa: ARG002 - likewise
+        """Return the connections whose users watch over time themselves."""
+        return self._lane_pool
+
+    def doubt(self) -> None:
+        """Do nothing: there is no other server."""
+
+    async def execute(self, key: bytes, *command: Part) -> Any:  # noqa: ARG002 - likewise
+        """Return the answer. Tries once."""
+        return await exchange(self._pool, command)
+
+    async def servers(self) -> Sequence[str]:
+        """Return its only name."""
+        return [ALONE]
+
+    async def execute_at(self, part: str, *command: Part) -> Any:  # noqa: ARG002 - likewise
+        """Return the answer."""
+        return await exchange(self._pool, command)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._pool.disconnect()
+        await self._lane_pool.disconnect()
+
+
+class WatchedRoute(SingleRoute):
+    """The master of a service, as Sentinels tell it each time a connection is made."""
+
+    def __init__(self, access: RedisAccess) -> None:  # the pool is another one
+        location = access.location
+        how = {**connection_settings(access), **({"ssl": True, **_tls(access)} if location.tls else {})}
+        # Sentinels have passwords of their own, if any.
+        self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            location.hosts,
+            sentinel_kwargs={key: value for key, value in how.items() if key not in {"username", "password"}},
+        )
+        self._pool, self._lane_pool = (
+            SentinelConnectionPool(  # type: ignore[no-untyped-call]
+                location.service,
+                self._sentinel,
+                db=location.database,
+                max_connections=MAX_CONNECTIONS,
+                **{**how, "socket_timeout": timeout},
+            )
+            for timeout in (access.socket_timeout, None)
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection, those to the Sentinels too."""
+        await super().aclose()
+        await self._sentinel.aclose()
+
+
+def open_pool(access: RedisAccess, host: str, port: int, *, is_timed: bool = True) -> ConnectionPool:
+    """Return a pool of connections to one server. Connects to nothing yet.
+
+    Connections that are not timed take less of the processor: a timer for each write and read is much of its price.
+    """
+    settings = connection_settings(access)
+    if not is_timed:
+        settings["socket_timeout"] = None
+    return ConnectionPool(
+        connection_class=SSLConnection if access.location.tls else Connection,
+        max_connections=MAX_CONNECTIONS,
+        host=host,
+        port=port,
+        db=access.location.database,
+        **settings,
+        **_tls(access),
+    )
+
+
+@asynccontextmanager
+async def lend(pool: ConnectionPool) -> AsyncIterator[AbstractConnection]:
+    """Lend a connection; one whose exchange did not come to its end is closed, never lent again as it is."""
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    try:
+        yield connection
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
+
+
+async def exchange(pool: ConnectionPool, *commands: Sequence[Part]) -> Any:
+    """Send the commands on one connection and return the answer to the last. Raises what any is answered with."""
+    async with lend(pool) as connection:
+        await connection.send_packed_command([pack(*command) for command in commands])
+        answers = []
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response())
+            except ResponseError as exc:
+                answers.append(exc)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers[-1]
+
+
+def pack(*command: Part) -> bytes:
+    """Return a command as Redis takes it."""
+    pieces = [b"*%d\r\n" % len(command)]
+    for part in command:
+        raw = part if isinstance(part, bytes) else str(part).encode()
+        pieces.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
+    return b"".join(pieces)
+
+
+def connection_settings(access: RedisAccess) -> dict[str, Any]:
+    """Return what every connection is made with."""
+    return {
+        "username": access.location.username,
+        "password": access.location.password,
+        "socket_timeout": access.socket_timeout,
+        "socket_connect_timeout": access.socket_timeout,
+        "health_check_interval": access.health_check_interval,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "client_name": "thermocline",
+    }
+
+
+def _tls(access: RedisAccess) -> dict[str, Any]:
+    if not access.location.tls:
+        return {}
+    if access.ca_file is not None and not access.ca_file.is_file():
+        raise ConfigurationError(f"[cache] ca_file: there is no file {str(access.ca_file)!r}")
+    return {"ssl_ca_certs": None if access.ca_file is None else str(access.ca_file)}

@@ -1,0 +1,1 @@
+"""Layers: the same port around a port."""

@@ -1,0 +1,362 @@
+"""The two clients of an S3 store, and the one place where their calls are bounded, timed and translated.
+
+obstore carries the bytes: a ranged read of 64 KiB costs it a fifth of the processor time that botocore takes. It
+knows neither RestoreObject, copies into a storage class, unfinished uploads nor what a HEAD says besides the size:
+that is aiobotocore's, off the hot path. Parts of uploads go over presigned URLs through one plain HTTP session.
+
+**Retries are the clients' alone**: each request passes through exactly one of them, and each knows which of its
+requests may be repeated. Everything together ends within `request_time`, which includes waiting for a connection.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from ipaddress import ip_address
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import obstore.exceptions
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from botocore.exceptions import (
+    ConnectionError as BotocoreConnectionError,
+)
+from botocore.loaders import create_loader
+from obstore.store import S3Store
+from yarl import URL
+
+from thermocline.adapters.objects.s3_dialects import Dialect
+from thermocline.adapters.objects.s3_errors import (
+    LATER,
+    Failure,
+    Place,
+    explain,
+    failure_of_answer,
+    failure_of_body,
+    failure_of_text,
+    timed_out,
+)
+from thermocline.domain.errors import ConfigurationError, StorageError, UnavailableError
+from thermocline.domain.units import Seconds
+
+T = TypeVar("T")
+
+NO_ANSWER: Final = Failure("", 0)
+_ATTEMPTS: Final = 3
+_ENDLESS: Final = timedelta(days=365)
+"""A stream may take any time in all; what is bounded is each wait for more of it."""
+_KEEP_IDLE: Final = timedelta(seconds=20)
+"""Shorter than the servers' own (Ceph 65 s, AWS about 20 s): a connection that they close just then costs a retry."""
+_VENDOR_ERRORS: Final = (obstore.exceptions.BaseError, OSError)
+_SHOWN_BODY: Final = 4096
+_MOST_SMALL: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class S3Location:
+    """Where a store is, and who we are to it. Secrets never show in a print."""
+
+    name: str
+    """What the settings call it: `[objects.NAME]`."""
+    bucket: str
+    dialect: Dialect
+    endpoint: str = ""
+    """Empty: the vendor's own (AWS only)."""
+    region: str = ""
+    """Empty: the dialect's usual one."""
+    access_key_id: str = ""
+    """Empty: the usual chain of AWS (environment, profile, role of the machine)."""
+    secret_access_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+    profile: str = ""
+    path_style: bool | None = None
+
+    @property
+    def place(self) -> Place:
+        """What messages say of it."""
+        return Place(self.name, self.bucket, self.endpoint, self.region or self.dialect.default_region)
+
+    @property
+    def names_bucket_in_path(self) -> bool:
+        """Whether the bucket is named in the path rather than in the host."""
+        if self.path_style is not None:
+            return self.path_style
+        return self.dialect.path_style or _is_address(urlsplit(self.endpoint).hostname or "")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Limits:
+    """Bounds of one store's clients in one process."""
+
+    connect_time: Seconds = Seconds(5.0)
+    stall_time: Seconds = Seconds(15.0)
+    """How long a connection may stand still."""
+    request_time: Seconds = Seconds(50.0)
+    """How long a request may take in all, with its retries and its wait for a connection."""
+    max_connections: int = 64
+    """Of reads at once, and of writes at once."""
+
+
+class Refused(Exception):  # noqa: N818 - no error: an answer that the caller asked to hear of
+    """The store answered with a code that the caller knows what to do about."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class S3Clients:
+    """Open clients of one bucket. Every call raises errors of ours."""
+
+    def __init__(self, location: S3Location, limits: S3Limits, objects: S3Store, client: Any, http: Any) -> None:
+        self.place = location.place
+        self.dialect = location.dialect
+        self.bucket = location.bucket
+        self.objects = objects
+        self.limits = limits
+        self._client = client
+        self._http: aiohttp.ClientSession = http
+        # Apart, so that those who read one object while they write another never wait for one another in a ring.
+        self._reads = asyncio.Semaphore(limits.max_connections)
+        self._writes = asyncio.Semaphore(limits.max_connections)
+
+    async def call(
+        self, doing: str, key: str, operation: str, *, hears: frozenset[str] = frozenset(), **parameters: Any
+    ) -> Any:
+        """Return botocore's answer. Raises `Refused` for codes in `hears`, or the status where there is no code."""
+        async with self._translated(doing, key, hears):
+            return await getattr(self._client, operation)(Bucket=self.bucket, **parameters)
+
+    async def read_small(self, doing: str, key: str, *, hears: frozenset[str], **parameters: Any) -> bytes:
+        """Return a small object whole, by botocore, which tells more of what fails than obstore does."""
+        async with self._translated(doing, key, hears):
+            answer = await self._client.get_object(Bucket=self.bucket, **parameters)
+            async with answer["Body"] as body:
+                data: bytes = await body.read(_MOST_SMALL)
+        return data
+
+    @asynccontextmanager
+    async def _translated(self, doing: str, key: str, hears: frozenset[str]) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.limits.request_time):
+                yield
+        except ClientError as exc:
+            failure = failure_of_answer(exc.response)
+            told = failure.code or str(failure.status)
+            if told in hears:
+                raise Refused(told) from exc
+            raise explain(failure, self.place, doing, key) from exc
+        except TimeoutError as exc:
+            raise timed_out(self.place, doing, self.limits.request_time) from exc
+        except (NoCredentialsError, PartialCredentialsError) as exc:
+            raise self._no_credentials() from exc
+        except (HTTPClientError, BotocoreConnectionError, aiohttp.ClientError, OSError) as exc:
+            raise explain(NO_ANSWER, self.place, doing, key) from exc
+        except BotoCoreError as exc:
+            raise StorageError(f"[objects.{self.place.name}] {doing}: {exc}") from exc
+
+    async def presigned(self, operation: str, within: Seconds, **parameters: Any) -> str:
+        """Return a URL with which anybody may send this one request for so long; no request is sent."""
+        try:
+            url: str = await self._client.generate_presigned_url(
+                operation, Params={"Bucket": self.bucket, **parameters}, ExpiresIn=max(1, round(within))
+            )
+        except (NoCredentialsError, PartialCredentialsError) as exc:
+            raise self._no_credentials() from exc
+        return url
+
+    async def write(self, doing: str, key: str, send: Callable[[], Awaitable[T]]) -> T:
+        """Return what obstore answers to a write."""
+        return await self._bounded(self._writes, doing, key, send)
+
+    async def read(self, doing: str, key: str, send: Callable[[], Awaitable[T]]) -> T:
+        """Return what obstore answers to a read."""
+        return await self._bounded(self._reads, doing, key, send)
+
+    @asynccontextmanager
+    async def streaming(self, doing: str, key: str) -> AsyncIterator[None]:
+        """Hold a connection for reading for as long as the block takes, and translate what is raised in it."""
+        try:
+            async with asyncio.timeout(self.limits.request_time):
+                await self._reads.acquire()
+        except TimeoutError as exc:
+            raise timed_out(self.place, doing, self.limits.request_time) from exc
+        try:
+            yield
+        except StorageError:
+            raise
+        except _VENDOR_ERRORS as exc:
+            raise self._explained(exc, doing, key) from exc
+        finally:
+            self._reads.release()
+
+    async def send_part(self, doing: str, key: str, url: str, headers: Mapping[str, str], body: Any) -> str:
+        """PUT `body`, which is made anew for each attempt by calling it, to a presigned URL; return the ETag."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await self._put(doing, key, url, headers, body())
+            except UnavailableError:
+                if attempt == _ATTEMPTS:
+                    raise
+                await asyncio.sleep(0.1 * 2**attempt)
+        raise AssertionError
+
+    async def _put(self, doing: str, key: str, url: str, headers: Mapping[str, str], body: Any) -> str:
+        try:
+            async with (
+                asyncio.timeout(self.limits.request_time),
+                self._writes,
+                self._http.put(URL(url, encoded=True), data=body, headers=headers) as answer,
+            ):
+                if answer.status == 200:  # noqa: PLR2004
+                    return answer.headers["ETag"]
+                text = (await answer.content.read(_SHOWN_BODY)).decode(errors="replace")
+                failure = failure_of_body(answer.status, text, answer.headers.get("Retry-After"))
+        except TimeoutError as exc:
+            raise timed_out(self.place, doing, self.limits.request_time) from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise explain(NO_ANSWER, self.place, doing, key) from exc
+        raise explain(failure, self.place, doing, key)
+
+    async def _bounded(self, slots: asyncio.Semaphore, doing: str, key: str, send: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with asyncio.timeout(self.limits.request_time), slots:
+                return await send()
+        except TimeoutError as exc:
+            raise timed_out(self.place, doing, self.limits.request_time) from exc
+        except obstore.exceptions.AlreadyExistsError as exc:
+            raise Refused("PreconditionFailed") from exc
+        except _VENDOR_ERRORS as exc:
+            raise self._explained(exc, doing, key) from exc
+
+    def _explained(self, exc: Exception, doing: str, key: str) -> Exception:
+        failure = failure_of_text(str(exc))
+        if failure.code == "InvalidRange" or failure.status == 416:  # noqa: PLR2004
+            return EOFError(f"object {key!r} ends before the range that was asked for")
+        return explain(failure, self.place, doing, key)
+
+    def _no_credentials(self) -> StorageError:
+        return UnavailableError(
+            f"[objects.{self.place.name}] no credentials were found; set access_key_id and secret_access_key, "
+            "profile, or the environment of AWS",
+            retry_after=LATER,
+        )
+
+
+@cache
+def _descriptions() -> Any:
+    """Return what reads botocore's descriptions of services: megabytes of JSON, read once for all stores."""
+    return create_loader()
+
+
+def _is_address(host: str) -> bool:
+    """Whether the host is an IP address, which cannot have the bucket's name before it."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def open_clients(location: S3Location, limits: S3Limits) -> AsyncIterator[S3Clients]:
+    """Open the clients for the length of the block; sends nothing. Raises `ConfigurationError`."""
+    async with AsyncExitStack() as stack:
+        try:
+            session = get_session()
+            session.register_component("data_loader", _descriptions())
+            if location.profile:
+                session.set_config_variable("profile", location.profile)
+            given = bool(location.access_key_id)
+            client = await stack.enter_async_context(
+                session.create_client(
+                    "s3",
+                    region_name=location.place.region,
+                    endpoint_url=location.endpoint or None,
+                    aws_access_key_id=location.access_key_id or None,
+                    aws_secret_access_key=location.secret_access_key or None,
+                    aws_session_token=location.session_token or None,
+                    config=_botocore_config(location, limits),
+                )
+            )
+            credentials = None if given else await session.get_credentials()
+            objects = _obstore(location, limits, credentials)
+        except (ProfileNotFound, ValueError, BotoCoreError) as exc:
+            raise ConfigurationError(f"[objects.{location.name}] {exc}") from exc
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=limits.max_connections),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=limits.connect_time, sock_read=limits.stall_time
+                ),
+                auto_decompress=False,
+            )
+        )
+        yield S3Clients(location, limits, objects, client, http)
+
+
+def _botocore_config(location: S3Location, limits: S3Limits) -> AioConfig:
+    return AioConfig(
+        connect_timeout=limits.connect_time,
+        read_timeout=limits.stall_time,
+        max_pool_connections=limits.max_connections,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        s3={"addressing_style": "path" if location.names_bucket_in_path else "virtual"},
+        signature_version="s3v4",
+        # Its newer default, a CRC in a trailer, is unknown to Ceph 16 and to older servers.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+
+
+def _obstore(location: S3Location, limits: S3Limits, credentials: Any) -> S3Store:
+    async def provide() -> Any:
+        # Also where they are given: obstore would mix them with AWS_SESSION_TOKEN and the like of the environment.
+        if location.access_key_id:
+            key, secret, token = location.access_key_id, location.secret_access_key, location.session_token or None
+        elif credentials is None:
+            raise ValueError("no credentials were found")
+        else:
+            frozen = await credentials.get_frozen_credentials()
+            key, secret, token = frozen.access_key, frozen.secret_key, frozen.token
+        return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": None}
+
+    config: Any = {
+        "region": location.place.region,
+        "virtual_hosted_style_request": not location.names_bucket_in_path,
+        "conditional_put": "etag",
+        "disable_tagging": True,
+    }
+    if location.endpoint:
+        scheme, _, host = location.endpoint.partition("://")
+        named = host if location.names_bucket_in_path else f"{location.bucket}.{host}"
+        config["endpoint"] = f"{scheme}://{named.rstrip('/')}"
+    return S3Store(
+        location.bucket,
+        config=config,
+        client_options={
+            "allow_http": location.endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=limits.connect_time),
+            "read_timeout": timedelta(seconds=limits.stall_time),
+            "timeout": _ENDLESS,
+            "pool_idle_timeout": _KEEP_IDLE,
+        },
+        retry_config={
+            "max_retries": _ATTEMPTS - 1,
+            "retry_timeout": timedelta(seconds=limits.request_time),
+            "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
+        },
+        credential_provider=provide,
+    )

@@ -1,0 +1,1 @@
+"""One service of several processes: they share a port and a catalog, and answer for one another."""

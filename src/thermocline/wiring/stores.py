@@ -1,0 +1,49 @@
+"""Object stores, opened as the settings say. What a store needs is imported only if one of its kind is configured."""
+
+from contextlib import AsyncExitStack
+
+from thermocline.adapters.objects.local import LocalObjectStore
+from thermocline.ports.object_store import ObjectStore
+from thermocline.wiring.placing import LocalObjectsSettings
+from thermocline.wiring.s3_objects import S3ObjectsSettings
+from thermocline.wiring.settings import Settings
+
+
+async def open_store(settings: Settings, name: str, stack: AsyncExitStack) -> ObjectStore:
+    """Return the store `[objects.NAME]`, open until `stack` is closed. Raises `ConfigurationError`."""
+    match settings.objects[name]:
+        case LocalObjectsSettings():
+            store = LocalObjectStore(settings.objects_path(name), archive_classes=settings.archive_classes(name))
+            stack.push_async_callback(store.aclose)
+            return store
+        case S3ObjectsSettings() as given:
+            return await _open_s3(settings, name, given, stack)
+
+
+async def _open_s3(settings: Settings, name: str, given: S3ObjectsSettings, stack: AsyncExitStack) -> ObjectStore:
+    from thermocline.adapters.objects.s3 import S3ObjectStore
+    from thermocline.adapters.objects.s3_clients import S3Limits, S3Location
+
+    location = S3Location(
+        name=name,
+        bucket=given.bucket,
+        dialect=given.facts,
+        endpoint=given.endpoint,
+        region=given.region,
+        access_key_id=given.access_key_id,
+        secret_access_key=given.secret_access_key.get_secret_value(),
+        session_token=given.session_token.get_secret_value(),
+        profile=given.profile,
+        path_style=given.path_style,
+    )
+    limits = S3Limits(
+        connect_time=given.connect_timeout,
+        stall_time=given.stall_timeout,
+        request_time=given.request_timeout,
+        max_connections=given.max_connections,
+    )
+    return await stack.enter_async_context(
+        S3ObjectStore.open(
+            location, limits=limits, archive_classes=settings.archive_classes(name), part_size=given.part_size
+        )
+    )

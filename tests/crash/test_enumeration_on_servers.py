@@ -1,0 +1,51 @@
+"""The enumeration of `test_enumeration` on PostgreSQL, a Redis Cluster and Ceph: some cells in tests, all in a soak."""
+
+import asyncio
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.counts import SOAK
+from tests.crash.test_enumeration import OPERATIONS, Operation, modes_of, points_of, strike
+from tests.real_machine import PART_SIZE, RealMachine, RealServers
+from thermocline.testing.servers.ceph import CephServer
+from thermocline.testing.servers.postgres import PostgresServer
+from thermocline.testing.servers.redis import RedisCluster
+
+pytestmark = [pytest.mark.server, pytest.mark.thorough]
+
+CELLS_EACH = 6
+RESTORES = {"restore", "restore by reading", "end a restore", "move what is restored", "move out of the archive"}
+"""Ceph does not restore."""
+
+
+@pytest.fixture(scope="module")
+def servers(
+    postgres: PostgresServer, redis_cluster: RedisCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealServers]:
+    ceph = CephServer(tmp_path_factory.mktemp("ceph-of-small-parts"), smallest_part=PART_SIZE)
+    ceph.start()
+    try:
+        yield RealServers(postgres, redis_cluster, ceph)
+    finally:
+        ceph.stop()
+
+
+@pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if each.name not in RESTORES], ids=lambda operation: operation.name
+)
+def test_cells_on_real_servers(operation: Operation, servers: RealServers, tmp_path: Path) -> None:
+    seed = int.from_bytes(os.urandom(4))
+    print(f"seed {seed}")  # noqa: T201 - tells which cells were tried
+    planned = RealMachine(tmp_path, servers)
+    points = asyncio.run(points_of(operation, planned))
+    planned.discard()
+    cells = [(point, mode) for point in points for mode in modes_of(point)]
+    chosen = cells if SOAK else random.Random(seed).sample(cells, min(CELLS_EACH, len(cells)))
+    for point, mode in chosen:
+        machine = RealMachine(tmp_path, servers, seed=seed)
+        assert asyncio.run(strike(operation, point, mode, machine)), f"never struck: {point}, {mode}"
+        machine.discard()
