@@ -16,6 +16,7 @@ from tests.postgres import postgres_server
 from thermocline.adapters.catalog import postgres_runner
 from thermocline.adapters.catalog.postgres_connections import PostgresDatabase, connect
 from thermocline.adapters.catalog.sql import SqlCatalog
+from thermocline.domain.content import Changes, Visibility
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import BusyError, CommitUnknownError, UnavailableError
 from thermocline.domain.units import Seconds
@@ -114,46 +115,99 @@ async def test_nothing_acknowledged_is_lost(server: PostgresServer, url: str, ho
         assert not queued & set(live.values())
 
 
-class Died(psycopg.OperationalError):
+class BrokenError(psycopg.OperationalError):
     """The connection broke."""
 
 
-@pytest.mark.parametrize("point", ["before", "after"])
-@in_event_loop
-async def test_a_lost_answer_to_commit_is_unknown_and_nothing_else_is(
-    server: PostgresServer, url: str, point: str
-) -> None:
-    """The connection breaks just before the server sees COMMIT, or just after: nobody here can tell which."""
-    with pytest.MonkeyPatch.context() as patch:
-        armed = [False]
+class Breaks:
+    """Breaks the writers' connection once, at one of their statements, before or after the server has done it."""
 
-        class Breaking(psycopg.Connection[Any]):
-            def execute(self, query: Any, *args: Any, **options: Any) -> Any:
-                if query == "COMMIT" and armed.pop():
-                    if point == "after":
-                        super().execute(query, *args, **options)
-                    self.pgconn.finish()
-                    raise Died("broken")
-                armed.append(armed.pop() if armed else False)
+    def __init__(self) -> None:
+        self.executed: list[str] = []
+        self.at: int | None = None
+        self.afterwards = False
+
+    def is_now(self, text: str) -> bool:
+        self.executed.append(text)
+        if self.at is None or len(self.executed) <= self.at:
+            return False
+        self.at = None
+        return True
+
+
+@contextlib.contextmanager
+def breaks() -> Iterator[Breaks]:
+    """Let writers of catalogs that are opened in the block follow the plan."""
+    plan = Breaks()
+
+    class Breaking(psycopg.Connection[Any]):
+        def execute(self, query: Any, *args: Any, **options: Any) -> Any:
+            if not plan.is_now(str(query)):
                 return super().execute(query, *args, **options)
+            if plan.afterwards:
+                super().execute(query, *args, **options)
+            self.pgconn.finish()
+            raise BrokenError("planned")
 
-        def connect_breaking(database: PostgresDatabase, *, reads_only: bool = False) -> Any:
-            raw = connect(database, reads_only=reads_only)
+    def connect_breaking(database: PostgresDatabase, *, reads_only: bool = False) -> Any:
+        raw = connect(database, reads_only=reads_only)
+        if not reads_only:
             raw.__class__ = Breaking
-            return raw
+        return raw
 
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(postgres_runner, "connect", connect_breaking)
-        async with opened(url) as steps:
-            thing = ContentId("thing")
-            write = steps.write_of(thing)
-            await steps.declare(write.object_key)
-            armed[:] = [True]
-            with pytest.raises(CommitUnknownError):
-                await steps.commit(write)
-            armed[:] = [False]
-            record = await steps.find(thing)
-            assert (record is not None) == (point == "after")
-            assert await steps.is_named_by_intent(write.object_key) == (point == "before")
+        yield plan
+
+
+MOST_STATEMENTS = 12
+"""More than any of the commits below has."""
+
+
+@pytest.mark.parametrize("afterwards", [False, True])
+@pytest.mark.parametrize("what", ["create", "overwrite", "delete", "change"])
+@in_event_loop
+async def test_a_connection_that_breaks_at_any_statement_leaves_the_old_state_or_the_new(
+    url: str, what: str, *, afterwards: bool
+) -> None:
+    """Only a break at COMMIT reaches the caller, as unknown; before it the transaction runs again by itself."""
+    with breaks() as plan:
+        async with opened(url, connections=2) as steps:
+            reached = True
+            for at in range(MOST_STATEMENTS):
+                thing = ContentId(f"{at}")
+                before = None if what == "create" else (await steps.put(thing)).record
+                write = steps.write_of(thing)
+                await steps.declare(write.object_key)
+                await steps.take_all(OutboxKind.DELETE_OBJECT)
+                await steps.take_all(OutboxKind.INVALIDATE)
+                position = await steps.catalog.changes.position()
+                plan.executed.clear()
+                plan.at, plan.afterwards = at, afterwards
+                try:
+                    match what:
+                        case "delete":
+                            await steps.delete(thing)
+                        case "change":
+                            await steps.change(thing, Changes(visibility=Visibility.PRIVATE))
+                        case _:
+                            await steps.commit(write)
+                    unknown = False
+                except CommitUnknownError:
+                    unknown = True
+                    assert plan.executed[-1] == "COMMIT"
+                reached, plan.at = plan.at is None, None
+                happened = await steps.find(thing) != before
+                assert happened == (afterwards or not unknown)
+                deletions = [row.subject for row in await steps.take_all(OutboxKind.DELETE_OBJECT)]
+                replaces = happened and what in {"overwrite", "delete"}
+                assert deletions == ([before.object_key] if replaces and before is not None else [])
+                invalidations = await steps.take_all(OutboxKind.INVALIDATE)
+                assert len(invalidations) == int(happened and what != "create")
+                assert len((await steps.catalog.changes.since(position, limit=10)).changes) == int(happened)
+                ends_intent = happened and what in {"create", "overwrite"}
+                assert await steps.is_named_by_intent(write.object_key) == (not ends_intent)
+            assert not reached, "the enumeration ends beyond the last statement"
 
 
 @in_event_loop

@@ -95,5 +95,11 @@ def test_a_look_at_the_feed_reads_what_is_new(raw: psycopg.Connection[Any], stat
     assert not [line for line in plan if line.startswith("Seq Scan")], plan
 
 
+def test_a_flush_looks_at_the_contents_that_were_read(raw: psycopg.Connection[Any]) -> None:
+    plan = plan_of(raw, postgres_accesses.ADD)
+    assert [line for line in plan if re.match(r"Index Scan using pk_contents on contents", line)], plan
+    assert not [line for line in plan if "Seq Scan on contents" in line], plan
+
+
 def test_the_partitions_of_days_are_found(raw: psycopg.Connection[Any]) -> None:
     assert plan_of(raw, postgres_accesses.PARTITIONS)

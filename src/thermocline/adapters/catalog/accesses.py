@@ -36,7 +36,8 @@ from thermocline.domain.heat import (
 from thermocline.domain.units import Seconds, Timestamp
 from thermocline.ports.accesses import Accesses
 
-_HEAT: Final = tuple(f"heat_{days}d" for days in HEAT_DAYS)
+HEAT: Final = tuple(f"heat_{days}d" for days in HEAT_DAYS)
+"""The columns of the decayed sums."""
 SINCE = Statement(select(func.coalesce(installation.c.heat_since, installation.c.created_at)))
 KEPT_SINCE = Statement(
     select(func.coalesce(installation.c.heat_since, installation.c.created_at)).with_for_update(read=True)
@@ -51,7 +52,7 @@ ADD_TO_SUMMARY = Statement(
         last_read_at=case(
             (contents.c.last_read_at > bindparam("now"), contents.c.last_read_at), else_=bindparam("now")
         ),
-        **{name: contents.c[name] + bindparam(f"add_{name}") for name in _HEAT},
+        **{name: contents.c[name] + bindparam(f"add_{name}") for name in HEAT},
     )
 )
 _KINDS: Final = ("cache_reads", "storage_reads", "edge_reads")
@@ -72,7 +73,7 @@ LIVE = Statement(select(contents.c.content_id).where(is_listed(contents.c.conten
 RESCALE = Statement(
     update(contents)
     .where(contents.c.reads_total > ZERO)
-    .values({name: contents.c[name] * bindparam(f"factor_{name}") for name in _HEAT})
+    .values({name: contents.c[name] * bindparam(f"factor_{name}") for name in HEAT})
 )
 RESTART = Statement(update(installation).values(heat_since=bindparam("now")))
 DAYS = Statement(
@@ -136,13 +137,7 @@ def heat_since(connection: Connection, *, kept: bool = False) -> Timestamp:
 
 def add_counts(connection: Connection, counts: Sequence[AccessCount], now: Timestamp) -> int:
     """Do what `Accesses.add` promises."""
-    since = heat_since(connection, kept=True)
-    if needs_rescaling(now, since):
-        factors = zip(_HEAT, rescaling(now, since), strict=True)
-        connection.change(RESCALE, {f"factor_{name}": factor for name, factor in factors})
-        connection.change(RESTART, {"now": now})
-        since = now
-    added = tuple(zip((f"add_{name}" for name in _HEAT), weights(now, since), strict=True))
+    added = tuple(zip((f"add_{name}" for name in HEAT), weights_now(connection, now), strict=True))
     day = day_of(now)
     rows: list[dict[str, str | float]] = []
     # Sorted, so that two flushes lock rows in one order.
@@ -168,6 +163,17 @@ def add_counts(connection: Connection, counts: Sequence[AccessCount], now: Times
         rows = [row for row in rows if row["id"] in live]
     connection.change_each(ADD_TO_DAY, rows)
     return changed
+
+
+def weights_now(connection: Connection, now: Timestamp) -> Sequence[float]:
+    """Return what a read weighs now in each of the decayed sums, which are rescaled first if need be."""
+    since = heat_since(connection, kept=True)
+    if needs_rescaling(now, since):
+        factors = zip(HEAT, rescaling(now, since), strict=True)
+        connection.change(RESCALE, {f"factor_{name}": factor for name, factor in factors})
+        connection.change(RESTART, {"now": now})
+        since = now
+    return weights(now, since)
 
 
 def known_days(connection: Connection) -> range:

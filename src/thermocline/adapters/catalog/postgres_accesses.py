@@ -6,13 +6,40 @@ from typing import Final
 
 from sqlalchemy import text
 
-from thermocline.adapters.catalog.accesses import SqlAccesses, add_counts
+from thermocline.adapters.catalog.accesses import HEAT, SqlAccesses, weights_now
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection
 from thermocline.domain.heat import AccessCount, day_of
 from thermocline.domain.units import Seconds, Timestamp
 from thermocline.ports.accesses import DropsDays
 
+_ADDED: Final = ", ".join(
+    f"{name} = {name} + (cache + storage + edge) * CAST(:{name} AS DOUBLE PRECISION)" for name in HEAT
+)
+ADD: Final = Statement(
+    text(
+        f"""
+        WITH locked AS (
+            SELECT content_id, cache, storage, edge
+            FROM unnest(CAST(:ids AS TEXT[]), CAST(:cache AS BIGINT[]), CAST(:storage AS BIGINT[]),
+                CAST(:edge AS BIGINT[])) AS given (id, cache, storage, edge) JOIN contents ON content_id = id
+            WHERE object_key IS NOT NULL ORDER BY content_id FOR UPDATE OF contents
+        ), summed AS (
+            UPDATE contents SET reads_total = reads_total + cache + storage + edge,
+                storage_reads = storage_reads + storage, last_read_at = greatest(last_read_at, :now), {_ADDED}
+            FROM locked WHERE contents.content_id = locked.content_id
+            RETURNING contents.content_id, cache, storage, edge
+        )
+        INSERT INTO access_days AS known (day, content_id, cache_reads, storage_reads, edge_reads)
+        SELECT :day, content_id, cache, storage, edge FROM summed
+        ON CONFLICT (day, content_id) DO UPDATE SET
+            cache_reads = known.cache_reads + excluded.cache_reads,
+            storage_reads = known.storage_reads + excluded.storage_reads,
+            edge_reads = known.edge_reads + excluded.edge_reads
+        """  # noqa: S608 - names of our columns
+    )
+)
+"""A whole flush: rows are locked in order of their ids, so that two flushes never wait for each other in a circle."""
 _PREFIX: Final = "access_days_"
 TAKE_TURNS: Final = Statement(text("SELECT pg_advisory_xact_lock(:key)"))
 _KEY: Final = 0x7468_6461_7973
@@ -41,8 +68,21 @@ class PostgresAccesses(SqlAccesses, DropsDays):
 
 
 def _add(connection: Connection, counts: Sequence[AccessCount], now: Timestamp) -> int:
-    _make_partition(connection, day_of(now))
-    return add_counts(connection, counts, now)
+    day = day_of(now)
+    _make_partition(connection, day)
+    added = dict(zip(HEAT, weights_now(connection, now), strict=True))
+    return connection.change(
+        ADD,
+        {
+            "day": day,
+            "now": now,
+            "ids": [count.content_id for count in counts],
+            "cache": [count.cache for count in counts],
+            "storage": [count.storage for count in counts],
+            "edge": [count.edge for count in counts],
+            **added,
+        },
+    )
 
 
 def _make_partition(connection: Connection, day: int) -> None:
