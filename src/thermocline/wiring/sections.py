@@ -66,7 +66,8 @@ class CacheSettings(Section):
     """Who signs the certificates of Redis; not given: whom the system trusts."""
 
     timeout: Duration = Field(default=Seconds(1.0), gt=0)
-    """How long one call to Redis may take, all that is tried again included. Then it is left alone until it answers."""
+    """How long one call to Redis may take, all that is tried again included. Then it is left alone until it answers.
+    The largest values must come through in half of it."""
 
     retries: int = Field(default=3, ge=1, le=20)
     """How often a call to Redis is tried again within `timeout`, with growing random pauses."""

@@ -92,6 +92,47 @@ def test_a_jump_of_the_wall_clock_never_lengthens_a_life() -> None:
     asyncio.run(run())
 
 
+def test_what_was_not_confirmed_is_held_but_not_shown() -> None:
+    async def run() -> None:
+        clock = ManualClock()
+        cache = MemoryCache(clock, capacity=Bytes(80_000), max_age=Seconds(10.0))
+        what = entry()
+        await stored(cache, "a", what, ttl=Seconds(25.0))
+        clock.advance(9.9)
+        assert cache.peek("a") is what
+        clock.advance(0.1)
+        assert cache.peek("a") is None
+        assert cache.held("a") is what
+        assert cache.bytes == cost("a", b"payload")
+        assert not cache.confirm("a", entry()), "another entry, though equal"
+        assert cache.confirm("a", what)
+        assert cache.peek("a") is what
+        clock.advance(10)
+        assert cache.confirm("a", what)
+        clock.advance(5)
+        assert cache.peek("a") is None, "never beyond its life"
+        assert cache.held("a") is None
+        assert not cache.confirm("a", what)
+
+    asyncio.run(run())
+
+
+def test_an_unconfirmed_value_still_keeps_leases_away_and_gives_way_to_changes() -> None:
+    async def run() -> None:
+        clock = ManualClock()
+        cache = MemoryCache(clock, capacity=Bytes(80_000), max_age=Seconds(1.0))
+        what = entry(5)
+        await stored(cache, "a", what)
+        clock.advance(2)
+        assert not await cache.lease("a", "t", ttl=TTL)
+        await cache.tombstone({"a": 6}, ttl=TTL)
+        assert cache.held("a") is None
+        assert not cache.confirm("a", what)
+        assert not await stored(cache, "a", what)
+
+    asyncio.run(run())
+
+
 def test_leases_and_tombstones_are_bounded_and_give_way_oldest_first() -> None:
     async def run() -> None:
         cache = MemoryCache(ManualClock(), capacity=Bytes(100_000))

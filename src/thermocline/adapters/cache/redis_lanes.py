@@ -20,6 +20,8 @@ LARGEST_BATCH: Final = 128
 LARGEST_WRITE: Final = Bytes(4 * 2**20)
 EXCHANGES: Final = 4
 """Under way at once, to one server."""
+SLOWEST: Final = Bytes(10 * 2**20)
+"""Bytes that a write may take a second for, beside its timeout."""
 PATIENCE: Final = Seconds(0.002)
 """How long an exchange may be under way before the next begins beside it."""
 
@@ -112,7 +114,8 @@ class _Lane:
         """Write the batch and hand out the replies."""
         self._lanes.exchanges += 1
         now = self._loop.time
-        async with asyncio.timeout(self._timeout) as limit:
+        size = sum([len(command) for command, _ in batch])
+        async with asyncio.timeout(self._timeout + size / SLOWEST) as limit:
             pool, connection = await self._connection()
             try:
                 await connection.send_packed_command(b"".join([command for command, _ in batch]))
