@@ -251,7 +251,7 @@ class Running:
 
 @asynccontextmanager
 async def running_app(folder: Path, *, shares: bool = False, **settings: Any) -> AsyncIterator[Running]:
-    """Run the application, with its lifespan, for the length of the block; `shares`: over a cache of several processes."""
+    """Run the application, with its lifespan, for the length of the block; `shares`: over a shared cache."""
     chosen = Settings.model_validate({"data": folder, **settings})
     clock = ManualClock()
     objects = MemoryObjectStore(clock, archive_classes=chosen.archive_classes("main"))

@@ -104,17 +104,16 @@ class _Lane:
                 size += len(sent[0])
         if not batch:
             return
-        task = self._loop.create_task(self._exchange(batch))
+        task = self._loop.create_task(self._exchange(batch, size))
         self.under_way.add(task)
         task.add_done_callback(lambda done: self._end(done, batch))
         if self._waiting and len(self.under_way) < EXCHANGES:
             self._next = self._loop.call_soon(self._begin)
 
-    async def _exchange(self, batch: Sequence[_Sent]) -> None:
+    async def _exchange(self, batch: Sequence[_Sent], size: int) -> None:
         """Write the batch and hand out the replies."""
         self._lanes.exchanges += 1
         now = self._loop.time
-        size = sum([len(command) for command, _ in batch])
         async with asyncio.timeout(self._timeout + size / SLOWEST) as limit:
             pool, connection = await self._connection()
             try:
