@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from tests.interfaces.http.harness import in_loop, running_app
+from thermocline.adapters.layers.breaking import BreakingCache
+from thermocline.domain.errors import UnavailableError
 
 
 @in_loop
@@ -49,3 +51,18 @@ async def test_private_content_in_the_shared_cache_is_nobodys(tmp_path: Path) ->
         await run.services.cache.clear()
         assert (await run.as_(None).get("/v1/content/a")).status == 404
         assert (await run.as_(token).get("/v1/content/a")).body == b"x"
+
+
+@in_loop
+async def test_readiness_tells_of_the_cache_and_does_not_wait_for_it(tmp_path: Path) -> None:
+    async def down(*_: object, **__: object) -> None:
+        raise UnavailableError("down")
+
+    async with running_app(tmp_path, shares=True) as run:
+        assert (await run.client.get("/readyz")).json()["checks"]["cache"] == "ok"
+        shared = run.services.adapters.shared
+        assert isinstance(shared, BreakingCache)
+        shared.cache.version_of = down  # type: ignore[method-assign, assignment]
+        answer = await run.client.get("/readyz")
+        assert (answer.status, answer.json()["checks"]["cache"]) == (200, "unavailable")
+        await shared.aclose()
