@@ -1,5 +1,6 @@
 """Where a setting's value comes from, and what is refused."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Seconds
+from thermocline.wiring.presets.rendering import render_effective
 from thermocline.wiring.settings import Settings
 
 
@@ -230,3 +232,21 @@ def test_tables_are_completed_by_their_defaults() -> None:
     assert settings.tier(StorageTier.HOT).cache_ttl == Seconds(7200)
     assert settings.tier(StorageTier.HOT).placement == "standard"
     assert settings.tier(StorageTier.COLD).cache_ttl == Seconds(0)
+
+
+def test_what_is_in_force_can_be_read_again_with_a_shared_cache() -> None:
+    flags = {"cache": {"url": "redis+cluster://user:hunter2@a:1,b:2", "password": "hunter2", "timeout": "250ms"}}
+    settings = Settings.load(flags=flags)
+    text = render_effective(settings)
+    assert "hunter2" not in text
+    assert Settings.model_validate(tomllib.loads(text)).cache.ca_file is None
+    assert "hunter2" not in str(settings.cache.password)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("url", "postgres://a"), ("url", "redis://"), ("timeout", 0), ("retries", 0), ("retries", 21), ("l1_max_age", 0)],
+)
+def test_wrong_settings_of_the_shared_cache_are_refused(key: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"cache\.{key}"):
+        Settings.load(flags={"cache": {key: value}})

@@ -63,7 +63,7 @@ class CacheSettings(Section):
     """Password of Redis, if it is not in `url`."""
 
     ca_file: Path | None = None
-    """Who signs the certificates of Redis; not given: whom the system trusts."""
+    """Who signs the certificates of Redis; `none`: whom the system trusts."""
 
     timeout: Duration = Field(default=Seconds(1.0), gt=0)
     """How long one call to Redis may take, all that is tried again included. Then it is left alone until it answers.
@@ -101,6 +101,11 @@ class CacheSettings(Section):
         if url != MEMORY_URL:
             parse_redis_url(url)
         return url
+
+    @field_validator("ca_file", mode="before")
+    @classmethod
+    def _read_none(cls, value: Any) -> Any:
+        return None if value == "none" else value
 
     @field_validator("types", mode="before")
     @classmethod

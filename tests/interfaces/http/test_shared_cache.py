@@ -62,7 +62,7 @@ async def test_readiness_tells_of_the_cache_and_does_not_wait_for_it(tmp_path: P
         assert (await run.client.get("/readyz")).json()["checks"]["cache"] == "ok"
         shared = run.services.adapters.shared
         assert isinstance(shared, BreakingCache)
-        shared.cache.version_of = down  # type: ignore[method-assign, assignment]
+        shared.cache.version_of = down  # type: ignore[method-assign]
         answer = await run.client.get("/readyz")
         assert (answer.status, answer.json()["checks"]["cache"]) == (200, "unavailable")
         await shared.aclose()
