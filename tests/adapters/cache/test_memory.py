@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from thermocline.adapters.cache.memory import MARK_BYTES, OVERHEAD_BYTES, MemoryCache
 from thermocline.domain.units import Bytes, Seconds, later
 from thermocline.testing.clock import ManualClock
+from thermocline.testing.contracts.aging_level import LIFE, MAX_AGE, AgingLevelContract
 from thermocline.testing.contracts.cache import TTL, CacheContract, CacheHarness, OpenCache, entry, stored
 
 
@@ -27,6 +28,33 @@ class TestMemoryCache(CacheContract):
             yield CacheHarness(MemoryCache(clock, capacity=Bytes(10_000_000)), clock.now, advance)
 
         return opened
+
+
+class TestAgingMemoryCache(CacheContract, AgingLevelContract):
+    @pytest.fixture
+    def open_cache(self) -> OpenCache:
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[CacheHarness]:
+            clock = ManualClock()
+
+            async def advance(seconds: Seconds) -> None:
+                clock.advance(seconds)
+
+            yield CacheHarness(MemoryCache(clock, capacity=Bytes(10_000_000), max_age=MAX_AGE), clock.now, advance)
+
+        return opened
+
+
+def test_what_is_only_held_counts_too() -> None:
+    async def run() -> None:
+        clock = ManualClock()
+        cache = MemoryCache(clock, capacity=Bytes(80_000), max_age=MAX_AGE)
+        await stored(cache, "a", entry(), ttl=LIFE)
+        clock.advance(MAX_AGE)
+        assert cache.peek("a") is None
+        assert (cache.bytes, cache.count, cache.expirations) == (cost("a", b"payload"), 1, 0)
+
+    asyncio.run(run())
 
 
 def cost(key: str, payload: bytes) -> int:
@@ -88,47 +116,6 @@ def test_a_jump_of_the_wall_clock_never_lengthens_a_life() -> None:
         assert cache.peek("content") is None
         clock.jump(-6)
         assert cache.peek("content") is None
-
-    asyncio.run(run())
-
-
-def test_what_was_not_confirmed_is_held_but_not_shown() -> None:
-    async def run() -> None:
-        clock = ManualClock()
-        cache = MemoryCache(clock, capacity=Bytes(80_000), max_age=Seconds(10.0))
-        what = entry()
-        await stored(cache, "a", what, ttl=Seconds(25.0))
-        clock.advance(9.9)
-        assert cache.peek("a") is what
-        clock.advance(0.1)
-        assert cache.peek("a") is None
-        assert cache.held("a") is what
-        assert cache.bytes == cost("a", b"payload")
-        assert not cache.confirm("a", entry()), "another entry, though equal"
-        assert cache.confirm("a", what)
-        assert cache.peek("a") is what
-        clock.advance(10)
-        assert cache.confirm("a", what)
-        clock.advance(5)
-        assert cache.peek("a") is None, "never beyond its life"
-        assert cache.held("a") is None
-        assert not cache.confirm("a", what)
-
-    asyncio.run(run())
-
-
-def test_an_unconfirmed_value_still_keeps_leases_away_and_gives_way_to_changes() -> None:
-    async def run() -> None:
-        clock = ManualClock()
-        cache = MemoryCache(clock, capacity=Bytes(80_000), max_age=Seconds(1.0))
-        what = entry(5)
-        await stored(cache, "a", what)
-        clock.advance(2)
-        assert not await cache.lease("a", "t", ttl=TTL)
-        await cache.tombstone({"a": 6}, ttl=TTL)
-        assert cache.held("a") is None
-        assert not cache.confirm("a", what)
-        assert not await stored(cache, "a", what)
 
     asyncio.run(run())
 
