@@ -43,6 +43,19 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_an_embedded_store_loads_no_client_of_a_server() -> None:
+    script = (
+        "import asyncio, sys, tempfile; from thermocline import StorageOrchestrator, Settings\n"
+        "async def main():\n"
+        "    async with StorageOrchestrator.open(Settings(data=tempfile.mkdtemp())) as store:\n"
+        "        await store.store_content('a', b'x'); await store.retrieve_content('a')\n"
+        "asyncio.run(main())\n"
+        "print([name for name in ('redis', 'hiredis', 'psycopg', 'botocore', 'obstore') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
 def test_the_library_loads_no_web_framework() -> None:
     script = (
         "import sys; from thermocline import StorageOrchestrator, SyncStorageOrchestrator, Settings; "

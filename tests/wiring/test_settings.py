@@ -1,5 +1,6 @@
 """Where a setting's value comes from, and what is refused."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +281,21 @@ def test_secrets_of_a_bucket_show_in_no_print(tmp_path: Path) -> None:
     for shown in (repr(settings), str(settings), settings.model_dump_json(), render_effective(settings)):
         assert "hunter" not in shown
         assert "shown" in shown
+
+
+def test_what_is_in_force_can_be_read_again_with_a_shared_cache() -> None:
+    flags = {"cache": {"url": "redis+cluster://user:hunter2@a:1,b:2", "password": "hunter2", "timeout": "250ms"}}
+    settings = Settings.load(flags=flags)
+    text = render_effective(settings)
+    assert "hunter2" not in text
+    assert Settings.model_validate(tomllib.loads(text)).cache.ca_file is None
+    assert "hunter2" not in str(settings.cache.password)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("url", "postgres://a"), ("url", "redis://"), ("timeout", 0), ("retries", 0), ("retries", 21), ("l1_max_age", 0)],
+)
+def test_wrong_settings_of_the_shared_cache_are_refused(key: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"cache\.{key}"):
+        Settings.load(flags={"cache": {key: value}})

@@ -66,10 +66,11 @@ class CacheSettings(Section):
     """Password of Redis, if it is not in `url`."""
 
     ca_file: Path | None = None
-    """Who signs the certificates of Redis; not given: whom the system trusts."""
+    """Who signs the certificates of Redis; `none`: whom the system trusts."""
 
     timeout: Duration = Field(default=Seconds(1.0), gt=0)
-    """How long one call to Redis may take, all that is tried again included. Then it is left alone until it answers."""
+    """How long one call to Redis may take, all that is tried again included. Then it is left alone until it answers.
+    The largest values must come through in half of it."""
 
     retries: int = Field(default=3, ge=1, le=20)
     """How often a call to Redis is tried again within `timeout`, with growing random pauses."""
@@ -103,6 +104,11 @@ class CacheSettings(Section):
         if url != MEMORY_URL:
             parse_redis_url(url)
         return url
+
+    @field_validator("ca_file", mode="before")
+    @classmethod
+    def _read_none(cls, value: Any) -> Any:
+        return None if value == "none" else value
 
     @field_validator("types", mode="before")
     @classmethod

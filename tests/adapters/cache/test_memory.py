@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from thermocline.adapters.cache.memory import MARK_BYTES, OVERHEAD_BYTES, MemoryCache
 from thermocline.domain.units import Bytes, Seconds, later
 from thermocline.testing.clock import ManualClock
+from thermocline.testing.contracts.aging_level import LIFE, MAX_AGE, AgingLevelContract
 from thermocline.testing.contracts.cache import TTL, CacheContract, CacheHarness, OpenCache, entry, stored
 
 
@@ -27,6 +28,33 @@ class TestMemoryCache(CacheContract):
             yield CacheHarness(MemoryCache(clock, capacity=Bytes(10_000_000)), clock.now, advance)
 
         return opened
+
+
+class TestAgingMemoryCache(CacheContract, AgingLevelContract):
+    @pytest.fixture
+    def open_cache(self) -> OpenCache:
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[CacheHarness]:
+            clock = ManualClock()
+
+            async def advance(seconds: Seconds) -> None:
+                clock.advance(seconds)
+
+            yield CacheHarness(MemoryCache(clock, capacity=Bytes(10_000_000), max_age=MAX_AGE), clock.now, advance)
+
+        return opened
+
+
+def test_what_is_only_held_counts_too() -> None:
+    async def run() -> None:
+        clock = ManualClock()
+        cache = MemoryCache(clock, capacity=Bytes(80_000), max_age=MAX_AGE)
+        await stored(cache, "a", entry(), ttl=LIFE)
+        clock.advance(MAX_AGE)
+        assert cache.peek("a") is None
+        assert (cache.bytes, cache.count, cache.expirations) == (cost("a", b"payload"), 1, 0)
+
+    asyncio.run(run())
 
 
 def cost(key: str, payload: bytes) -> int:

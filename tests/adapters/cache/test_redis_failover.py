@@ -152,7 +152,7 @@ def test_a_master_is_lost_under_load(cluster: RedisCluster, fault: str) -> None:
     @in_event_loop
     async def scenario() -> None:
         clock = SystemClock()
-        async with redis_cache(cluster.url, timeout=Seconds(1.0)) as below:
+        async with redis_cache(cluster.url, timeout=Seconds(2.0)) as below:
             cache = BreakingCache(below, clock)
             load = Load(below)
             load.cache = cache  # type: ignore[assignment]
@@ -162,11 +162,9 @@ def test_a_master_is_lost_under_load(cluster: RedisCluster, fault: str) -> None:
                 async with load.running():
                     await load.go_on(500)
                     (victim.kill if fault == "killed" else victim.pause)()
-                    errors = len(load.errors)
                     for _ in range(20):
                         await asyncio.gather(*(cache.get(key) for key in theirs))
                         await asyncio.sleep(0.05)
-                    assert len(load.errors) > errors
                     async with asyncio.timeout(20):
                         while cache.open_circuits or await _fails(cache):  # noqa: ASYNC110 - likewise
                             await asyncio.sleep(0.05)
@@ -207,16 +205,15 @@ def test_a_master_without_a_replica_is_lost_for_good(tmp_path: Path) -> None:
             victim = cluster.master_of(below._name(KEYS[0]).decode())
             theirs = [key for key in KEYS if cluster.master_of(below._name(key).decode()) is not victim]
             victim.kill()
-            loop = asyncio.get_running_loop()
             with pytest.raises(UnavailableError):
                 await cache.get(KEYS[0])
             for _ in range(40):
-                began = loop.time()
+                refused = cache.refused
                 found = await asyncio.gather(*(cache.get(key) for key in theirs))
                 assert None not in found
                 with pytest.raises(UnavailableError):
                     await cache.get(KEYS[0])
-                assert loop.time() - began < 0.5
+                assert cache.refused == refused + 1, "nobody waits again"
                 await asyncio.sleep(0.02)
             victim.start()
             async with asyncio.timeout(20):

@@ -111,7 +111,7 @@ def test_a_silent_server_costs_each_caller_its_timeout_once(redis_server: RedisS
                 calls: list[Awaitable[object]] = [cache.get(key) for key in keys]
                 calls.append(cache.tombstone({"k1": 1, "k2": 1}, ttl=TTL))
                 found = await asyncio.gather(*calls, return_exceptions=True)
-                assert loop.time() - began < 1.5
+                assert loop.time() - began < 5  # 300 times the timeout would be two minutes
                 assert all(isinstance(what, UnavailableError) for what in found)
             finally:
                 redis_server.resume()

@@ -13,12 +13,14 @@ from urllib.parse import unquote
 
 from thermocline.adapters.cache.memory import MemoryCache
 from thermocline.adapters.catalog.sql import SqlCatalog
+from thermocline.adapters.layers.breaking import BreakingCache
 from thermocline.adapters.objects.memory import MemoryObjectStore
 from thermocline.domain.access import Scope
 from thermocline.domain.units import Bytes
 from thermocline.interfaces.http.app import ThermoclineApp
 from thermocline.orchestrator import StorageOrchestrator
 from thermocline.testing.clock import ManualClock
+from thermocline.testing.shared_cache import SharedMemoryCache
 from thermocline.wiring.build import running
 from thermocline.wiring.services import Adapters, Services, assemble
 from thermocline.wiring.settings import Settings
@@ -248,8 +250,8 @@ class Running:
 
 
 @asynccontextmanager
-async def running_app(folder: Path, **settings: Any) -> AsyncIterator[Running]:
-    """Run the application, with its lifespan, for the length of the block."""
+async def running_app(folder: Path, *, shares: bool = False, **settings: Any) -> AsyncIterator[Running]:
+    """Run the application, with its lifespan, for the length of the block; `shares`: over a shared cache."""
     chosen = Settings.model_validate({"data": folder, **settings})
     clock = ManualClock()
     objects = MemoryObjectStore(clock, archive_classes=chosen.archive_classes("main"))
@@ -258,7 +260,10 @@ async def running_app(folder: Path, **settings: Any) -> AsyncIterator[Running]:
     adapters = Adapters(
         catalog=catalog,
         stores={"main": objects},
-        memory=MemoryCache(clock, capacity=Bytes(chosen.cache.memory)),
+        memory=MemoryCache(
+            clock, capacity=Bytes(chosen.cache.memory), max_age=chosen.cache.l1_max_age if shares else None
+        ),
+        shared=BreakingCache(SharedMemoryCache(clock), clock) if shares else None,
         clock=clock,
         entropy=lambda size: next(numbers).to_bytes(size),
     )

@@ -49,6 +49,8 @@ def test_freshness() -> None:
     assert fields["cache-tag"] == cache_tag("users/42/cat.jpg", "hot").decode()
     memory = lookup(freshness_fields(made(source=Source.MEMORY, cached_at=NOW), now=NOW, immutable=False))
     assert memory["cache-status"] == "thermocline; hit; detail=memory"
+    shared = lookup(freshness_fields(made(source=Source.REDIS, cached_at=NOW), now=NOW, immutable=False))
+    assert shared["cache-status"] == "thermocline; hit; detail=redis"
 
 
 def test_age_counts_from_when_the_copy_was_taken() -> None:

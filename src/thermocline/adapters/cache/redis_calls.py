@@ -11,7 +11,7 @@ from typing import Any, Final
 from redis.exceptions import NoScriptError
 
 from thermocline.adapters.cache.redis_errors import as_ours, is_final, is_wrong_type
-from thermocline.adapters.cache.redis_lanes import Lanes
+from thermocline.adapters.cache.redis_lanes import SLOWEST, Lanes
 from thermocline.adapters.cache.redis_routes import Part, RedisRoute, pack
 from thermocline.adapters.cache.redis_scripts import ALL, Script
 from thermocline.domain.units import Seconds
@@ -64,7 +64,8 @@ class Calls:
     async def _one_by_one(self, began: float, failure: Exception, key: bytes, *command: Part) -> Any:
         self.retried += 1
         try:
-            async with asyncio.timeout_at(began + self._timeout), self._turns:
+            size = sum(len(part) for part in command if isinstance(part, bytes))
+            async with asyncio.timeout_at(began + self._timeout + size / SLOWEST), self._turns:
                 for attempt in range(self._retries):
                     if isinstance(failure, NoScriptError):  # the server is well, it only has to be told
                         command = _with_text(command)

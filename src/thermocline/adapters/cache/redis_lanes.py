@@ -20,6 +20,8 @@ LARGEST_BATCH: Final = 128
 LARGEST_WRITE: Final = Bytes(4 * 2**20)
 EXCHANGES: Final = 4
 """Under way at once, to one server."""
+SLOWEST: Final = Bytes(10 * 2**20)
+"""Bytes that a write may take a second for, beside its timeout."""
 PATIENCE: Final = Seconds(0.002)
 """How long an exchange may be under way before the next begins beside it."""
 
@@ -102,17 +104,17 @@ class _Lane:
                 size += len(sent[0])
         if not batch:
             return
-        task = self._loop.create_task(self._exchange(batch))
+        task = self._loop.create_task(self._exchange(batch, size))
         self.under_way.add(task)
         task.add_done_callback(lambda done: self._end(done, batch))
         if self._waiting and len(self.under_way) < EXCHANGES:
             self._next = self._loop.call_soon(self._begin)
 
-    async def _exchange(self, batch: Sequence[_Sent]) -> None:
+    async def _exchange(self, batch: Sequence[_Sent], size: int) -> None:
         """Write the batch and hand out the replies."""
         self._lanes.exchanges += 1
         now = self._loop.time
-        async with asyncio.timeout(self._timeout) as limit:
+        async with asyncio.timeout(self._timeout + size / SLOWEST) as limit:
             pool, connection = await self._connection()
             try:
                 await connection.send_packed_command(b"".join([command for command, _ in batch]))

@@ -12,6 +12,7 @@ from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.interfaces.http.gate import require_overview
 from thermocline.interfaces.http.metrics import METRICS_TYPE, render_metrics
 from thermocline.interfaces.http.processes.siblings import Siblings
+from thermocline.ports.cache import SharedLevel
 from thermocline.ports.object_store import ObjectStore
 from thermocline.wiring.services import Services
 
@@ -33,12 +34,17 @@ async def liveness(exchange: ExchangeHere) -> JSONResponse:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Can it do its work? Per dependency")
 async def readiness(exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
-    """Answer 200 if the catalog and every object store answer, else 503; `checks` tells which do."""
+    """Answer 200 if the catalog and every object store answer, else 503; `checks` tells which do.
+
+    A shared cache is told of too, but nothing waits for it: without it everything goes on.
+    """
     probes = {"catalog": _catalog_answers(services)}
     for name, store in services.adapters.stores.items():
         probes[f"objects.{name}"] = _store_answers(name, store, services.placements.installation)
+    if services.adapters.shared is not None:
+        probes["cache"] = _cache_answers(services.adapters.shared)
     results = dict(zip(probes, await asyncio.gather(*probes.values()), strict=True))
-    ready = all(results.values())
+    ready = all(answers for name, answers in results.items() if name != "cache")
     checks = {name: "ok" if answers else "unavailable" for name, answers in results.items()}
     return json_answer(
         exchange, {"status": "ready" if ready else "unready", "checks": checks}, 200 if ready else _NOT_READY
@@ -66,6 +72,15 @@ async def _catalog_answers(services: Services) -> bool:
             await services.adapters.catalog.check()
     except (StorageError, TimeoutError) as exc:
         log.warning("not_ready", dependency="catalog", error=type(exc).__name__, message=str(exc))
+        return False
+    return True
+
+
+async def _cache_answers(shared: SharedLevel) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            await shared.version_of(PROBE_TOKEN)
+    except (StorageError, TimeoutError):
         return False
     return True
 
