@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,6 +67,7 @@ class Fleet:
     postgres: PostgresServer
     cluster: RedisCluster
     ceph: CephServer
+    bucket: str
     environment: dict[str, str]
     servers: list[ServiceProcess] = field(default_factory=list)
     workers: list[WorkerProcess] = field(default_factory=list)
@@ -80,6 +81,15 @@ class Fleet:
     def start_worker(self) -> WorkerProcess:
         self._started += 1
         return WorkerProcess(self.folder / f"worker-{self._started}", self.environment)
+
+    def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command of the command line on the fleet's settings."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "thermocline", *arguments],
+            env=os.environ | self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line on the fleet's settings."""
@@ -107,6 +117,7 @@ url = "{postgres.create_database()}"
 [cache]
 url = "{cluster.url}"
 memory = "16MiB"
+second_pass = "10s"
 [objects.main]
 kind = "s3"
 dialect = "ceph"
@@ -121,7 +132,7 @@ objects = "main"
 max_wait = "3s"
 """
     )
-    fleet = Fleet(folder, postgres, cluster, ceph, {"THERMOCLINE_CONFIG": str(settings)})
+    fleet = Fleet(folder, postgres, cluster, ceph, bucket, {"THERMOCLINE_CONFIG": str(settings)})
     migrated = fleet.run("migrate")
     assert migrated.returncode == 0, migrated.stderr
     try:
@@ -153,6 +164,8 @@ class Load:
         self._possible: dict[str, set[bytes | None]] = {}
         """What each content may be: one body, or several after an unclear answer; None stands for no content."""
         self._tried: dict[str, int] = {}
+        self._unclear: dict[str, set[bytes | None]] = defaultdict(set)
+        """What writes without a clear answer would have made of it."""
         self._threads = [
             *(threading.Thread(target=self._write, args=(f"w{n}", random.Random(seed + n))) for n in range(writers)),
             *(threading.Thread(target=self._read, args=(random.Random(seed + 100 + n),)) for n in range(readers)),
@@ -186,12 +199,13 @@ class Load:
         for server in self.fleet.servers:
             with httpx.Client(base_url=server.url, timeout=PATIENCE_SECONDS) as client:
                 for content_id, possible in self._possible.items():
-                    until(
-                        lambda client=client, content_id=content_id, possible=possible: (  # type: ignore[misc]
-                            self._shown(client, content_id) in possible
-                        ),
-                        f"{content_id} is what was acknowledged on {server.url}",
-                    )
+                    deadline = time.monotonic() + PATIENCE_SECONDS
+                    while (shown := self._shown(client, content_id)) not in possible:
+                        assert time.monotonic() < deadline, (
+                            f"{server.url} shows {_head(shown)} of {content_id}, not one of "
+                            f"{sorted(map(_head, possible))}; unclear: {sorted(map(_head, self._unclear[content_id]))}"
+                        )
+                        time.sleep(0.1)
 
     def _shown(self, client: httpx.Client, content_id: str) -> bytes | None:
         answer = client.get(f"/v1/content/{content_id}")
@@ -210,11 +224,14 @@ class Load:
                     answer = client.delete(url) if body is None else client.put(url, content=body)
                 except httpx.TransportError:
                     self._count("write lost 503")  # its server was killed; the write may have been made
+                    self._unclear[content_id].add(body)
                     continue
                 self._count(f"write {answer.status_code}")
                 if answer.is_success:
                     possible.clear()
                     possible.add(body)
+                else:
+                    self._unclear[content_id].add(body)
 
     def _read(self, chance: random.Random) -> None:
         with httpx.Client(timeout=20.0) as client:
@@ -240,6 +257,10 @@ EXPECTED = {"200", "201", "204", "404", "503"}
 def _body(content_id: str, number: int, chance: random.Random) -> bytes:
     head = f"{content_id} {number} ".encode()
     return head + chance.randbytes(chance.choice([10, 3000, 200_000]))
+
+
+def _head(body: bytes | None) -> str:
+    return "nothing" if body is None else body[:20].decode(errors="replace")
 
 
 def _is_of(content_id: str, body: bytes) -> bool:

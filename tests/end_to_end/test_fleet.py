@@ -3,6 +3,7 @@
 What was acknowledged stays, nothing but 503 tells of the fault, what is cached goes on, and all mends itself.
 """
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 
@@ -12,6 +13,7 @@ import pytest
 from tests.counts import SOAK
 from tests.fleet import Fleet, Load, running_fleet, until
 from tests.postgres import postgres_server
+from tests.s3_servers import plain_client
 from thermocline.testing.servers.ceph import CephServer
 from thermocline.testing.servers.redis import RedisCluster
 
@@ -145,6 +147,36 @@ def test_what_one_server_writes_all_servers_and_the_command_line_show(fleet: Fle
     assert fleet.run("fsck").returncode == 0
     checked = fleet.run("doctor")
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("way", ["copied", "--in-place"])
+def test_what_lies_in_the_bucket_is_imported_and_stays(fleet: Fleet, way: str) -> None:
+    """Killed in the middle, run again, read back over HTTP, deleted: the objects are as they were."""
+    client = plain_client(fleet.ceph)
+    bodies = {f"old-{way}/{n % 7}/{n:03}.txt": b"%d" % n * (n * 50 + 1) for n in range(120)}
+    for key, body in bodies.items():
+        client.put_object(Bucket=fleet.bucket, Key=key, Body=body, ContentType="text/x-old")
+    command = ["import", f"s3://{fleet.bucket}/old-{way}", "--prefix", f"new-{way}/"]
+    command += ["--in-place"] if way == "--in-place" else []
+    process = fleet.launch(*command, "--jobs", "2")
+    url = fleet.servers[0].url
+    listing = f"{url}/v1/content?prefix=new-{way}/&limit=1000"
+    until(lambda: len(httpx.get(listing).json()["records"]) > 10, "it is under way")
+    process.kill()
+    process.wait()
+    done = fleet.run(*command, "--json", "--verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert (report["files"], report["verified"]) == (120, 120)
+    assert report["unchanged"] > 10
+    for key, body in bodies.items():
+        answer = httpx.get(f"{url}/v1/content/{key.replace('old-', 'new-')}")
+        assert (answer.content, answer.headers["content-type"]) == (body, "text/x-old")
+    assert fleet.run("rm", "--prefix", f"new-{way}/", "-y").returncode == 0
+    assert fleet.run("worker", "--once").returncode == 0
+    for key, body in bodies.items():
+        assert client.get_object(Bucket=fleet.bucket, Key=key)["Body"].read() == body
+    client.close()
 
 
 def test_every_job_runs_in_one_worker(fleet: Fleet) -> None:
