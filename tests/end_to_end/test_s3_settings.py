@@ -105,3 +105,5 @@ def test_secrets_are_read_from_files_and_shown_nowhere(tmp_path: Path, ceph: Cep
         assert "Traceback" not in output, output
     code, output = run(tmp_path, settings, "doctor")
     assert code == 0, output
+    assert output.count("put, head, fetch, copy and delete work") == 2, output
+    assert "agrees with object store 'main'" in output

@@ -19,6 +19,7 @@ from thermocline.domain.errors import StorageError
 from thermocline.domain.hosts import is_loopback
 from thermocline.domain.keys import TOKEN_ENTROPY_BYTES, ObjectKey, new_token
 from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, elapsed
+from thermocline.ports.copies import CopiesWithin
 from thermocline.services.placements import Placement
 from thermocline.wiring.build import open_services
 from thermocline.wiring.examination import Examination, Health
@@ -199,16 +200,26 @@ async def _examine_placement(services: Services, placement: Placement) -> tuple[
     """Write, look up, read and delete a probe; also return how far the store's clock is ahead of ours."""
     part = f"placement {placement.name}"
     now = services.adapters.clock.now()
-    token = new_token(now, secrets.token_bytes(TOKEN_ENTROPY_BYTES))
-    key = str(ObjectKey(services.placements.installation, placement.name, PROBE, token))
+    token, other = (new_token(now, secrets.token_bytes(TOKEN_ENTROPY_BYTES)) for _ in range(2))
+    key, copied = (
+        str(ObjectKey(services.placements.installation, placement.name, PROBE, each)) for each in (token, other)
+    )
+    store: object = placement.store
+    tried = ["put", "head"]
     try:
         attributes = {"content-id": PROBE, "token": token}
         await placement.store.put(key, PROBE_BYTES, attributes, storage_class=placement.storage_class)
         head = await placement.store.head(key)
         # What must be restored before it is read is not: restores cost money.
         restorable = placement.restores is not None
-        read = PROBE_BYTES if restorable else await placement.store.fetch(key, 0, len(PROBE_BYTES))
-        failures = await placement.store.delete([key])
+        read = PROBE_BYTES
+        if not restorable:
+            tried.append("fetch")
+            read = await placement.store.fetch(key, 0, len(PROBE_BYTES))
+            if isinstance(store, CopiesWithin):
+                tried.append("copy")
+                await store.copy(key, copied, attributes, storage_class=placement.storage_class)
+        failures = await placement.store.delete([key, copied])
         gone = await placement.store.head(key) is None
     except (StorageError, EOFError) as exc:
         remedy = f"check [objects.{placement.store_name}] and that the store is reachable and writable"
@@ -216,8 +227,7 @@ async def _examine_placement(services: Services, placement: Placement) -> tuple[
     if head is None or read != PROBE_BYTES or failures or not gone:
         detail = "the store does not keep, show or delete what was just written to it"
         return Examination(part, Health.FAIL, detail, f"do not use [objects.{placement.store_name}] like this"), None
-    tried = "put, head and delete" if restorable else "put, head, fetch and delete"
-    detail = f"object store {placement.store_name!r} is ours; {tried} work"
+    detail = f"object store {placement.store_name!r} is ours; {', '.join(tried)} and delete work"
     return Examination(part, Health.OK, detail), elapsed(now, head.modified_at)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.counts import SOAK
 from tests.s3_servers import location, new_bucket
 from thermocline.adapters.objects.s3 import S3ObjectStore
 from thermocline.adapters.objects.s3_clients import S3Limits
@@ -32,6 +33,9 @@ BODY = bytes(range(256)) * 1200  # 300 KB: several blocks of the proxy
 PART = Bytes(5 * 2**20)
 OFTEN = 1000
 AT_ONCE = 8
+LASTING = tuple(Fault) if SOAK else (Fault.RESET_REQUEST, Fault.BLACKHOLE, Fault.BUSY)
+"""What strikes every request: each other fault takes one of these ways, too, and as long."""
+CELLS = [*((fault, 1) for fault in Fault), *((fault, OFTEN) for fault in LASTING)]
 PATIENCE = 40.0
 """A machine that runs other tests, too."""
 
@@ -254,7 +258,7 @@ def test_every_fault(operation: Operation, servers: dict[str, CephServer | Glaci
     async def all_cells() -> None:
         # In two steps: while clients are opened, which takes the processor, no deadline runs.
         async with AsyncExitStack() as stack:
-            worlds = [(await opened(stack), fault, times) for fault in Fault for times in (1, OFTEN)]
+            worlds = [(await opened(stack), fault, times) for fault, times in CELLS]
             cells = [(world, await operation.prepare(world), fault, times) for world, fault, times in worlds]
             for first in range(0, len(cells), AT_ONCE):
                 await asyncio.gather(*(cell(*each) for each in cells[first : first + AT_ONCE]))
