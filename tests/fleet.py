@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import subprocess
 import sys
 import threading
@@ -166,8 +167,12 @@ class Load:
         self._tried: dict[str, int] = {}
         self._unclear: dict[str, set[bytes | None]] = defaultdict(set)
         """What writes without a clear answer would have made of it."""
+        mark = secrets.token_hex(3)  # contents that no load before has written
         self._threads = [
-            *(threading.Thread(target=self._write, args=(f"w{n}", random.Random(seed + n))) for n in range(writers)),
+            *(
+                threading.Thread(target=self._write, args=(f"{mark}-{n}", random.Random(seed + n)))
+                for n in range(writers)
+            ),
             *(threading.Thread(target=self._read, args=(random.Random(seed + 100 + n),)) for n in range(readers)),
         ]
 
@@ -181,15 +186,16 @@ class Load:
         for thread in self._threads:
             thread.join(PATIENCE_SECONDS)
 
-    def done(self) -> int:
-        """How many requests have succeeded."""
+    def done(self, kind: str) -> int:
+        """How many writes or reads have succeeded."""
         with self._lock:
-            return sum(count for status, count in self.statuses.items() if status[-3:] in {"200", "201", "204"})
+            return sum(self.statuses[f"{kind} {status}"] for status in ("200", "201", "204"))
 
-    def goes_on(self, *, more: int = 60) -> None:
-        """Return once so many more requests have succeeded."""
-        before = self.done()
-        until(lambda: self.done() >= before + more, "the load goes on")
+    def goes_on(self, *, more: int) -> None:
+        """Return once so many more writes and so many more reads have succeeded."""
+        for kind in ("write", "read"):
+            wanted = self.done(kind) + more
+            until(lambda: self.done(kind) >= wanted, f"the load goes on: {self.statuses}")  # noqa: B023
 
     def check_everything(self) -> None:
         """Compare each content, as each server shows it, with what was acknowledged."""
@@ -236,7 +242,7 @@ class Load:
     def _read(self, chance: random.Random) -> None:
         with httpx.Client(timeout=20.0) as client:
             while not self._stopping.is_set():
-                content_id = chance.choice(list(self._possible) or ["load/w0/0"])
+                content_id = chance.choice(list(self._possible) or ["load/none"])
                 try:
                     answer = client.get(f"{chance.choice(self.fleet.servers).url}/v1/content/{content_id}")
                 except httpx.TransportError:

@@ -20,7 +20,7 @@ from thermocline.testing.servers.redis import RedisCluster
 pytestmark = pytest.mark.server
 
 ROUNDS = 5 if SOAK else 1
-MORE = 600 if SOAK else 120
+MORE = 300 if SOAK else 60
 HOT = "hot/in-memory"
 
 

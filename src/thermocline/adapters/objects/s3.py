@@ -222,6 +222,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
             whole_second(head["LastModified"]),
             from_metadata(head["Metadata"]),
             head.get("StorageClass") or STANDARD,
+            content_type=head.get("ContentType"),
             checksum=plain_etag(head),
         )
 
