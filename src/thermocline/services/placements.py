@@ -19,8 +19,6 @@ class Placement:
     storage_class: str = STANDARD
     restores: "RestoreRules | None" = None
     """Present if objects of this class must be restored before they can be read."""
-    deletes_adopted: bool = False
-    """Whether objects that were adopted where they lay are deleted with their contents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +73,9 @@ class Placements:
     async def delete(self, placement: Placement, object_keys: Sequence[str]) -> Mapping[str, StorageError]:
         """Delete objects and unfinished uploads as their store does; return those that failed and why.
 
-        What this installation did not make stays, unless the placement says otherwise: to its content it is gone.
+        What this installation did not make stays: to its content it is gone.
         """
-        doomed = [key for key in object_keys if placement.deletes_adopted or self.is_ours(key)]
+        doomed = [key for key in object_keys if self.is_ours(key)]
         return await placement.store.delete(doomed) if doomed else {}
 
     def all(self) -> tuple[Placement, ...]:

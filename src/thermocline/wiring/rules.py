@@ -10,6 +10,7 @@ from thermocline.ports.object_store import ObjectStore, Restorable
 from thermocline.services.placements import Placement, Placements, RestoreRules
 from thermocline.services.restoring import RestorePolicy
 from thermocline.wiring.placing import PlacementSettings
+from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.settings import Settings
 
 
@@ -45,9 +46,9 @@ def buckets_of(settings: Settings, stores: Mapping[str, ObjectStore]) -> dict[st
     """Return the object stores that are buckets, by the buckets' names; of two with the same name the first."""
     buckets: dict[str, tuple[str, ObjectStore]] = {}
     for name, store in stores.items():
-        bucket = getattr(settings.objects[name], "bucket", None)
-        if bucket is not None:
-            buckets.setdefault(bucket, (name, store))
+        objects = settings.objects[name]
+        if isinstance(objects, S3ObjectsSettings):
+            buckets.setdefault(objects.bucket, (name, store))
     return buckets
 
 

@@ -1,6 +1,7 @@
 """What the vendors' S3 does and does not: facts with their sources. Code asks for a fact, never for a vendor.
 
-Sources, all read or measured in November 2026:
+Sources (November 2026). The limits of R2 were compared with its pages; RGW was measured; AWS and R2 themselves were
+never called, so that what concerns only them rests on what they publish.
 
 - AWS: docs.aws.amazon.com/AmazonS3/latest/userguide: qfacts (limits), storage-class-intro, restoring-objects,
   conditional-writes, UsingMetadata (2 KB of user metadata).
