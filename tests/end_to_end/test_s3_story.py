@@ -129,6 +129,17 @@ def read_by_others(server: CephServer | GlacierServer, bucket: str, expected: di
     )  # fmt: skip
     for key, body in expected.items():
         assert (target / key).read_bytes() == body
+    target = folder / f"aws-{bucket}"
+    keys = {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
+    subprocess.run(
+        [
+            "/usr/bin/aws", "--endpoint-url", server.endpoint, "--region", server.region,
+            "s3", "cp", "--recursive", "--quiet", f"s3://{bucket}", str(target),
+        ],
+        check=True, env=environment | keys, timeout=120, capture_output=True,
+    )  # fmt: skip
+    for key, body in expected.items():
+        assert (target / key).read_bytes() == body
 
 
 def test_fifty_readers_of_an_archived_content_make_one_request_and_read_it_in_time(
