@@ -20,6 +20,10 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 CLOCK_PARAMETER: Final = "now_micros"
 """What a connection to a database without a fine clock binds itself, in the moment of execution."""
 
+CELL_END: Final = "\x1f"
+LINE_END: Final = "\n"
+"""What ends a cell and a line of `joined_lines`: control characters, which no content id has."""
+
 ZERO: Final = literal_column("0", Integer)
 
 POSTGRESQL: Final = "postgresql"
@@ -67,6 +71,10 @@ class _IsListed(FunctionElement[bool]):
     inherit_cache = True
 
 
+class _JoinedLines(FunctionElement[str]):
+    inherit_cache = True
+
+
 @compiles(_JsonTexts, "postgresql")
 def _postgresql_texts(element: _JsonTexts, compiler: SQLCompiler, **options: Any) -> str:
     return f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSONB))"
@@ -94,6 +102,24 @@ def _sqlite_is_listed(element: _IsListed, compiler: SQLCompiler, **options: Any)
 @compiles(_JsonRows, "sqlite")
 def _sqlite_elements(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
     return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_JoinedLines, "postgresql")
+def _postgresql_lines(element: _JoinedLines, compiler: SQLCompiler, **options: Any) -> str:
+    form = CELL_END.join("%%s" for _ in element.clauses)
+    return f"string_agg(format('{form}', {compiler.process(element.clauses, **options)}), '{LINE_END}')"
+
+
+@compiles(_JoinedLines, "sqlite")
+def _sqlite_lines(element: _JoinedLines, compiler: SQLCompiler, **options: Any) -> str:
+    # As text SQLite rounds numbers to 15 digits.
+    form = CELL_END.join("%!.17g" if isinstance(cell.type, Double) else "%s" for cell in element.clauses)
+    return f"group_concat(format('{form}', {compiler.process(element.clauses, **options)}), '{LINE_END}')"
+
+
+def joined_lines(*columns: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return all rows of the columns as one text: a line for each, in the rows' order; null is an empty cell."""
+    return _JoinedLines(*columns)
 
 
 def listed_texts(parameter: str) -> TableValuedAlias:

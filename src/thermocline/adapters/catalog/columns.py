@@ -1,0 +1,138 @@
+"""`Columns` in SQL: the database writes a chunk as one text, Arrow reads it.
+
+A chunk is a read like any other: on the catalog's own connections, by its timeouts and its table of errors. ADBC would
+bring connections, and on SQLite a library, of its own: closing those drops every lock that this process holds on the
+file (decision 25).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from functools import lru_cache, partial
+from typing import Any, Final
+
+from sqlalchemy import Boolean, Double, Text, bindparam, func, literal_column, or_, select
+
+from thermocline.adapters.catalog.dialects import CELL_END, joined_lines
+from thermocline.adapters.catalog.records import BEYOND_ALL, FIRST_CHARACTER
+from thermocline.adapters.catalog.schema import contents, installation, is_live
+from thermocline.adapters.catalog.statements import Statement
+from thermocline.adapters.catalog.transactions import Connection, Runner
+from thermocline.domain.errors import StorageError
+from thermocline.domain.units import Timestamp
+from thermocline.ports.columns import CHUNK, COLUMNS, LARGEST_CHUNK, ColumnChunk, Columns
+
+_WRITTEN: Final = (*COLUMNS[1:], COLUMNS[0])
+"""The id last: Arrow takes U+FEFF at the beginning of a text for a mark of its encoding, and ids may begin with it."""
+_TRUE: Final = ["1", "t"]
+_FALSE: Final = ["0", "f"]
+"""As SQLite and PostgreSQL write them."""
+
+
+@lru_cache(maxsize=16)
+def statement_for(chunk: int) -> Statement:
+    """Return the statement that yields count, last id, lines and `heat_since` of one chunk."""
+    swept = (
+        select(*(contents.c[name] for name in _WRITTEN))
+        .where(
+            is_live,
+            contents.c.content_id >= bindparam("first"),
+            contents.c.content_id <= bindparam("until"),
+            or_(contents.c.expires_at.is_(None), contents.c.expires_at > bindparam("now")),
+        )
+        .order_by(contents.c.content_id)
+        # No parameter: for an unknown limit PostgreSQL plans to read a tenth of everything.
+        .limit(literal_column(str(chunk)))
+        .subquery("swept")
+    )
+    since = select(func.coalesce(installation.c.heat_since, installation.c.created_at)).scalar_subquery()
+    return Statement(
+        select(func.count(), func.max(swept.c.content_id), joined_lines(*swept.c), since).select_from(swept)
+    )
+
+
+SWEEP: Final = statement_for(CHUNK)
+
+
+class SqlColumns(Columns):
+    """Chunks of the table `contents`, each one statement."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    async def sweep(
+        self, *, now: Timestamp, after: str = "", until: str | None = None, chunk: int = CHUNK
+    ) -> AsyncGenerator[ColumnChunk, None]:
+        """Yield chunks; the next one is read meanwhile."""
+        if not 1 <= chunk <= LARGEST_CHUNK:
+            raise ValueError(f"a chunk has 1 to {LARGEST_CHUNK} contents, not {chunk}")
+        end = BEYOND_ALL if until is None else until
+        found = await self._read(after, end, now, chunk)
+        while found is not None:
+            if found.count < chunk:
+                yield found
+                return
+            coming = asyncio.ensure_future(self._read(found.last, end, now, chunk))
+            try:
+                yield found
+                found = await coming
+            finally:
+                # Whoever leaves early does not wait; the read ends by itself, and nobody asks for its answer.
+                coming.cancel()
+
+    async def _read(self, after: str, until: str, now: Timestamp, chunk: int) -> ColumnChunk | None:
+        first = after + FIRST_CHARACTER if after else ""
+        return await self._runner.read(partial(_chunk, first=first, until=until, now=now, chunk=chunk))
+
+
+def _chunk(connection: Connection, first: str, until: str, now: Timestamp, chunk: int) -> ColumnChunk | None:
+    with connection.in_index_order():
+        row = connection.first(statement_for(chunk), {"first": first, "until": until, "now": now})
+    if row is None or not row[0]:
+        return None
+    count, last, lines, since = row
+    columns = _columns_of(lines)
+    if columns is None or columns.num_rows != count:
+        raise StorageError(
+            f"the catalog holds a content id or a name with control characters between {first!r} and {last!r}, which "
+            "Thermocline never writes; look for it with the database's own tools"
+        )
+    return ColumnChunk(columns, count, last, Timestamp(since))
+
+
+def _columns_of(lines: str) -> Any:
+    """Return the record batch that the lines are, or None if they are none."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    text = lines.encode()
+    try:
+        table = csv.read_csv(
+            pa.py_buffer(text),
+            # One block: so there is one dictionary for each column, and nothing to join afterwards.
+            csv.ReadOptions(column_names=_WRITTEN, use_threads=False, block_size=len(text) + 1),
+            csv.ParseOptions(delimiter=CELL_END, quote_char=False, escape_char=False),
+            csv.ConvertOptions(
+                column_types={name: _type_of(name, pa) for name in _WRITTEN},
+                null_values=[""],
+                true_values=_TRUE,
+                false_values=_FALSE,
+                check_utf8=False,
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    batches = table.select(COLUMNS).combine_chunks().to_batches()
+    return batches[0] if len(batches) == 1 else None
+
+
+def _type_of(name: str, pa: Any) -> Any:
+    match contents.c[name].type:
+        case Boolean():
+            return pa.bool_()
+        case Double():
+            return pa.float64()
+        case Text():
+            text = pa.string()
+            return text if name == COLUMNS[0] else pa.dictionary(pa.int32(), text)
+        case _:
+            return pa.int64()
