@@ -76,8 +76,9 @@ class SqlColumns(Columns):
                 yield found
                 found = await coming
             finally:
-                # Whoever leaves early does not wait; the read ends by itself, and nobody asks for its answer.
-                coming.cancel()
+                # Whoever leaves early does not wait; the read ends by itself, and nobody asks how.
+                if not coming.cancel() and not coming.cancelled():
+                    coming.exception()
 
     async def _read(self, after: str, until: str, now: Timestamp, chunk: int) -> ColumnChunk | None:
         first = after + FIRST_CHARACTER if after else ""
