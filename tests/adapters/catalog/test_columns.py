@@ -91,7 +91,7 @@ def test_what_thermocline_never_wrote_is_told_and_never_taken_for_something_else
 
     async def check() -> None:
         async with await SqlCatalog.open(f"sqlite:///{path}", unsafe_fast=True) as catalog:
-            with pytest.raises(StorageError, match=r"control characters between '.*'content/996'"):
+            with pytest.raises(StorageError, match="control characters among the 4998 from '' on"):
                 await _count(catalog, 4998)
 
     asyncio.run(check())

@@ -30,7 +30,7 @@ _FALSE: Final = ["0", "f"]
 
 @lru_cache(maxsize=16)
 def statement_for(chunk: int) -> Statement:
-    """Return the statement that yields count, last id, lines and `heat_since` of one chunk."""
+    """Return the statement that yields count, lines and `heat_since` of one chunk."""
     swept = (
         select(*(contents.c[name] for name in _WRITTEN))
         .where(
@@ -45,9 +45,7 @@ def statement_for(chunk: int) -> Statement:
         .subquery("swept")
     )
     since = select(func.coalesce(installation.c.heat_since, installation.c.created_at)).scalar_subquery()
-    return Statement(
-        select(func.count(), func.max(swept.c.content_id), joined_lines(*swept.c), since).select_from(swept)
-    )
+    return Statement(select(func.count(), joined_lines(*swept.c), since).select_from(swept))
 
 
 SWEEP: Final = statement_for(CHUNK)
@@ -90,14 +88,14 @@ def _chunk(connection: Connection, first: str, until: str, now: Timestamp, chunk
         row = connection.first(statement_for(chunk), {"first": first, "until": until, "now": now})
     if row is None or not row[0]:
         return None
-    count, last, lines, since = row
+    count, lines, since = row
     columns = _columns_of(lines)
     if columns is None or columns.num_rows != count:
         raise StorageError(
-            f"the catalog holds a content id or a name with control characters between {first!r} and {last!r}, which "
-            "Thermocline never writes; look for it with the database's own tools"
+            f"the catalog holds a content id or a name with control characters among the {count} from "
+            f"{first!r} on; Thermocline never writes one, look for it with the database's own tools"
         )
-    return ColumnChunk(columns, count, last, Timestamp(since))
+    return ColumnChunk(columns, count, columns[COLUMNS[0]][-1].as_py(), Timestamp(since))
 
 
 def _columns_of(lines: str) -> Any:
