@@ -9,10 +9,12 @@ import time
 from bench import processes
 from thermocline.adapters.catalog.locations import is_postgres, sqlite_path
 from thermocline.adapters.catalog.sql import SqlCatalog
+from thermocline.domain.heat import HEAT_DAYS
 from thermocline.domain.units import Timestamp
 from thermocline.ports.columns import COLUMNS
 
 _NOW = Timestamp(1_767_225_600_000_000)
+_COLUMNS = (*COLUMNS[: -len(HEAT_DAYS)], *(f"heat_{days}d" for days in HEAT_DAYS))
 _BATCH_ROWS = 65_536
 
 Figures = tuple[int, float, float]
@@ -20,7 +22,7 @@ Figures = tuple[int, float, float]
 
 def load_by_adbc(url: str, *, in_order: bool) -> Figures:
     """Return how many contents there are, and seconds and CPU seconds without opening and closing."""
-    query = f"SELECT {', '.join(COLUMNS)} FROM contents WHERE deleted_at IS NULL"  # noqa: S608 - ours
+    query = f"SELECT {', '.join(_COLUMNS)} FROM contents WHERE deleted_at IS NULL"  # noqa: S608 - ours
     if in_order:
         query += " ORDER BY content_id"
     if is_postgres(url):

@@ -24,13 +24,13 @@ COLUMNS: Final = (
     "reads_total",
     "storage_reads",
     "last_read_at",
-    *(f"heat_{days}d" for days in HEAT_DAYS),
+    *(f"rate_{days}d" for days in HEAT_DAYS),
 )
 """The columns of every chunk, in this order.
 
-`content_id` is text, `tier` and `placement` are dictionaries of text, `held` and `pinned` truth values; `heat_*` are
-doubles, the sums that `domain.heat.rates` makes rates of; all else is 64-bit integers, times in microseconds. Only
-`expires_at` and `last_read_at` are ever null.
+`content_id` is text, `tier` and `placement` are dictionaries of text, `held` and `pinned` truth values; `rate_*` are
+doubles, the reads a day of `domain.heat.rates` at the sweep's `now`, in steps of a billionth; all else is 64-bit
+integers, times in microseconds. Only `expires_at` and `last_read_at` are ever null.
 """
 
 CHUNK: Final = 16_384
@@ -57,8 +57,6 @@ class ColumnChunk:
     """How many contents; at least one."""
     last: str
     """The last content id: a later sweep goes on after it."""
-    heat_since: Timestamp
-    """What the sums of heat are weighed against, at that same moment."""
 
 
 class Columns(Protocol):

@@ -10,19 +10,24 @@ from collections.abc import AsyncGenerator
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Double, Text, bindparam, func, literal_column, or_, select
+from sqlalchemy import Boolean, Text, bindparam, func, literal_column, or_, select
 
-from thermocline.adapters.catalog.dialects import CELL_END, joined_lines
+from thermocline.adapters.catalog.accesses import heat_since
+from thermocline.adapters.catalog.dialects import CELL_END, SMALLEST_FACTOR, joined_lines, whole_product
 from thermocline.adapters.catalog.records import BEYOND_ALL, FIRST_CHARACTER
 from thermocline.adapters.catalog.schema import contents, installation, is_live
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Runner
 from thermocline.domain.errors import StorageError
+from thermocline.domain.heat import HEAT_DAYS, rate_factors
 from thermocline.domain.units import Timestamp
 from thermocline.ports.columns import CHUNK, COLUMNS, LARGEST_CHUNK, ColumnChunk, Columns
 
 _WRITTEN: Final = (*COLUMNS[1:], COLUMNS[0])
 """The id last: Arrow takes U+FEFF at the beginning of a text for a mark of its encoding, and ids may begin with it."""
+_RATES: Final = tuple(f"rate_{days}d" for days in HEAT_DAYS)
+_STEPS: Final = 1e9
+"""Rates travel as whole numbers of billionths."""
 _TRUE: Final = ["1", "t"]
 _FALSE: Final = ["0", "f"]
 """As SQLite and PostgreSQL write them."""
@@ -31,8 +36,12 @@ _FALSE: Final = ["0", "f"]
 @lru_cache(maxsize=16)
 def statement_for(chunk: int) -> Statement:
     """Return the statement that yields count, lines and `heat_since` of one chunk."""
+    rates = {
+        name: whole_product(contents.c[f"heat_{days}d"], name).label(name)
+        for name, days in zip(_RATES, HEAT_DAYS, strict=True)
+    }
     swept = (
-        select(*(contents.c[name] for name in _WRITTEN))
+        select(*(rates[name] if name in rates else contents.c[name] for name in _WRITTEN))
         .where(
             is_live,
             contents.c.content_id >= bindparam("first"),
@@ -84,24 +93,35 @@ class SqlColumns(Columns):
 
 
 def _chunk(connection: Connection, first: str, until: str, now: Timestamp, chunk: int) -> ColumnChunk | None:
-    with connection.in_index_order():
-        row = connection.first(statement_for(chunk), {"first": first, "until": until, "now": now})
-    if row is None or not row[0]:
+    since = heat_since(connection)
+    while True:
+        parameters = {"first": first, "until": until, "now": now, **_steps_of(now, since)}
+        with connection.in_index_order():
+            ((count, lines, found_since),) = connection.all(statement_for(chunk), parameters)
+        if found_since == since:
+            break
+        # All sums were scaled down between the two statements: that happens once in years.
+        since = Timestamp(found_since)
+    if not count:
         return None
-    count, lines, since = row
     columns = _columns_of(lines)
     if columns is None or columns.num_rows != count:
         raise StorageError(
             f"the catalog holds a content id or a name with control characters among the {count} from "
             f"{first!r} on; Thermocline never writes one, look for it with the database's own tools"
         )
-    return ColumnChunk(columns, count, columns[COLUMNS[0]][-1].as_py(), Timestamp(since))
+    return ColumnChunk(columns, count, columns[COLUMNS[0]][-1].as_py())
+
+
+def _steps_of(now: Timestamp, since: Timestamp) -> dict[str, float]:
+    factors = [factor * _STEPS for factor in rate_factors(now, since)]
+    return {name: factor if factor > SMALLEST_FACTOR else 0.0 for name, factor in zip(_RATES, factors, strict=True)}
 
 
 def _columns_of(lines: str) -> Any:
     """Return the record batch that the lines are, or None if they are none."""
     import pyarrow as pa
-    from pyarrow import csv
+    from pyarrow import compute, csv
 
     text = lines.encode()
     try:
@@ -120,16 +140,19 @@ def _columns_of(lines: str) -> Any:
         )
     except pa.ArrowInvalid:
         return None
+    for name in _RATES:
+        rates = compute.divide(table[name], _STEPS)
+        table = table.set_column(table.schema.get_field_index(name), name, rates)
     batches = table.select(COLUMNS).combine_chunks().to_batches()
     return batches[0] if len(batches) == 1 else None
 
 
 def _type_of(name: str, pa: Any) -> Any:
+    if name in _RATES:
+        return pa.float64()
     match contents.c[name].type:
         case Boolean():
             return pa.bool_()
-        case Double():
-            return pa.float64()
         case Text():
             text = pa.string()
             return text if name == COLUMNS[0] else pa.dictionary(pa.int32(), text)

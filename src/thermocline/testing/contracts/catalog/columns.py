@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from thermocline.domain.content import Changes, Record
 from thermocline.domain.content_id import MAX_CONTENT_ID_BYTES, ContentId
-from thermocline.domain.heat import AccessCount, rates
+from thermocline.domain.heat import AccessCount
 from thermocline.domain.moves import TierChange
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes, Seconds, later
@@ -35,6 +35,7 @@ _AWKWARD = (
 )  # fmt: skip
 _HUGE = Bytes(2**62)
 _MANY_SWEEPS = 60
+YEAR_SECONDS = 366 * 86_400.0
 _CHANGES = 30
 
 
@@ -125,11 +126,24 @@ class ColumnsContract(CatalogContract):
                 assert record is not None
                 assert record.access is not None
                 row = rows[content_id]
-                sums = [row.pop(name) for name in COLUMNS if name.startswith("heat_")]
+                found_rates = [row.pop(name) for name in COLUMNS if name.startswith("rate_")]
                 assert row == _row_of(record)
-                found_rates = rates(sums, steps.clock.now(), found.heat_since)
                 assert all(map(_is_close, found_rates, record.access.rates)), (found_rates, record.access.rates)
                 assert list(map(type, row.values())) == list(map(type, _row_of(record).values()))
+
+    @pytest.mark.parametrize("years", [0.01, 3, 7, 8.5, 20, 400])
+    async def test_rates_fade_and_survive_that_sums_are_scaled_down(
+        self, open_catalog: OpenCatalog, years: float
+    ) -> None:
+        async with one_process(open_catalog) as steps:
+            early, late = some_id("early"), some_id("late")
+            for content_id in (early, late):
+                await steps.put(content_id)
+            for content_id in (early, late):
+                await steps.catalog.accesses.add([AccessCount(content_id, 10**9, 10**9)], now=steps.clock.now())
+                await _expect_rates(steps, early, late)
+                steps.clock.advance(years * YEAR_SECONDS)
+                await _expect_rates(steps, early, late)
 
     async def test_the_columns_have_the_same_types_in_every_chunk(self, open_catalog: OpenCatalog) -> None:
         import pyarrow as pa
@@ -140,7 +154,7 @@ class ColumnsContract(CatalogContract):
             schemas = [pa.record_batch(each.columns).schema for each in await _chunks(steps, chunk=1)]
             names, text = pa.dictionary(pa.int32(), pa.string()), {"content_id": pa.string()}
             kinds = text | {"tier": names, "placement": names, "held": pa.bool_(), "pinned": pa.bool_()}
-            kinds |= {name: pa.float64() for name in COLUMNS if name.startswith("heat_")}
+            kinds |= {name: pa.float64() for name in COLUMNS if name.startswith("rate_")}
             assert schemas == [pa.schema([(name, kinds.get(name, pa.int64())) for name in COLUMNS])] * 2
 
     async def test_what_is_deleted_erased_or_expired_is_left_out(self, open_catalog: OpenCatalog) -> None:
@@ -243,9 +257,18 @@ def _row_of(record: Record) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
+async def _expect_rates(steps: Steps, *ids: ContentId) -> None:
+    (found,) = await _chunks(steps)
+    for content_id, row in zip(ids, _rows(found), strict=True):
+        record = await steps.catalog.records.describe(content_id, now=steps.clock.now())
+        assert record is not None
+        assert record.access is not None
+        found_rates = [row[name] for name in COLUMNS if name.startswith("rate_")]
+        assert all(map(_is_close, found_rates, record.access.rates)), (found_rates, record.access.rates)
+
+
 def _is_close(found: float, expected: float) -> bool:
-    # SQLite writes a double with 17 digits, and may be wrong in the last.
-    return math.isclose(found, expected, rel_tol=1e-14)
+    return math.isclose(found, expected, rel_tol=1e-12, abs_tol=1.01e-9)
 
 
 def _rows(chunk: ColumnChunk) -> list[dict[str, Any]]:
