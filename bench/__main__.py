@@ -31,6 +31,7 @@ def main() -> int:
             rounds=options.rounds or (2 if options.quick else 7),
             seconds=2 if options.quick else 5,
             quick=options.quick,
+            large=options.large,
             scratch=results / "scratch",
             kept=results / "kept",
             tell=progress.tell,
@@ -56,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=f"of {', '.join(SUITE)}; all by default")
     parser.add_argument("--quick", action="store_true", help="few and short rounds, to see that everything runs")
+    parser.add_argument("--large", action="store_true", help="also the sizes that take many minutes to make")
     parser.add_argument("--rounds", type=int, help="how often peer and ours take turns")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument(

@@ -13,6 +13,8 @@ class Plan:
     seconds: int
     """For each measurement that has no natural end."""
     quick: bool
+    large: bool
+    """Whether sizes that take long are measured too."""
     scratch: Path
     kept: Path
     tell: Callable[[str], None]

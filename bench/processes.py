@@ -27,6 +27,13 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return ticks / _TICKS_PER_SECOND
 
 
+def cpu_seconds_with_ended(pid: int) -> float:
+    """Return user and system time of a process, its children, and all that it has waited for (fields 16 and 17)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    ended = (int(fields[13]) + int(fields[14])) / _TICKS_PER_SECOND
+    return ended + cpu_seconds(tree(pid))
+
+
 def peak_memory_bytes(pids: Iterable[int]) -> int:
     """Return the sum of the highest resident sizes (VmHWM) that the processes ever had."""
     total = 0

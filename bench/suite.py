@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from bench import (
     coalesced_lookups,
+    columns,
     durable_put,
     gigabyte,
     hot_reads,
@@ -26,6 +27,7 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "tracker": tracker.run,
     "import_tree": import_tree.run,
     "coalesced_lookups": coalesced_lookups.run,
+    "columns": columns.run,
     "redis_hits": redis_hits.run,
     "s3_reads": s3.run_reads,
     "s3_large": s3.run_large,

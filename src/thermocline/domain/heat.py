@@ -94,9 +94,12 @@ def rates(sums: Sequence[float], now: Timestamp, since: Timestamp) -> tuple[floa
 
     `now` must not lie before the last read, or what was read since would count too much.
     """
-    return tuple(
-        total * math.exp(-_exponent(now, since, days)) / days for total, days in zip(sums, HEAT_DAYS, strict=True)
-    )
+    return tuple(total * factor for total, factor in zip(sums, rate_factors(now, since), strict=True))
+
+
+def rate_factors(now: Timestamp, since: Timestamp) -> tuple[float, ...]:
+    """Return what to multiply each sum with for `rates`."""
+    return tuple(math.exp(-_exponent(now, since, days)) / days for days in HEAT_DAYS)
 
 
 def day_of(moment: Timestamp) -> int:

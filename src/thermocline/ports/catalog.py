@@ -6,6 +6,7 @@ from typing import Protocol
 from thermocline.ports.accesses import Accesses
 from thermocline.ports.bulk_writes import BulkWrites
 from thermocline.ports.change_feed import ChangeFeed
+from thermocline.ports.columns import Columns
 from thermocline.ports.cursors import Cursors
 from thermocline.ports.elections import Elections
 from thermocline.ports.intents import Intents
@@ -37,6 +38,7 @@ class Catalog(Protocol):
     job_runs: JobRuns
     totals: Totals
     cursors: Cursors
+    columns: Columns
     recovery: Recovery
 
     @abstractmethod

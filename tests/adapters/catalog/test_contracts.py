@@ -16,6 +16,7 @@ from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.bulk_writes import BulkWritesContract
 from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
 from thermocline.testing.contracts.catalog.change_feed import ChangeFeedContract
+from thermocline.testing.contracts.catalog.columns import ColumnsContract
 from thermocline.testing.contracts.catalog.cursors import CursorsContract
 from thermocline.testing.contracts.catalog.describing import DescribingContract
 from thermocline.testing.contracts.catalog.elections import ElectionsContract
@@ -123,3 +124,6 @@ class TestErasing(OnSqlite, ErasingContract): ...
 
 
 class TestDescribing(OnSqlite, DescribingContract): ...
+
+
+class TestColumns(OnSqlite, ColumnsContract): ...

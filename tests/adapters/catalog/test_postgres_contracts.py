@@ -15,6 +15,7 @@ from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.bulk_writes import BulkWritesContract
 from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
 from thermocline.testing.contracts.catalog.change_feed import ChangeFeedContract
+from thermocline.testing.contracts.catalog.columns import ColumnsContract
 from thermocline.testing.contracts.catalog.cursors import CursorsContract
 from thermocline.testing.contracts.catalog.describing import DescribingContract
 from thermocline.testing.contracts.catalog.drops_days import DropsDaysContract
@@ -139,3 +140,6 @@ class TestErasing(OnPostgres, ErasingContract): ...
 
 
 class TestDescribing(OnPostgres, DescribingContract): ...
+
+
+class TestColumns(OnPostgres, ColumnsContract): ...

@@ -8,8 +8,10 @@ import psycopg
 import pytest
 
 from tests.adapters.catalog.test_query_plans import SCANS_BY_PURPOSE, STATEMENTS
-from thermocline.adapters.catalog import postgres_accesses, postgres_change_feed
+from thermocline.adapters.catalog import columns, postgres_accesses, postgres_change_feed
 from thermocline.adapters.catalog.statements import Statement
+from thermocline.adapters.catalog.transactions import IN_INDEX_ORDER
+from thermocline.ports.columns import CHUNK
 from thermocline.testing.catalog import fresh_postgres_catalog
 from thermocline.testing.servers.postgres import PostgresServer
 
@@ -87,6 +89,17 @@ def test_there_is_an_index_for_every_statement(raw: psycopg.Connection[Any], nam
     plan = plan_of(raw, STATEMENTS[name], settings="SET LOCAL enable_seqscan = off")
     scans = [line for line in plan if "Seq Scan" in line and not ALLOWED.match(line)]
     assert scans == [], plan
+
+
+@pytest.mark.parametrize("chunk", [1, 1000, CHUNK])
+def test_a_sweep_of_columns_walks_along_an_index_of_ids(raw: psycopg.Connection[Any], chunk: int) -> None:
+    plan = plan_of(raw, columns.statement_for(chunk), settings=IN_INDEX_ORDER)
+    scans = [line for line in plan if "Scan" in line and " on contents" in line]
+    assert len(scans) == 1, plan
+    assert re.fullmatch(r"Index Scan using (ix_contents_live|pk_contents) on contents", scans[0]), plan
+    (condition,) = [line for line in plan if line.startswith("Index Cond")]
+    assert re.search(r"content_id >= .* AND \(?content_id <= ", condition), plan
+    assert not [line for line in plan if "Sort" in line], plan
 
 
 @pytest.mark.parametrize("statement", [postgres_change_feed.SINCE, postgres_change_feed.MISSING])

@@ -13,6 +13,7 @@ from thermocline.adapters.catalog import (
     booking,
     bulk_writes,
     change_feed,
+    columns,
     commits,
     cursors,
     describing,
@@ -40,9 +41,9 @@ from thermocline.adapters.catalog.statements import Statement
 from thermocline.testing.catalog import fresh_sqlite_catalog
 
 MODULES = (
-    accesses, announcing, booking, bulk_writes, change_feed, commits, cursors, describing, elections, erasing, finding,
-    intents, job_runs, locking, move_commits, moves, naming, outbox, queueing, records, recovery, restores, sql, sweeps,
-    tier_changes, tokens, totals,
+    accesses, announcing, booking, bulk_writes, change_feed, columns, commits, cursors, describing, elections,
+    erasing, finding, intents, job_runs, locking, move_commits, moves, naming, outbox, queueing, records, recovery,
+    restores, sql, sweeps, tier_changes, tokens, totals,
 )  # fmt: skip
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
@@ -51,7 +52,7 @@ STATEMENTS = {
     if isinstance(value, Statement)
 }
 # One row; a list that came as a parameter; the rows that a limited subquery has found.
-ALLOWED_SCANS = re.compile(r"SCAN (installation|listed_\w+|news|due|free)\b.*|SCAN CONSTANT ROW")
+ALLOWED_SCANS = re.compile(r"SCAN (installation|listed_\w+|news|due|free|swept)\b.*|SCAN CONSTANT ROW")
 LISTS = {
     "content_ids", "days", "ledger_entries", "listed_versions", "object_keys", "planned_moves",
     "row_ids",
@@ -83,6 +84,7 @@ SCANS_BY_PURPOSE = {
 IN_ORDER = {
     "records.PAGE", "records.PAGE_OF_TIER", "records.EXPIRED", "sweeps.DUE", "outbox.CLAIM", "moves.CLAIM",
     "moves.LEDGER", "moves.LEDGER_OF", "restores.CLAIM", "recovery.CANDIDATES", "tier_changes.LOCK_LISTED",
+    "columns.SWEEP",
 }  # fmt: skip
 
 
@@ -129,6 +131,16 @@ def test_pages_begin_where_they_shall(raw: sqlite3.Connection, name: str, index:
     (line,) = plan_of(raw, STATEMENTS[f"records.{name}"])
     assert line.startswith(f"SEARCH contents USING INDEX {index} (")
     assert line.endswith("content_id>? AND content_id<?)")
+
+
+def test_a_sweep_of_columns_begins_where_it_shall_and_skips_nothing(raw: sqlite3.Connection) -> None:
+    statement = STATEMENTS["columns.SWEEP"]
+    searches = [line for line in plan_of(raw, statement) if "contents" in line]
+    assert searches == ["SEARCH contents USING INDEX ix_contents_live (content_id>? AND content_id<?)"]
+    # SQLAlchemy never writes one of SQLite's limits without an offset.
+    assert re.findall(r"OFFSET\W+(\w+)", statement.on("sqlite").text) == ["param_1"]
+    assert statement.on("sqlite").constants == {"param_1": 0}
+    assert "OFFSET" not in statement.on("postgresql").text
 
 
 def test_totals_are_summed_over_an_index_alone(raw: sqlite3.Connection) -> None:

@@ -20,6 +20,14 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 CLOCK_PARAMETER: Final = "now_micros"
 """What a connection to a database without a fine clock binds itself, in the moment of execution."""
 
+CELL_END: Final = "\x1f"
+LINE_END: Final = "\n"
+"""What ends a cell and a line of `joined_lines`: control characters, which no content id has."""
+
+SMALLEST_NUMBER: Final = 1e-40
+SMALLEST_FACTOR: Final = 1e-262
+"""Of `whole_product`: the product of the two is still a double."""
+
 ZERO: Final = literal_column("0", Integer)
 
 POSTGRESQL: Final = "postgresql"
@@ -67,6 +75,15 @@ class _IsListed(FunctionElement[bool]):
     inherit_cache = True
 
 
+class _WholeProduct(FunctionElement[int]):
+    type = BigInteger()
+    inherit_cache = True
+
+
+class _JoinedLines(FunctionElement[str]):
+    inherit_cache = True
+
+
 @compiles(_JsonTexts, "postgresql")
 def _postgresql_texts(element: _JsonTexts, compiler: SQLCompiler, **options: Any) -> str:
     return f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSONB))"
@@ -94,6 +111,50 @@ def _sqlite_is_listed(element: _IsListed, compiler: SQLCompiler, **options: Any)
 @compiles(_JsonRows, "sqlite")
 def _sqlite_elements(element: FunctionElement[str], compiler: SQLCompiler, **options: Any) -> str:
     return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_WholeProduct, "postgresql")
+def _postgresql_product(element: _WholeProduct, compiler: SQLCompiler, **options: Any) -> str:
+    number, factor = (compiler.process(clause, **options) for clause in element.clauses)
+    # It refuses products that a double is too small for, and those that 64 bits are.
+    return (
+        f"CASE WHEN {number} > {SMALLEST_NUMBER!r} "
+        f"THEN CAST(LEAST({number} * CAST({factor} AS DOUBLE PRECISION), 9e18) AS BIGINT) ELSE 0 END"
+    )
+
+
+@compiles(_WholeProduct, "sqlite")
+def _sqlite_product(element: _WholeProduct, compiler: SQLCompiler, **options: Any) -> str:
+    number, factor = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"CAST({number} * {factor} AS INTEGER)"
+
+
+@compiles(_JoinedLines, "postgresql")
+def _postgresql_lines(element: _JoinedLines, compiler: SQLCompiler, **options: Any) -> str:
+    form = CELL_END.join("%%s" for _ in element.clauses)
+    return f"string_agg(format('{form}', {compiler.process(element.clauses, **options)}), '{LINE_END}')"
+
+
+@compiles(_JoinedLines, "sqlite")
+def _sqlite_lines(element: _JoinedLines, compiler: SQLCompiler, **options: Any) -> str:
+    form = CELL_END.join("%s" for _ in element.clauses)
+    return f"group_concat(format('{form}', {compiler.process(element.clauses, **options)}), '{LINE_END}')"
+
+
+def whole_product(number: ColumnElement[float], parameter: str) -> ColumnElement[int]:
+    """Return a number that is not negative times a parameter, a double, as a whole number of at most 64 bits.
+
+    Products with a number below `SMALLEST_NUMBER`, or a factor below `SMALLEST_FACTOR`, may be taken for 0.
+    """
+    return _WholeProduct(number, bindparam(parameter, type_=Double))
+
+
+def joined_lines(*columns: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return all rows of the columns as one text: a line for each, in the rows' order; null is an empty cell.
+
+    No column of doubles: SQLite would round them to 15 digits, and takes longer for four than for the rest of a row.
+    """
+    return _JoinedLines(*columns)
 
 
 def listed_texts(parameter: str) -> TableValuedAlias:

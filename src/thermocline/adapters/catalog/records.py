@@ -23,9 +23,9 @@ from thermocline.domain.units import Timestamp
 from thermocline.ports.records import Committed, Erased, Records, Write
 
 _LAST_CHARACTER: Final = "\U0010ffff"
-_FIRST_CHARACTER: Final = "\x01"
+FIRST_CHARACTER: Final = "\x01"
 """No content id has control characters, so an id followed by this comes before every id that is greater."""
-_BEYOND_ALL: Final = _LAST_CHARACTER * (MAX_CONTENT_ID_BYTES // 4 + 1)
+BEYOND_ALL: Final = _LAST_CHARACTER * (MAX_CONTENT_ID_BYTES // 4 + 1)
 """Longer than an id can be, of the greatest character: greater than every id."""
 
 
@@ -95,7 +95,7 @@ class SqlRecords(Records):
         """Return up to `limit` live records in byte order of their ids, those after `after` only."""
         parameters = {
             # One lower bound: given two, the database may pick the one that skips nothing.
-            "first": max(prefix, after + _FIRST_CHARACTER) if after else prefix,
+            "first": max(prefix, after + FIRST_CHARACTER) if after else prefix,
             "end": end_of_prefix(prefix),
             "now": now,
             "most": limit,
@@ -181,7 +181,7 @@ def end_of_prefix(prefix: str) -> str:
     """Return the smallest text, in byte order of UTF-8, that is greater than every id with the prefix."""
     stem = prefix.rstrip(_LAST_CHARACTER)
     if not stem:
-        return _BEYOND_ALL
+        return BEYOND_ALL
     following = ord(stem[-1]) + 1
     if following == 0xD800:  # noqa: PLR2004 - the surrogates, which no text holds
         following = 0xE000

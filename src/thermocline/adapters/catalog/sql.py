@@ -9,6 +9,7 @@ from sqlalchemy import literal_column, select
 from thermocline.adapters.catalog.accesses import SqlAccesses
 from thermocline.adapters.catalog.bulk_writes import SqlBulkWrites
 from thermocline.adapters.catalog.change_feed import SqlChangeFeed
+from thermocline.adapters.catalog.columns import SqlColumns
 from thermocline.adapters.catalog.cursors import SqlCursors
 from thermocline.adapters.catalog.elections import SqlElections
 from thermocline.adapters.catalog.intents import SqlIntents
@@ -67,6 +68,7 @@ class SqlCatalog(Catalog):
         self.job_runs = SqlJobRuns(runner)
         self.totals = SqlTotals(runner)
         self.cursors = SqlCursors(runner)
+        self.columns = SqlColumns(runner)
         self.recovery = SqlRecovery(runner)
 
     @classmethod

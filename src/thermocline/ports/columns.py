@@ -1,0 +1,76 @@
+"""All live contents as columns, in the order of their ids: what decisions about the whole catalog are made from."""
+
+from abc import abstractmethod
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from thermocline.domain.heat import HEAT_DAYS
+from thermocline.domain.units import Timestamp
+
+COLUMNS: Final = (
+    "content_id",
+    "revision",
+    "version",
+    "tier",
+    "placement",
+    "size",
+    "tier_since",
+    "created_at",
+    "modified_at",
+    "expires_at",
+    "held",
+    "pinned",
+    "reads_total",
+    "storage_reads",
+    "last_read_at",
+    *(f"rate_{days}d" for days in HEAT_DAYS),
+)
+"""The columns of every chunk, in this order.
+
+`content_id` is text, `tier` and `placement` are dictionaries of text, `held` and `pinned` truth values; `rate_*` are
+doubles, the reads a day of `domain.heat.rates` at the sweep's `now`, in steps of a billionth; all else is 64-bit
+integers, times in microseconds. Only `expires_at` and `last_read_at` are ever null.
+"""
+
+CHUNK: Final = 16_384
+"""Contents in a chunk by default: a chunk keeps a connection for some hundredths of a second."""
+LARGEST_CHUNK: Final = 65_536
+"""With the longest ids there are, one is about 70 MB."""
+
+
+class ArrowColumns(Protocol):
+    """Columns by the Arrow PyCapsule interface: pyarrow, polars, DuckDB and others take them without a copy."""
+
+    @abstractmethod
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """Return the capsules of the schema and of the array, a struct of the columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChunk:
+    """Contents that follow each other, as they were at one moment."""
+
+    columns: ArrowColumns
+    """`COLUMNS`, one row for each content."""
+    count: int
+    """How many contents; at least one."""
+    last: str
+    """The last content id: a later sweep goes on after it."""
+
+
+class Columns(Protocol):
+    """Sweeps of the catalog. Memory is bounded by the chunk, however many contents there are."""
+
+    @abstractmethod
+    def sweep(
+        self, *, now: Timestamp, after: str = "", until: str | None = None, chunk: int = CHUNK
+    ) -> AsyncGenerator[ColumnChunk, None]:
+        """Yield every content that is live and not expired at `now`, in byte order of ids, `chunk` at a time.
+
+        Only ids greater than `after` and not greater than `until`, so ranges that share their bounds have each content
+        once. Each chunk is one moment, the sweep is not: what exists throughout comes once, in a state that it had
+        meanwhile; what came or went meanwhile comes once or not at all. The next chunk is read while this one is
+        worked on. Leaving early keeps nothing open. Raises `UnavailableError` (go on after the last chunk), and
+        `ValueError` unless `chunk` is 1 to `LARGEST_CHUNK`.
+        """
