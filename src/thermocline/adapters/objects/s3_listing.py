@@ -24,7 +24,7 @@ from thermocline.ports.object_store import ObjectInfo
 _MOST_UPLOADS: Final = 200_000
 """Bounds the memory of a listing: unfinished uploads are remembered until it ends."""
 _ABORTS_AT_ONCE: Final = 16
-_UNKNOWN_SIZE: Final = Bytes(0)
+UNKNOWN_SIZE: Final = Bytes(0)
 
 
 class S3Listing:
@@ -46,7 +46,7 @@ class S3Listing:
                     key = _key_in(area, stored, prefix)
                     if key is not None and key not in seen:
                         seen.add(key)
-                        page.append(ObjectInfo(key, _UNKNOWN_SIZE, begun, finished=False))
+                        page.append(ObjectInfo(key, UNKNOWN_SIZE, begun, finished=False))
                 if len(seen) > _MOST_UPLOADS:
                     raise UnavailableError(
                         f"[objects.{self._clients.place.name}] more than {_MOST_UPLOADS} unfinished uploads are in the "
