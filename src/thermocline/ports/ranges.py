@@ -17,7 +17,7 @@ class ListsRanges(Protocol):
 
         None: to the end. No page is empty, so its last key tells where to go on: all before it was told. What exists
         from before the first page to after the last is listed exactly once, also if another call goes on from such a
-        key; so ranges that join list what the whole does. Raises rather than ending early. Bounded memory, however
-        much is unfinished. Keys with an empty, `.` or `..` segment, or with control characters, may be missing: no
-        object key of ours is one. The iterator must be closed (`aclose`) if it is not read to its end.
+        key; so ranges that join list what the whole does. Raises rather than ending early. Keys with an empty, `.` or
+        `..` segment, or with control characters, may be missing: no object key of ours is one. The iterator must be
+        closed (`aclose`) if it is not read to its end.
         """

@@ -124,7 +124,9 @@ class SharedSweep:
             else:
                 plan = await self._begin(placement, confirmed=confirmed)
                 is_ours = plan is not None
-            if plan is not None and await self._go_on(placement, store, plan):
+            if plan is not None and (
+                await self._go_on(placement, store, plan) or await self.plan_of(placement) != plan
+            ):
                 continue
             if not wait:
                 return None

@@ -23,7 +23,7 @@ CHANGES_KEPT = Seconds(3600.0)
 """How long the change feed reaches back; a process that slept longer empties its memory."""
 
 
-SHARE_PERIOD = Seconds(30.0)
+SHARE_PERIOD = Seconds(10.0)
 """How soon a worker joins a sweep that another has begun, or takes over what one has left."""
 
 

@@ -1,22 +1,29 @@
 """What a range of keys in a bucket holds, in order: finished objects and unfinished uploads, merged.
 
-S3 lists both in the order of the keys' UTF-8 bytes, each by itself, from any key on. A *window* is as far as one page
-of uploads reaches: they are listed before the window's objects, so an upload that is completed in between is in both,
-and told once, as the unfinished one that it was. The other way round it could be in neither. Nearly always there are
-few uploads, and the first window is all. Memory holds one page of each.
+Uploads are listed first, then objects, as in a listing of everything: an upload that is completed in between is in
+both, and told once, as the unfinished one that it was. The other way round it could be in neither. Objects come page
+by page in the order of their keys; the uploads, which are few, are remembered until the page that they belong into.
+
+Ceph keeps an upload as `{key}.{upload id}`, and lists uploads, and goes on from a key marker, in the order of *those*:
+`a-b` comes before `a`, as `-` sorts before the full stop; and without an upload id the marker's own uploads come again.
+So the marker is put a little before where the range begins, and the end is looked for a little behind it.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from thermocline.adapters.objects.s3_clients import S3Clients
 from thermocline.adapters.objects.s3_keys import fitting_start, original_key, stored_key
-from thermocline.adapters.objects.s3_listing import UNKNOWN_SIZE, whole_second
+from thermocline.adapters.objects.s3_listing import MOST_UPLOADS, UNKNOWN_SIZE, too_many_uploads, whole_second
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import Bytes
 from thermocline.ports.object_store import ObjectInfo
 
 _PAGE: Final = 1000
+_STOP: Final = "."
+"""What Ceph writes between the key and the upload id."""
+
+Page = list[ObjectInfo]
 
 
 class S3Ranges:
@@ -25,27 +32,20 @@ class S3Ranges:
     def __init__(self, clients: S3Clients) -> None:
         self._clients = clients
 
-    async def pages(self, prefix: str, *, after: str, until: str | None) -> AsyncGenerator[Sequence[ObjectInfo]]:
+    async def pages(self, prefix: str, *, after: str, until: str | None) -> AsyncGenerator[Page]:
         """Yield the objects and unfinished uploads with this prefix and `after` < key <= `until`."""
-        while until is None or after < until:
-            uploads, end = await self._uploads(prefix, after)
-            stop = until if end is None or (until is not None and until <= end) else end
-            waiting = [info for info in uploads if stop is None or info.key <= stop]
-            async for objects, reached in self._objects(prefix, after, stop):
-                # Uploads behind this page of objects wait for the page that they belong into.
-                ready = [info for info in waiting if reached is None or info.key <= reached]
-                waiting = waiting[len(ready) :]
-                merged = {info.key: info for info in [*objects, *ready]}
-                if merged:
-                    yield [merged[key] for key in sorted(merged)]
-            if stop is None or stop == until:
-                return
-            after = stop
+        uploads = await self._uploads(prefix, after, until)
+        waiting = sorted(uploads, reverse=True)
+        async for objects, reached in self._objects(prefix, after, until):
+            merged = {info.key: info for info in objects if info.key not in uploads}
+            while waiting and (reached is None or waiting[-1] <= reached):
+                key = waiting.pop()
+                merged[key] = uploads[key]
+            if merged:
+                yield [merged[key] for key in sorted(merged)]
 
-    async def _uploads(self, prefix: str, after: str) -> tuple[Sequence[ObjectInfo], str | None]:
-        """Return the next unfinished uploads, one for each key, and the last key that was looked at; None: the end."""
-        # The answer repeats the marker, as XML.
-        marker = fitting_start(after)
+    async def _uploads(self, prefix: str, after: str, until: str | None) -> Mapping[str, ObjectInfo]:
+        marker = _before(after)
         place: dict[str, Any] = {"KeyMarker": marker} if marker else {}
         found: dict[str, ObjectInfo] = {}
         while True:
@@ -56,14 +56,13 @@ class S3Ranges:
             entries = answer.get("Uploads", ())
             for entry in entries:
                 key = entry["Key"]
-                if key > after and _is_told(key):
-                    found.setdefault(
-                        key, ObjectInfo(key, UNKNOWN_SIZE, whole_second(entry["Initiated"]), finished=False)
-                    )
-            if not answer.get("IsTruncated"):
-                return list(found.values()), None
-            if entries and entries[-1]["Key"] > after:
-                return list(found.values()), entries[-1]["Key"]
+                if _is_told(key, after, until):
+                    info = ObjectInfo(key, UNKNOWN_SIZE, whole_second(entry["Initiated"]), finished=False)
+                    found.setdefault(key, info)
+            if len(found) > MOST_UPLOADS:
+                raise too_many_uploads(self._clients.place)
+            if not answer.get("IsTruncated") or (entries and _is_behind(entries[-1]["Key"], until, prefix)):
+                return found
             following = {
                 "KeyMarker": answer.get("NextKeyMarker", ""),
                 "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
@@ -72,11 +71,11 @@ class S3Ranges:
                 raise self._lost_its_way()
             place = following
 
-    async def _objects(
-        self, prefix: str, after: str, stop: str | None
-    ) -> AsyncGenerator[tuple[Sequence[ObjectInfo], str | None]]:
-        """Yield pages of objects, each with the key that it reaches up to; None with the last: `stop`, or the end."""
-        place: dict[str, Any] = {"StartAfter": after} if after else {}
+    async def _objects(self, prefix: str, after: str, until: str | None) -> AsyncGenerator[tuple[Page, str | None]]:
+        """Yield pages of objects, each with the key that it reaches up to; None with the last: the whole range."""
+        # The answer repeats it, as XML.
+        start = fitting_start(after)
+        place: dict[str, Any] = {"StartAfter": start} if start else {}
         while True:
             answer = await self._clients.call(
                 f"listing {prefix!r}", "", "list_objects_v2", Prefix=prefix, MaxKeys=_PAGE, **place
@@ -85,14 +84,13 @@ class S3Ranges:
             page = [
                 ObjectInfo(entry["Key"], Bytes(entry["Size"]), whole_second(entry["LastModified"]))
                 for entry in entries
-                if entry["Key"] > after and (stop is None or entry["Key"] <= stop) and _is_told(entry["Key"])
+                if _is_told(entry["Key"], after, until)
             ]
-            reached = entries[-1]["Key"] if entries else None
-            if not answer.get("IsTruncated") or (stop is not None and reached is not None and reached >= stop):
+            reached = entries[-1]["Key"] if entries else ""
+            if not answer.get("IsTruncated") or (until is not None and reached >= until):
                 yield page, None
                 return
-            if reached is not None:
-                yield page, reached
+            yield page, reached
             following = {"ContinuationToken": answer.get("NextContinuationToken", "")}
             if not following["ContinuationToken"] or following == place:
                 raise self._lost_its_way()
@@ -104,6 +102,28 @@ class S3Ranges:
         )
 
 
-def _is_told(stored: str) -> bool:
-    """Whether it lies where its key says; what is ours and no object, or awkward, is not told."""
+def _is_told(stored: str, after: str, until: str | None) -> bool:
+    """Whether it is in the range, and lies where its key says; what is ours and no object, or awkward, is not told."""
+    if stored <= after or (until is not None and stored > until):
+        return False
     return original_key(stored) == stored and stored_key(stored) == stored
+
+
+def _before(after: str) -> str:
+    """Return a marker from which every store lists all uploads behind `after`, and few others.
+
+    It ends where `after` goes on with a character that is not before the full stop: so does every later key that
+    begins as the marker does. The answer repeats it, so it is also what XML can carry.
+    """
+    fitting = fitting_start(after)
+    if fitting != after:
+        return fitting
+    return after[: max((at for at, character in enumerate(after) if character >= _STOP), default=0)]
+
+
+def _is_behind(key: str, until: str | None, prefix: str) -> bool:
+    """Whether all uploads that are listed after one of `key` are behind `until`, in every store's order."""
+    if until is None:
+        return False
+    short = next((at for at in range(len(prefix) + 1, len(key)) if key[at] < _STOP), len(key))
+    return key[:short] > until
