@@ -1,111 +1,23 @@
-"""Sweeps that workers share: whoever comes and goes when, all orphans are found, and nothing else.
-
-Enumerated: at every call of every port a worker dies and another goes on, or it pauses while others write and sweep.
-"""
+"""Sweeps that workers share: how the work is divided, and what stops it."""
 
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from tests.machine import Machine
-from thermocline import Settings, StorageOrchestrator
+from tests.services.sweeps import LEASE_OVER, World, sweep
 from thermocline.adapters.objects import memory
-from thermocline.domain.content_id import ContentId
-from thermocline.domain.errors import StorageError, UnavailableError
-from thermocline.domain.keys import ObjectKey, new_token
-from thermocline.domain.units import Seconds, Timestamp
+from thermocline.domain.errors import UnavailableError
+from thermocline.domain.units import Seconds
 from thermocline.services.sweep_plans import ALWAYS_ALLOWED
-from thermocline.testing.faults import FaultMode, Faults, ProcessDied
-
-GRACE = Seconds(3 * 3600.0)
-LEASE_OVER = Seconds(61.0)
-CONTENTS = ("c0", "c1", "c2", "c3", "c4", "c5")
-ORPHANS = ("a", "c0", "c2/x", "c2/y", "c2/z", "zz")
-"""Before the first content, under one, in the middle, behind the last: of four shares of two contents, one has none."""
-
-
-def settings(**limits: object) -> Settings:
-    return Settings.model_validate(
-        {
-            "limits": {"sweep_share_size": 2, **limits},
-            "placements": {"standard": {"objects": "main"}},
-            "tiers": {"archive": {"placement": "standard"}},
-        }
-    )
+from thermocline.testing.faults import FaultMode, Faults
 
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_PAGE", 2)
-
-
-class World:
-    """A machine with contents and orphans, all of them old."""
-
-    def __init__(self, folder: Path, **limits: object) -> None:
-        folder.mkdir(exist_ok=True)
-        self.machine = Machine(folder, settings=settings(**limits))
-        self.orphans: set[str] = set()
-
-    async def fill(self, contents: tuple[str, ...] = CONTENTS, orphans: tuple[str, ...] = ORPHANS) -> None:
-        async with self.machine.process() as store:
-            for name in contents:
-                await store.store_content(name, b"live")
-            await store.services.background.drain()
-            for number, name in enumerate(orphans):
-                token = new_token(self.machine.clock.now(), self.machine.random.randbytes(10))
-                key = str(ObjectKey(store.services.placements.installation, "standard", ContentId(name), token))
-                if number % 3 == 2:
-                    await self.machine.objects.begin_upload(key, {})
-                else:
-                    await self.machine.objects.put(key, b"orphan", {})
-                self.orphans.add(key)
-        self.machine.clock.advance(GRACE)
-
-    async def quarantined(self) -> set[str]:
-        return {str(key) for (key,) in await self.machine.query("SELECT object_key FROM quarantine")}
-
-    async def go_on(self) -> None:
-        """Let another worker come when every lease is over, until nothing is under way."""
-        for _ in range(2):
-            self.machine.clock.advance(LEASE_OVER)
-            async with self.machine.process() as store:
-                await store.services.sweep.run(wait=False)
-
-    async def end(self) -> None:
-        """Nothing but orphans was quarantined, and all of them; what is left after the grace is what is named."""
-        assert await self.quarantined() == self.orphans
-        self.machine.clock.advance(GRACE)
-        async with self.machine.process() as store:
-            await store.services.sweep.empty_quarantine()
-        for _ in range(2):
-            await self.machine.recover()
-        stored, named, rows, intents = await self.machine.remains()
-        assert stored == named
-        assert (rows, intents) == (0, 0)
-
-    def pages(self, faults: Faults) -> int:
-        return sum(point.startswith("objects.list_range.next") for point in faults.points)
-
-
-async def sweep(world: World, faults: Faults) -> None:
-    async with world.machine.process(faults) as store:
-        faults.start()
-        with contextlib.suppress(ProcessDied, StorageError):
-            await store.services.sweep.run(wait=False)
-
-
-async def planned(folder: Path) -> Faults:
-    """Return the record of an undisturbed sweep."""
-    world, faults = World(folder), Faults()
-    await world.fill()
-    await sweep(world, faults)
-    await world.end()
-    return faults
 
 
 def test_one_worker_does_all_shares(tmp_path: Path) -> None:
@@ -122,89 +34,6 @@ def test_one_worker_does_all_shares(tmp_path: Path) -> None:
             assert await cursors.load("sweep/standard/4") is None
             assert [report.quarantined for report in await store.services.sweep.run()] == [0]
         await world.end()
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("mode", [FaultMode.BEFORE, FaultMode.AFTER, FaultMode.LOST])
-def test_another_goes_on_wherever_a_worker_dies(tmp_path: Path, mode: FaultMode) -> None:
-    async def scenario() -> None:
-        whole = await planned(tmp_path / "plan")
-        most = World(tmp_path).pages(whole)
-        assert len(whole.points) > 50
-        for number, point in enumerate(whole.points):
-            world = World(tmp_path / str(number))
-            await world.fill()
-            first, second = Faults({point: mode}), Faults()
-            await sweep(world, first)
-            assert first.fired, point
-            world.machine.clock.advance(LEASE_OVER)
-            ended = bool(
-                await world.machine.query("SELECT 1 FROM cursors WHERE name = 'sweep/standard' AND ended_at > 0")
-            )
-            await sweep(world, second)
-            if not ended:
-                # The page that was not noted, and the step that finds the end.
-                assert world.pages(first) + world.pages(second) <= most + 2, point
-            await world.end()
-
-    asyncio.run(scenario())
-
-
-async def nobody(world: World, store: StorageOrchestrator) -> None:
-    """Leave the sweep to the paused worker."""
-
-
-async def joins(world: World, store: StorageOrchestrator) -> None:
-    await store.services.sweep.run(wait=False)
-
-
-async def takes_over(world: World, store: StorageOrchestrator) -> None:
-    world.machine.clock.advance(LEASE_OVER)
-    await store.services.sweep.run(wait=False)
-
-
-async def confirms(world: World, store: StorageOrchestrator) -> None:
-    world.machine.clock.advance(LEASE_OVER)
-    await store.services.sweep.run(confirmed=True, wait=False)
-
-
-async def writes(world: World, store: StorageOrchestrator) -> None:
-    """Overwrite, create and delete in the middle of shares; what is new looks as if it were old."""
-    before = set(world.machine.objects._contents.objects)
-    await store.store_content("c2", b"newer")
-    await store.store_content("c2/w", b"new")
-    await store.delete_content("c4")
-    contents = world.machine.objects._contents.objects
-    for key in set(contents) - before:
-        contents[key] = memory._Object(contents[key].data, Timestamp(0), contents[key].attributes)
-
-
-@pytest.mark.parametrize("other", [nobody, joins, takes_over, confirms], ids=lambda other: other.__name__)
-def test_workers_and_a_writer_interleave(
-    tmp_path: Path, other: Callable[[World, StorageOrchestrator], Awaitable[None]]
-) -> None:
-    async def scenario() -> None:
-        whole = await planned(tmp_path / "plan")
-        for number, point in enumerate(whole.points):
-            world, faults = World(tmp_path / str(number), sweep_max_share=1.0), Faults()
-            await world.fill()
-            gate = faults.gate(point)
-            paused = asyncio.create_task(sweep(world, faults))
-            await gate.reached()
-            async with world.machine.process() as store:
-                await writes(world, store)
-                await other(world, store)
-            gate.open()
-            await paused
-            await world.go_on()
-            await world.end()
-            async with world.machine.process() as store:
-                assert [await store.retrieve_content(name) for name in ("c2", "c2/w", "c5")] == [
-                    b"newer",
-                    b"new",
-                    b"live",
-                ]
 
     asyncio.run(scenario())
 
@@ -264,6 +93,21 @@ def test_helpers_begin_nothing_and_tell_what_others_ended(tmp_path: Path) -> Non
             reports = await other.services.sweep.run()
             assert await store.services.sweep.share() == [], "it was not this one that ended it"
             assert list(store.services.sweep.last_reports) == list(reports)
+
+    asyncio.run(scenario())
+
+
+def test_many_workers_begin_no_more_sweeps_than_few(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        world = World(tmp_path / "w")
+        await world.fill()
+        async with world.machine.process() as store, world.machine.process() as other:
+            first = await store.services.sweep.run(wait=False, unless_within=Seconds(100.0))
+            world.machine.clock.advance(Seconds(99.0))
+            assert await other.services.sweep.run(wait=False, unless_within=Seconds(100.0)) == first
+            world.machine.clock.advance(Seconds(1.0))
+            (report,) = await other.services.sweep.run(wait=False, unless_within=Seconds(100.0))
+            assert report.quarantined == 0
 
     asyncio.run(scenario())
 

@@ -136,13 +136,15 @@ class OrphanSweep:
         """Whether several workers can share the sweep of any placement."""
         return any(isinstance(placement.store, ListsRanges) for placement in self._placements.all())
 
-    async def run(self, *, confirmed: bool = False, wait: bool = True) -> Sequence[SweepReport]:
+    async def run(
+        self, *, confirmed: bool = False, wait: bool = True, unless_within: Seconds = Seconds(0.0)
+    ) -> Sequence[SweepReport]:
         """Sweep every placement; `confirmed` lifts the limit on the share, and ends the recovery of the catalog.
 
-        Goes on with shared sweeps that are under way. Those that others are still at have a report only if one waits
-        for them. While the catalog recovers and nobody confirms, nothing is listed and each report says why. Raises
-        what a listing raises, after the other placements were swept; `StorageError` if the recovery cannot be
-        confirmed yet.
+        Of shared sweeps that began, in any process, less than `unless_within` ago, the report is told again. Goes on
+        with those that are under way; what others are still at has a report only if one waits for them. While the
+        catalog recovers and nobody confirms, nothing is listed and each report says why. Raises what a listing raises,
+        after the other placements were swept; `StorageError` if the recovery cannot be confirmed yet.
         """
         if confirmed:
             await self._recovering.confirm()
@@ -153,7 +155,7 @@ class OrphanSweep:
         async with self._at_it:
             for placement in self._placements.all():
                 try:
-                    report = await self._report(placement, confirmed=confirmed, wait=wait)
+                    report = await self._report(placement, confirmed=confirmed, wait=wait, unless_within=unless_within)
                 except StorageError as exc:
                     failure = exc
                 else:
@@ -189,13 +191,17 @@ class OrphanSweep:
             raise failure
         return reports
 
-    async def _report(self, placement: Placement, *, confirmed: bool, wait: bool) -> SweepReport | None:
+    async def _report(
+        self, placement: Placement, *, confirmed: bool, wait: bool, unless_within: Seconds
+    ) -> SweepReport | None:
         """Sweep one placement; None if others are at what is left of it."""
         if not isinstance(placement.store, ListsRanges):
             report = await self._sweep(placement, confirmed=confirmed)
             self._remember(report, self._clock.now())
             return report
-        plan = await self._shared.run(placement, placement.store, confirmed=confirmed, wait=wait)
+        plan = await self._shared.run(
+            placement, placement.store, confirmed=confirmed, wait=wait, unless_within=unless_within
+        )
         if plan is not None and plan.ended_at is not None:
             report = plan.report(placement.name)
             self._remember(report, plan.ended_at)

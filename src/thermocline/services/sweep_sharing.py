@@ -21,7 +21,7 @@ import structlog
 
 from thermocline.domain.errors import StorageError
 from thermocline.domain.keys import ObjectKey
-from thermocline.domain.units import Seconds, Timestamp, later
+from thermocline.domain.units import Seconds, Timestamp, elapsed, later
 from thermocline.ports.clock import Clock
 from thermocline.ports.cursors import Cursors
 from thermocline.ports.elections import Elections
@@ -105,9 +105,18 @@ class SharedSweep:
         return None if cursor is None else SweepPlan.of(cursor)
 
     async def run(
-        self, placement: Placement, store: ListsRanges, *, confirmed: bool, wait: bool, begin: bool = True
+        self,
+        placement: Placement,
+        store: ListsRanges,
+        *,
+        confirmed: bool,
+        wait: bool,
+        begin: bool = True,
+        unless_within: Seconds = Seconds(0.0),
     ) -> SweepPlan | None:
         """Go on with the sweep under way, or begin one; return it once it has ended.
+
+        One that ended, and began less than `unless_within` ago, is returned instead of beginning another.
 
         None: others are at what is left of it, and the caller does not wait; or the catalog recovers. A confirmed
         sweep is always a new one: what was counted before was not looked at by whoever confirms. Without `begin`
@@ -119,7 +128,7 @@ class SharedSweep:
             is_under_way = plan is not None and plan.ended_at is None
             if is_under_way and not (confirmed and not is_ours):
                 is_ours = True
-            elif is_ours:
+            elif is_ours or (plan is not None and 0 <= elapsed(plan.begun_at, self._clock.now()) < unless_within):
                 return plan
             else:
                 plan = await self._begin(placement, confirmed=confirmed)

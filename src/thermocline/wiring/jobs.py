@@ -21,8 +21,8 @@ from thermocline.services.working import Job
 
 CHANGES_KEPT = Seconds(3600.0)
 """How long the change feed reaches back; a process that slept longer empties its memory."""
-
-
+SWEEP_PERIOD = Seconds(6 * 3600.0)
+"""Of each process; all together begin a sweep of a bucket at most twice in this time."""
 SHARE_PERIOD = Seconds(10.0)
 """How soon a worker joins a sweep that another has begun, or takes over what one has left."""
 
@@ -54,7 +54,7 @@ def background_jobs(
         return 0
 
     async def sweep_once() -> int:
-        check_sweeps(await sweep.run(wait=False))
+        check_sweeps(await sweep.run(wait=False, unless_within=Seconds(SWEEP_PERIOD / 2)))
         return 0
 
     async def share_sweeps() -> int:
@@ -70,7 +70,7 @@ def background_jobs(
         Job("expire", Seconds(5.0), expiry.run),
         Job("forget_tombstones", Seconds(600.0), expiry.forget_tombstones),
         Job("empty_quarantine", Seconds(600.0), sweep.empty_quarantine),
-        Job("sweep_orphans", Seconds(6 * 3600.0), sweep_once),
+        Job("sweep_orphans", SWEEP_PERIOD, sweep_once),
         *((Job("share_sweeps", SHARE_PERIOD, share_sweeps, is_shared=True),) if sweep.is_shared else ()),
         Job("trim_changes", Seconds(600.0), trim_changes),
         Job("trim_access_days", Seconds(3600.0), tracking.trim),
