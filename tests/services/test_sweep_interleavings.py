@@ -4,6 +4,8 @@ At every call of every port a worker dies and another goes on, or it pauses whil
 """
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -50,6 +52,9 @@ def test_another_goes_on_wherever_a_worker_dies(tmp_path: Path, mode: FaultMode)
             )
             await sweep(world, second)
             if not ended:
+                counted = await world.machine.query("SELECT done, skipped FROM cursors WHERE name = 'sweep/standard'")
+                probes = sum("/store-time-probe/" in key for key in world.machine.objects._contents.objects)
+                assert counted == [(12 + probes, 6)], point
                 # The page that was not noted, and the step that finds the end.
                 assert world.pages(first) + world.pages(second) <= most + 2, point
             await world.end()
@@ -111,5 +116,25 @@ def test_workers_and_a_writer_interleave(
                     b"new",
                     b"live",
                 ]
+
+    asyncio.run(scenario())
+
+
+def test_a_recovery_stops_a_sweep_at_its_next_page(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        whole = await planned(tmp_path / "plan")
+        for number, point in enumerate(whole.points):
+            world, faults = World(tmp_path / str(number)), Faults()
+            await world.fill()
+            gate = faults.gate(point)
+            paused = asyncio.create_task(sweep(world, faults))
+            await gate.reached()
+            before = await world.quarantined()
+            with contextlib.closing(sqlite3.connect(world.machine.database)) as raw, raw:
+                raw.execute("UPDATE installation SET recovering = 1")
+            gate.open()
+            await paused
+            taken = len(await world.quarantined() - before)
+            assert taken == 0 or (taken <= memory._PAGE and "quarantine_unnamed" in point), point
 
     asyncio.run(scenario())
