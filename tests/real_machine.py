@@ -7,8 +7,8 @@ tier lies in a class that must be restored; restores are tried on a server of th
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -145,7 +145,7 @@ class RealMachine(Machine):
 class DatedObjects:
     """A store whose objects are dated by a clock of the test's, from when each was first seen."""
 
-    def __init__(self, store: ObjectStore, clock: ManualClock, seen: dict[str, Timestamp]) -> None:
+    def __init__(self, store: S3ObjectStore, clock: ManualClock, seen: dict[str, Timestamp]) -> None:
         self._store = store
         self._clock = clock
         self._seen = seen
@@ -168,6 +168,11 @@ class DatedObjects:
     async def list_pages(self, prefix: str) -> AsyncIterator[Sequence[ObjectInfo]]:
         async for page in self._store.list_pages(prefix):
             yield [replace(info, modified_at=self._see(info.key)) for info in page]
+
+    async def list_range(self, prefix: str, **given: Any) -> AsyncGenerator[Sequence[ObjectInfo]]:
+        async with aclosing(self._store.list_range(prefix, **given)) as pages:
+            async for page in pages:
+                yield [replace(info, modified_at=self._see(info.key)) for info in page]
 
     def _see(self, key: str) -> Timestamp:
         return self._seen.setdefault(key, self._clock.now())

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import pytest
 
@@ -22,6 +23,21 @@ from thermocline.services import reconciling
 from thermocline.testing.faults import Faults
 
 GRACE = Seconds(3 * 3600.0)
+
+
+@runtime_checkable
+class NoStore(Protocol):
+    """An ability that no store has."""
+
+    def is_an_ability_of_no_store(self) -> None: ...
+
+
+@pytest.fixture(autouse=True, params=["list_range", "list_pages"])
+def listing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the store is listed: by ranges, for workers to share, or as a whole."""
+    if request.param == "list_pages":
+        monkeypatch.setattr(reconciling, "ListsRanges", NoStore)
+    return str(request.param)
 
 
 async def add_orphans(machine: Machine, store: StorageOrchestrator, count: int) -> list[str]:
@@ -99,23 +115,23 @@ def test_a_sweep_that_would_take_too_much_stops_and_asks(tmp_path: Path) -> None
     asyncio.run(scenario())
 
 
-def test_a_listing_that_breaks_takes_nothing(tmp_path: Path) -> None:
+def test_a_listing_that_breaks_takes_nothing(tmp_path: Path, listing: str) -> None:
     async def scenario() -> None:
         machine = Machine(tmp_path, settings=Settings())
         async with machine.process() as store:
             orphans = await add_orphans(machine, store, 2)
             machine.clock.advance(GRACE)
-            whole = machine.objects.list_pages
+            whole = getattr(machine.objects, listing)
 
-            async def broken(prefix: str) -> AsyncIterator[Sequence[ObjectInfo]]:
-                async for page in whole(prefix):
+            async def broken(prefix: str, **given: Any) -> AsyncIterator[Sequence[ObjectInfo]]:
+                async for page in whole(prefix, **given):
                     yield page[:1]
                     raise UnavailableError("the listing broke off")
 
-            machine.objects.list_pages = broken  # type: ignore[method-assign]
+            setattr(machine.objects, listing, broken)
             with pytest.raises(UnavailableError):
                 await store.services.sweep.run()
-            machine.objects.list_pages = whole  # type: ignore[method-assign]
+            setattr(machine.objects, listing, whole)
             catalog = store.services.adapters.catalog
             assert await catalog.sweeps.due(now=machine.clock.now(), limit=10) == []
             assert set(orphans) <= await listed(machine)
@@ -279,7 +295,7 @@ def test_age_is_reckoned_by_the_stores_own_time(tmp_path: Path, ahead: float) ->
     asyncio.run(scenario())
 
 
-def test_what_a_commit_named_after_the_listing_is_spared(tmp_path: Path) -> None:
+def test_what_a_commit_named_after_the_listing_is_spared(tmp_path: Path, listing: str) -> None:
     """Listed first, asked afterwards: a write that commits in between is named, or was never listed."""
 
     async def scenario() -> None:
@@ -288,7 +304,7 @@ def test_what_a_commit_named_after_the_listing_is_spared(tmp_path: Path) -> None
         async with machine.process(faults) as store, machine.process() as writer:
             await writer.store_content("old", b"x")
             machine.clock.advance(GRACE)
-            gate = faults.gate("objects.list_pages.next#1")
+            gate = faults.gate(f"objects.{listing}.next#1")
             faults.start()
             sweeping = asyncio.create_task(store.services.sweep.run(confirmed=True))
             await gate.reached()
@@ -303,13 +319,19 @@ def test_what_a_commit_named_after_the_listing_is_spared(tmp_path: Path) -> None
     asyncio.run(scenario())
 
 
-def test_a_sweep_bounds_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_bounds_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listing: str) -> None:
+    """Of ranges only counts are kept, so that there is no bound on what they find."""
+
     async def scenario() -> None:
         monkeypatch.setattr(reconciling, "MOST_CANDIDATES", 2)
         machine = Machine(tmp_path, settings=Settings())
         async with machine.process() as store:
             await add_orphans(machine, store, 3)
             machine.clock.advance(GRACE)
+            if listing == "list_range":
+                report, _ = await store.services.sweep.run(confirmed=True)
+                assert report.quarantined == 3
+                return
             with pytest.raises(StorageError, match="Nothing was quarantined"):
                 await store.services.sweep.run(confirmed=True)
             catalog = store.services.adapters.catalog

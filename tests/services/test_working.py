@@ -77,6 +77,28 @@ def test_a_job_that_fails_is_counted_and_tried_again(tmp_path: Path, failure: Ex
     assert errors == [f"{type(failure).__name__}: {failure}", None]
 
 
+def test_a_shared_job_runs_in_every_process_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        both = asyncio.Barrier(2)
+
+        async def meet() -> int:
+            await both.wait()
+            return 0
+
+        async with machine.process() as store:
+            for _ in range(2):
+                workers = [worker(store, meet, holder=holder) for holder in ("here", "there")]
+                for working in workers:
+                    working.jobs[0].is_shared = True
+                await asyncio.wait_for(asyncio.gather(*(each.run_once(each.jobs[0]) for each in workers)), 10.0)
+                assert [(each.jobs[0].runs, each.jobs[0].is_elsewhere) for each in workers] == [(1, False)] * 2
+                for working in workers:
+                    await working.stop()
+
+    asyncio.run(scenario())
+
+
 def test_a_job_runs_until_nothing_is_left(tmp_path: Path) -> None:
     async def scenario() -> None:
         machine = Machine(tmp_path)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
+from thermocline.domain.content_id import ContentId
 from thermocline.domain.units import Timestamp
 from thermocline.domain.work import Quarantined
 
@@ -21,6 +22,13 @@ class Sweeps(Protocol):
     @abstractmethod
     async def unnamed(self, object_keys: Sequence[str]) -> Sequence[str]:
         """Return those of the keys that `quarantine_unnamed` would take."""
+
+    @abstractmethod
+    async def content_id_after(self, after: str, *, skip: int) -> ContentId | None:
+        """Return the id that comes after `after` and `skip` more in the order of their bytes; None behind the last.
+
+        Deleted ids that are still remembered count, too.
+        """
 
     @abstractmethod
     async def due(self, *, now: Timestamp, limit: int) -> Sequence[Quarantined]:

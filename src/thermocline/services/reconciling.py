@@ -8,11 +8,12 @@ drop the row. A crash anywhere leaves a condemned row that the next run takes up
 statement, which keys nothing names; of those, the ones older than the grace by the store's own time go into
 quarantine. 3. After another grace each is asked for again, then deleted. What a paused sender let through after
 the intent cleaner had finished is found here. A sweep that would take more than its allowed share stops and asks.
-After a restored backup sweeps are off until somebody confirms (`services.recovering`).
+Where the store lists ranges of keys, several workers share a sweep, in these steps (`services.sweep_sharing`). After a
+restored backup sweeps are off until somebody confirms (`services.recovering`).
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import structlog
 
@@ -22,20 +23,23 @@ from thermocline.domain.keys import TOKEN_ENTROPY_BYTES, ObjectKey, new_token
 from thermocline.domain.units import Seconds, Timestamp, later
 from thermocline.domain.work import CondemnedIntent, Grace
 from thermocline.ports.clock import Clock
+from thermocline.ports.cursors import Cursors
+from thermocline.ports.elections import Elections
 from thermocline.ports.intents import Intents
 from thermocline.ports.outbox import Outbox
+from thermocline.ports.ranges import ListsRanges
 from thermocline.ports.sweeps import Sweeps
 from thermocline.services.placements import Placement, Placements
 from thermocline.services.recovering import ADVICE, RecoveringService
+from thermocline.services.sweep_plans import SweepReport, refusal
+from thermocline.services.sweep_sharing import SWEEP_BATCH, SharedSweep, batches
 
 log = structlog.get_logger(__name__)
 
 CLEANER_BATCH = 500
-SWEEP_BATCH = 500
-ALWAYS_ALLOWED = 10
-"""A share of a nearly empty store is less than one object: this many orphans never stop a sweep."""
 MOST_CANDIDATES = 1_000_000
-"""Bounds the memory of a sweep."""
+"""Bounds the memory of a sweep that is not shared."""
+HOLDER_BYTES = 8
 PROBE = ContentId("store-time-probe")
 
 
@@ -82,19 +86,6 @@ class IntentCleaner:
             self.cleaned += len(second)
 
 
-@dataclass(frozen=True, slots=True)
-class SweepReport:
-    """What a sweep of one placement found."""
-
-    placement: str
-    listed: int
-    unnamed: int
-    """Objects older than the grace that nothing names and that are not yet in quarantine."""
-    quarantined: int
-    refused: str | None
-    """Why nothing was quarantined, and what to do."""
-
-
 class OrphanSweep:
     """Finds and removes objects that nothing names."""
 
@@ -102,12 +93,15 @@ class OrphanSweep:
         self,
         sweeps: Sweeps,
         outbox: Outbox,
+        cursors: Cursors,
+        elections: Elections,
         placements: Placements,
         clock: Clock,
         recovering: RecoveringService,
         *,
         grace: Grace,
         max_share: float,
+        share_size: int,
         entropy: Callable[[int], bytes],
     ) -> None:
         self._sweeps = sweeps
@@ -118,15 +112,39 @@ class OrphanSweep:
         self._grace = grace
         self._max_share = max_share
         self._entropy = entropy
+        self._shared = SharedSweep(
+            sweeps,
+            cursors,
+            elections,
+            placements,
+            clock,
+            recovering,
+            oldest_kept=self._oldest_kept,
+            grace=grace.objects,
+            max_share=max_share,
+            share_size=share_size,
+            new_token=lambda: entropy(HOLDER_BYTES).hex(),
+        )
+        self._at_it = asyncio.Lock()
+        """Held while this process sweeps: to its own leases it has as much right twice."""
         self.last_reports: Sequence[SweepReport] = ()
-        """What the last sweep of this process found, and when it ended."""
+        """What the last sweep of each placement found, as far as this process knows, and when the last one ended."""
         self.swept_at: Timestamp | None = None
 
-    async def run(self, *, confirmed: bool = False) -> Sequence[SweepReport]:
+    @property
+    def is_shared(self) -> bool:
+        """Whether several workers can share the sweep of any placement."""
+        return any(isinstance(placement.store, ListsRanges) for placement in self._placements.all())
+
+    async def run(
+        self, *, confirmed: bool = False, wait: bool = True, unless_within: Seconds = Seconds(0.0)
+    ) -> Sequence[SweepReport]:
         """Sweep every placement; `confirmed` lifts the limit on the share, and ends the recovery of the catalog.
 
-        While the catalog recovers and nobody confirms, nothing is listed and each report says why. Raises what a
-        listing raises, after the other placements were swept; `StorageError` if the recovery cannot be confirmed yet.
+        Of shared sweeps that began, in any process, less than `unless_within` ago, the report is told again. Goes on
+        with those that are under way; what others are still at has a report only if one waits for them. While the
+        catalog recovers and nobody confirms, nothing is listed and each report says why. Raises what a listing raises,
+        after the other placements were swept; `StorageError` if the recovery cannot be confirmed yet.
         """
         if confirmed:
             await self._recovering.confirm()
@@ -134,16 +152,68 @@ class OrphanSweep:
             return [SweepReport(placement.name, 0, 0, 0, ADVICE) for placement in self._placements.all()]
         reports: list[SweepReport] = []
         failure: StorageError | None = None
-        for placement in self._placements.all():
-            try:
-                reports.append(await self._sweep(placement, confirmed=confirmed))
-            except StorageError as exc:
-                failure = exc
-        self.last_reports, self.swept_at = tuple(reports), self._clock.now()
+        async with self._at_it:
+            for placement in self._placements.all():
+                try:
+                    report = await self._report(placement, confirmed=confirmed, wait=wait, unless_within=unless_within)
+                except StorageError as exc:
+                    failure = exc
+                else:
+                    reports += [report] if report is not None else []
         await self.empty_quarantine()
         if failure is not None:
             raise failure
         return reports
+
+    async def share(self) -> Sequence[SweepReport]:
+        """Help with the shared sweeps that are under way; return the reports of those that came to their end.
+
+        Begins none. Raises what the store and the catalog raise, after the other placements had their turn.
+        """
+        if self._at_it.locked():
+            return ()
+        reports: list[SweepReport] = []
+        failure: StorageError | None = None
+        async with self._at_it:
+            for placement in self._placements.all():
+                if not isinstance(placement.store, ListsRanges):
+                    continue
+                try:
+                    before = await self._shared.plan_of(placement)
+                    plan = await self._shared.run(placement, placement.store, confirmed=False, wait=False, begin=False)
+                except StorageError as exc:
+                    failure = exc
+                    continue
+                if plan is not None and plan.ended_at is not None:
+                    self._remember(plan.report(placement.name), plan.ended_at)
+                    reports += [plan.report(placement.name)] if before != plan else []
+        if failure is not None:
+            raise failure
+        return reports
+
+    async def _report(
+        self, placement: Placement, *, confirmed: bool, wait: bool, unless_within: Seconds
+    ) -> SweepReport | None:
+        """Sweep one placement; None if others are at what is left of it."""
+        if not isinstance(placement.store, ListsRanges):
+            report = await self._sweep(placement, confirmed=confirmed)
+            self._remember(report, self._clock.now())
+            return report
+        plan = await self._shared.run(
+            placement, placement.store, confirmed=confirmed, wait=wait, unless_within=unless_within
+        )
+        if plan is not None and plan.ended_at is not None:
+            report = plan.report(placement.name)
+            self._remember(report, plan.ended_at)
+            return report
+        if await self._recovering.is_recovering():
+            return SweepReport(placement.name, 0, 0, 0, ADVICE)
+        return None
+
+    def _remember(self, report: SweepReport, ended_at: Timestamp) -> None:
+        known = {each.placement: each for each in self.last_reports} | {report.placement: report}
+        self.last_reports = tuple(known.values())
+        self.swept_at = ended_at if self.swept_at is None else max(self.swept_at, ended_at)
 
     async def empty_quarantine(self) -> int:
         """Delete what has been in quarantine long enough and is still named by nothing; return how many.
@@ -174,15 +244,15 @@ class OrphanSweep:
         return deleted
 
     async def _sweep(self, placement: Placement, *, confirmed: bool) -> SweepReport:
-        store_now = await self._store_time(placement)
-        oldest_kept = later(store_now, Seconds(-self._grace.objects))
-        prefix = f"{self._placements.installation}/{placement.name}/"
+        """Sweep a placement whose store has no ranges: in one go, with what was found in memory."""
+        oldest_kept = await self._oldest_kept(placement)
+        prefix = self._placements.key_prefix(placement.name)
         listed = 0
         candidates: list[str] = []
         async for page in placement.store.list_pages(prefix):
             listed += len(page)
             old = [info.key for info in page if info.modified_at < oldest_kept and ObjectKey.parse(info.key)]
-            for batch in _batches(old):
+            for batch in batches(old):
                 candidates += await self._sweeps.unnamed(batch)
             if len(candidates) > MOST_CANDIDATES:
                 raise StorageError(
@@ -190,22 +260,21 @@ class OrphanSweep:
                     "is this an old copy of the catalog? Nothing was quarantined"
                 )
         unnamed = len(candidates)
-        allowed = max(ALWAYS_ALLOWED, int(listed * self._max_share))
-        if unnamed > allowed and not confirmed:
-            reason = (
-                f"{unnamed} of {listed} objects are named by nothing, more than the {allowed} that a sweep may take "
-                "unasked; if the catalog is not an old backup, run 'thermocline fsck --sweep --confirm'"
-            )
-            log.error("sweep_refused", placement=placement.name, listed=listed, unnamed=unnamed, allowed=allowed)
+        reason = None if confirmed else refusal(listed, unnamed, self._max_share)
+        if reason is not None:
+            log.error("sweep_refused", placement=placement.name, reason=reason, listed=listed, unnamed=unnamed)
             return SweepReport(placement.name, listed, unnamed, 0, reason)
         delete_at = later(self._clock.now(), self._grace.objects)
         quarantined = 0
-        for batch in _batches(candidates):
+        for batch in batches(candidates):
             quarantined += await self._sweeps.quarantine_unnamed(batch, placement=placement.name, delete_at=delete_at)
         return SweepReport(placement.name, listed, unnamed, quarantined, None)
 
-    async def _store_time(self, placement: Placement) -> Timestamp:
-        """Return the store's own time, from an object written for it: clocks of machines differ."""
+    async def _oldest_kept(self, placement: Placement) -> Timestamp:
+        """Return what an object must be older than, by the store's time.
+
+        The store tells that of an object written for it: clocks of machines differ.
+        """
         now = self._clock.now()
         token = new_token(now, self._entropy(TOKEN_ENTROPY_BYTES))
         key = str(ObjectKey(self._placements.installation, placement.name, PROBE, token))
@@ -216,8 +285,4 @@ class OrphanSweep:
             raise failure
         if head is None:
             raise StorageError(f"the store of placement {placement.name!r} does not show what was just written to it")
-        return head.modified_at
-
-
-def _batches(keys: Sequence[str]) -> list[Sequence[str]]:
-    return [keys[start : start + SWEEP_BATCH] for start in range(0, len(keys), SWEEP_BATCH)]
+        return later(head.modified_at, Seconds(-self._grace.objects))

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 ADOPTION = "adoption"
 """The cursor of looking through the stores."""
-PAUSED_JOBS = ("delete_objects", "expire", "forget_tombstones", "empty_quarantine", "sweep_orphans")
+PAUSED_JOBS = ("delete_objects", "expire", "forget_tombstones", "empty_quarantine", "sweep_orphans", "share_sweeps")
 ADVICE = (
     "the catalog is a restored backup: nothing is deleted until you run 'thermocline fsck --repair' and then "
     "'thermocline fsck --sweep --confirm'"

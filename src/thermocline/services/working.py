@@ -35,6 +35,8 @@ class Job:
     name: str
     every: Seconds
     run: Callable[[], Awaitable[int]]
+    is_shared: bool = False
+    """Whether every process runs it, without an election: the work is divided within it."""
     runs: int = 0
     done: int = 0
     failures: int = 0
@@ -52,7 +54,10 @@ class Job:
 
 @dataclass
 class Worker:
-    """Runs jobs until stopped, each by one process at a time. A job that fails is logged and tried again."""
+    """Runs jobs until stopped, each by one process at a time unless it is shared.
+
+    A job that fails is logged and tried again.
+    """
 
     jobs: Sequence[Job]
     elections: Elections
@@ -94,7 +99,7 @@ class Worker:
         began, done, job.stood = self.clock.now(), 0, True
         is_elected, error = False, None
         try:
-            while await self.elections.win(job.name, self.holder, lease=ELECTION_LEASE):
+            while job.is_shared or await self.elections.win(job.name, self.holder, lease=ELECTION_LEASE):
                 is_elected = True
                 async with self._staying_elected(job):
                     step = await job.run()
@@ -141,7 +146,10 @@ class Worker:
 
     @asynccontextmanager
     async def _staying_elected(self, job: Job) -> AsyncIterator[None]:
-        """Extend the election as long as the block takes."""
+        """Extend the election, if there is one, as long as the block takes."""
+        if job.is_shared:
+            yield
+            return
         renewing = asyncio.get_running_loop().create_task(self._renew(job))
         try:
             yield

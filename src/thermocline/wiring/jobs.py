@@ -1,5 +1,7 @@
 """The jobs that workers do in the background, and how often."""
 
+from collections.abc import Sequence
+
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import Seconds, later
 from thermocline.domain.work import OutboxKind
@@ -13,11 +15,23 @@ from thermocline.services.recovering import ADVICE
 from thermocline.services.restoring import RestoringService
 from thermocline.services.scrubbing import PERIOD as SCRUB_PERIOD
 from thermocline.services.scrubbing import ScrubbingService
+from thermocline.services.sweep_plans import SweepReport
 from thermocline.services.tracking import AccessFlush
 from thermocline.services.working import Job
 
 CHANGES_KEPT = Seconds(3600.0)
 """How long the change feed reaches back; a process that slept longer empties its memory."""
+SWEEP_PERIOD = Seconds(6 * 3600.0)
+"""Of each process; all together begin a sweep of a bucket at most twice in this time."""
+SHARE_PERIOD = Seconds(10.0)
+"""How soon a worker joins a sweep that another has begun, or takes over what one has left."""
+
+
+def check_sweeps(reports: Sequence[SweepReport]) -> None:
+    """Raise `StorageError` if a sweep stopped to ask. While the catalog recovers it waits, which is no failure."""
+    refused = [report.refused for report in reports if report.refused not in {None, ADVICE}]
+    if refused:
+        raise StorageError("; ".join(map(str, refused)))
 
 
 def background_jobs(
@@ -32,7 +46,7 @@ def background_jobs(
     tracking: AccessFlush,
     scrub: ScrubbingService,
 ) -> tuple[Job, ...]:
-    """Return every job, with how often it runs on one of all processes."""
+    """Return every job, with how often it runs: on one of all processes, or on each if it is shared."""
 
     async def trim_changes() -> int:
         now = clock.now()
@@ -40,10 +54,11 @@ def background_jobs(
         return 0
 
     async def sweep_once() -> int:
-        # While the catalog recovers a sweep waits, which is no failure.
-        refused = [report.refused for report in await sweep.run() if report.refused not in {None, ADVICE}]
-        if refused:
-            raise StorageError("; ".join(map(str, refused)))
+        check_sweeps(await sweep.run(wait=False, unless_within=Seconds(SWEEP_PERIOD / 2)))
+        return 0
+
+    async def share_sweeps() -> int:
+        check_sweeps(await sweep.share())
         return 0
 
     return (
@@ -55,7 +70,8 @@ def background_jobs(
         Job("expire", Seconds(5.0), expiry.run),
         Job("forget_tombstones", Seconds(600.0), expiry.forget_tombstones),
         Job("empty_quarantine", Seconds(600.0), sweep.empty_quarantine),
-        Job("sweep_orphans", Seconds(6 * 3600.0), sweep_once),
+        Job("sweep_orphans", SWEEP_PERIOD, sweep_once),
+        *((Job("share_sweeps", SHARE_PERIOD, share_sweeps, is_shared=True),) if sweep.is_shared else ()),
         Job("trim_changes", Seconds(600.0), trim_changes),
         Job("trim_access_days", Seconds(3600.0), tracking.trim),
         *((Job("scrub", SCRUB_PERIOD, scrub.run),) if scrub.is_on else ()),

@@ -216,6 +216,9 @@ class LimitsSettings(Section):
     sweep_max_share: float = Field(default=0.01, gt=0, le=1)
     """A sweep that would take a larger share of a store's objects stops and asks."""
 
+    sweep_share_size: int = Field(default=100_000, ge=1)
+    """How many contents a share of a bucket's sweep has at least; workers do the shares of one sweep side by side."""
+
     header_time: Duration = Seconds(10.0)
     """How long a client may take to send a request's headers."""
 

@@ -181,11 +181,14 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     sweep = OrphanSweep(
         catalog.sweeps,
         catalog.outbox,
+        catalog.cursors,
+        catalog.elections,
         placements,
         clock,
         recovering,
         grace=grace,
         max_share=limits.sweep_max_share,
+        share_size=limits.sweep_share_size,
         entropy=entropy,
     )
     expiry = ExpiryService(catalog.records, cache, clock, recovering, grace=grace)

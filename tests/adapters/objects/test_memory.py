@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from thermocline.adapters.objects import memory
 from thermocline.adapters.objects.memory import CopyingMemoryObjectStore, MemoryObjectStore
 from thermocline.domain.errors import OutOfSpaceError, UnavailableError
 from thermocline.domain.units import Bytes, Seconds
@@ -13,6 +14,7 @@ from thermocline.testing.clock import START, ManualClock
 from thermocline.testing.contracts.copies import CopiesWithinContract, OpenCopyingStore
 from thermocline.testing.contracts.object_store import NeverOverwrites, ObjectStoreContract, OpenStore
 from thermocline.testing.contracts.puts_many import PutsManyContract
+from thermocline.testing.contracts.ranges import ListsRangesContract
 from thermocline.testing.contracts.restorable import ARCHIVE_CLASSES, Archive, RestorableContract
 
 
@@ -20,6 +22,19 @@ class TestMemoryObjectStore(ObjectStoreContract, NeverOverwrites, PutsManyContra
     @pytest.fixture(params=[64, 4 * 1024 * 1024], ids=["small parts", "large parts"])
     def open_store(self, request: pytest.FixtureRequest) -> OpenStore:
         store = MemoryObjectStore(ManualClock(), part_size=Bytes(request.param))
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[MemoryObjectStore]:
+            yield store
+
+        return opened
+
+
+class TestMemoryRanges(ListsRangesContract):
+    @pytest.fixture(params=[1, 2, 1000])
+    def open_store(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OpenStore:
+        monkeypatch.setattr(memory, "_PAGE", request.param)
+        store = MemoryObjectStore(ManualClock())
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[MemoryObjectStore]:

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
+from thermocline.adapters.objects import s3_ranges
 from thermocline.adapters.objects.s3 import S3ObjectStore
 from thermocline.adapters.objects.s3_clients import S3Location
 from thermocline.adapters.objects.s3_dialects import DIALECTS
@@ -16,6 +17,7 @@ from thermocline.testing.contracts.copies import CopiesWithinContract, OpenCopyi
 from thermocline.testing.contracts.object_store import NeverOverwrites, ObjectStoreContract, OpenStore
 from thermocline.testing.contracts.presigns import OpenPresigning, PresignsContract, send
 from thermocline.testing.contracts.puts_many import PutsManyContract
+from thermocline.testing.contracts.ranges import ListsRangesContract
 from thermocline.testing.contracts.restorable import ARCHIVE_CLASSES, Archive, RestorableContract
 from thermocline.testing.servers.glacier import GlacierServer
 
@@ -38,6 +40,25 @@ class TestOnCeph(ObjectStoreContract, NeverOverwrites, PutsManyContract):
 
 
 class TestOnGlacier(ObjectStoreContract, NeverOverwrites, PutsManyContract):
+    @pytest.fixture
+    def open_store(self, glacier_location: Locate) -> OpenStore:
+        return opener(glacier_location)
+
+
+class _Ranges(ListsRangesContract):
+    @pytest.fixture(autouse=True, params=[1, 3, 1000])
+    def page(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+        monkeypatch.setattr(s3_ranges, "_PAGE", request.param)
+        return int(request.param)
+
+
+class TestRangesOnCeph(_Ranges):
+    @pytest.fixture
+    def open_store(self, ceph_location: Locate) -> OpenStore:
+        return opener(ceph_location)
+
+
+class TestRangesOnGlacier(_Ranges):
     @pytest.fixture
     def open_store(self, glacier_location: Locate) -> OpenStore:
         return opener(glacier_location)

@@ -11,7 +11,7 @@ from tests.interfaces.http.harness import MIB, Running, in_loop, running_app
 from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Timestamp
 from thermocline.domain.work import JobRun
-from thermocline.services.reconciling import SweepReport
+from thermocline.services.sweep_plans import SweepReport
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "metrics.md").read_text()
 _ROW = re.compile(r"^\| `(\w+)` \| (\w+) \|([^|]*)\| [^|]+ \|$", re.MULTILINE)

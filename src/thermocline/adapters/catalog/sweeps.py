@@ -6,9 +6,10 @@ from sqlalchemy import bindparam, delete, insert, select
 
 from thermocline.adapters.catalog.dialects import is_listed, texts_parameter
 from thermocline.adapters.catalog.naming import keys_parameter, unnamed_keys
-from thermocline.adapters.catalog.schema import quarantine
+from thermocline.adapters.catalog.schema import contents, quarantine
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Runner
+from thermocline.domain.content_id import ContentId
 from thermocline.domain.units import Timestamp
 from thermocline.domain.work import Quarantined
 from thermocline.ports.sweeps import Sweeps
@@ -19,6 +20,13 @@ QUARANTINE = Statement(
         ["object_key", "placement", "delete_at"],
         unnamed_keys(bindparam("placement"), bindparam("delete_at"), work_too=True),
     )
+)
+CONTENT_AFTER = Statement(
+    select(contents.c.content_id)
+    .where(contents.c.content_id > bindparam("after"))
+    .order_by(contents.c.content_id)
+    .offset(bindparam("skip"))
+    .limit(1)
 )
 DUE = Statement(
     select(quarantine.c.object_key, quarantine.c.placement)
@@ -45,6 +53,13 @@ class SqlSweeps(Sweeps):
         parameters = {"object_keys": keys_parameter(object_keys)}
         rows = await self._runner.read(lambda connection: connection.all(UNNAMED, parameters))
         return [row[0] for row in rows]
+
+    async def content_id_after(self, after: str, *, skip: int) -> ContentId | None:
+        """Return the id that comes after `after` and `skip` more; None behind the last."""
+        row = await self._runner.read(
+            lambda connection: connection.first(CONTENT_AFTER, {"after": after, "skip": skip})
+        )
+        return None if row is None else ContentId(row[0])
 
     async def due(self, *, now: Timestamp, limit: int) -> Sequence[Quarantined]:
         """Return quarantined objects whose time has come, oldest first."""

@@ -1,5 +1,6 @@
 """An object store in this process's memory: for tests, and for trying Thermocline out. Nothing outlives the process."""
 
+import heapq
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -31,6 +32,7 @@ from thermocline.ports.object_store import (
     Restorable,
     Upload,
 )
+from thermocline.ports.ranges import ListsRanges
 
 _PAGE = 1000
 _NO_ARCHIVES: Mapping[str, Mapping[RestoreSpeed, Seconds]] = MappingProxyType({})
@@ -118,7 +120,7 @@ class _Contents:
         return None
 
 
-class MemoryObjectStore(ObjectStore, PutsMany, Owned, Restorable):
+class MemoryObjectStore(ObjectStore, PutsMany, Owned, Restorable, ListsRanges):
     """Keeps the port's promises except durability; `capacity` bounds the bytes of finished objects and uploads.
 
     `archive_classes` are the storage classes that need a restore, with how long each speed takes by `clock`.
@@ -209,6 +211,24 @@ class MemoryObjectStore(ObjectStore, PutsMany, Owned, Restorable):
             page = [info for key in keys[first : first + _PAGE] if (info := self._contents.info(key)) is not None]
             if page:
                 yield page
+
+    async def list_range(self, prefix: str, *, after: str, until: str | None) -> AsyncGenerator[Sequence[ObjectInfo]]:
+        """Yield, in order, what exists of the range when its page comes."""
+        contents = self._contents
+        while True:
+            keys = heapq.nsmallest(
+                _PAGE,
+                (
+                    key
+                    for key in {**contents.uploads, **contents.objects}
+                    if key.startswith(prefix) and key > after and (until is None or key <= until)
+                ),
+            )
+            page = [info for key in keys if (info := contents.info(key)) is not None]
+            if not page:
+                return
+            yield page
+            after = page[-1].key
 
     async def claim(self, installation: str) -> str:
         """Return the owner of this store, after making it `installation` if it has none."""

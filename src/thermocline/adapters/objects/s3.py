@@ -21,6 +21,7 @@ from thermocline.adapters.objects.s3_copies import AT_ONCE, S3Copies
 from thermocline.adapters.objects.s3_keys import MARKER, stored_key
 from thermocline.adapters.objects.s3_listing import S3Listing, whole_second
 from thermocline.adapters.objects.s3_presigns import S3Presigns
+from thermocline.adapters.objects.s3_ranges import S3Ranges
 from thermocline.adapters.objects.s3_restores import S3Restores
 from thermocline.adapters.objects.s3_uploads import S3Upload
 from thermocline.domain.digests import Buffer
@@ -40,6 +41,7 @@ from thermocline.ports.object_store import (
     Upload,
 )
 from thermocline.ports.presigns import Presigns
+from thermocline.ports.ranges import ListsRanges
 
 PART_SIZE: Final = Bytes(8 * 2**20)
 """A part of an upload; 10,000 of them, 80 GiB, are the largest object. Larger ones take more memory each."""
@@ -55,7 +57,7 @@ _CLAIM_SETTLES: Final = Seconds(2.0)
 another, who looked before we wrote, is on its way."""
 
 
-class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Presigns):
+class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Presigns, ListsRanges):
     """Objects in a bucket, under their keys, with their attributes as user metadata.
 
     `put` never replaces an object where the store takes conditions on it: the same bytes under the same key succeed,
@@ -68,6 +70,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
         self.part_size = part_size
         self._clients = clients
         self._listing = S3Listing(clients)
+        self._ranges = S3Ranges(clients)
         self._restores = S3Restores(clients, archives)
         self._presigns = S3Presigns(clients, part_size)
         self._copies = S3Copies(
@@ -233,6 +236,10 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
     def list_pages(self, prefix: str) -> AsyncIterator[Sequence[ObjectInfo]]:
         """Yield every object and unfinished upload whose key starts with `prefix`; times are whole seconds."""
         return self._listing.pages(prefix)
+
+    def list_range(self, prefix: str, *, after: str, until: str | None) -> AsyncGenerator[Sequence[ObjectInfo]]:
+        """Yield, in order, the objects and unfinished uploads of a range; times are whole seconds."""
+        return self._ranges.pages(prefix, after=after, until=until)
 
     async def claim(self, installation: str) -> str:
         """Return the owner of the bucket, after making it `installation` if it has none.

@@ -45,6 +45,12 @@ def fits_xml(stored: str) -> bool:
     return _NO_XML.search(stored) is None
 
 
+def fitting_start(text: str) -> str:
+    """Return as much of the beginning of `text` as XML 1.0 can carry: it sorts before `text`, or is it."""
+    found = _NO_XML.search(text)
+    return text if found is None else text[: found.start()]
+
+
 def _escape(segment: str) -> str:
     if not segment:
         return _EMPTY

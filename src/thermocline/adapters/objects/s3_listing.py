@@ -14,17 +14,17 @@ from datetime import datetime
 from typing import Any, Final
 
 from thermocline.adapters.objects.s3_clients import S3Clients
-from thermocline.adapters.objects.s3_errors import Failure, explain
+from thermocline.adapters.objects.s3_errors import Failure, Place, explain
 from thermocline.adapters.objects.s3_keys import ESCAPED, RESERVED, fits_xml, original_key, stored_key
 from thermocline.adapters.objects.s3_uploads import abort_upload
 from thermocline.domain.errors import StorageError, UnavailableError
 from thermocline.domain.units import MICROS_PER_SECOND, Bytes, Timestamp
 from thermocline.ports.object_store import ObjectInfo
 
-_MOST_UPLOADS: Final = 200_000
+MOST_UPLOADS: Final = 200_000
 """Bounds the memory of a listing: unfinished uploads are remembered until it ends."""
 _ABORTS_AT_ONCE: Final = 16
-_UNKNOWN_SIZE: Final = Bytes(0)
+UNKNOWN_SIZE: Final = Bytes(0)
 
 
 class S3Listing:
@@ -46,12 +46,9 @@ class S3Listing:
                     key = _key_in(area, stored, prefix)
                     if key is not None and key not in seen:
                         seen.add(key)
-                        page.append(ObjectInfo(key, _UNKNOWN_SIZE, begun, finished=False))
-                if len(seen) > _MOST_UPLOADS:
-                    raise UnavailableError(
-                        f"[objects.{self._clients.place.name}] more than {_MOST_UPLOADS} unfinished uploads are in the "
-                        "bucket; remove them with a lifecycle rule (AbortIncompleteMultipartUpload)"
-                    )
+                        page.append(ObjectInfo(key, UNKNOWN_SIZE, begun, finished=False))
+                if len(seen) > MOST_UPLOADS:
+                    raise too_many_uploads(self._clients.place)
                 if page:
                     yield page
         for area in (prefix, ESCAPED):
@@ -149,6 +146,14 @@ class S3Listing:
             raise StorageError(
                 f"[objects.{self._clients.place.name}] the store says that its listing goes on, and not where"
             )
+
+
+def too_many_uploads(place: Place) -> UnavailableError:
+    """Return what is raised where more uploads are unfinished than a listing remembers."""
+    return UnavailableError(
+        f"[objects.{place.name}] more than {MOST_UPLOADS} unfinished uploads are in the bucket; remove them with a "
+        "lifecycle rule (AbortIncompleteMultipartUpload)"
+    )
 
 
 def whole_second(moment: datetime) -> Timestamp:

@@ -23,7 +23,7 @@ from thermocline.interfaces.cli.shapes import size_text
 if TYPE_CHECKING:
     from thermocline.orchestrator import StorageOrchestrator
     from thermocline.services.checking import CheckProgress, Finding
-    from thermocline.services.reconciling import SweepReport
+    from thermocline.services.sweep_plans import SweepReport
 
 
 ConfirmOption = Annotated[

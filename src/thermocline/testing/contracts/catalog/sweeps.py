@@ -3,6 +3,7 @@
 
 import asyncio
 
+from thermocline.domain.content_id import ContentId
 from thermocline.domain.units import Timestamp
 from thermocline.domain.work import OutboxKind, Quarantined
 from thermocline.testing.contracts.catalog.base import CatalogContract
@@ -69,3 +70,17 @@ class SweepsContract(CatalogContract):
                     steps.catalog.sweeps.quarantine_unnamed([write.object_key], placement=PLACEMENT, delete_at=SOON),
                 )
                 assert quarantined == 0
+
+    async def test_ids_are_counted_off_in_the_order_of_their_bytes(self, open_catalog: OpenCatalog) -> None:
+        async with one_process(open_catalog) as steps:
+            after = steps.catalog.sweeps.content_id_after
+            run = some_id()
+            names = [f"{run}/{name}" for name in ("A", "a", "a-b", "a/b", "b", "\u00e9", "\uff5e", "\U0001f600")]
+            for name in reversed(names):
+                await steps.put(ContentId(name))
+            await steps.delete(ContentId(names[4]))
+            for start, name in enumerate(["", *names]):
+                found = [await after(name, skip=skip) for skip in range(len(names) - start + 1)]
+                assert found == [*names[start:], None]
+            assert await after(f"{run}/a.", skip=1) == names[4]
+            assert await after("\U0010ffff", skip=0) is None
