@@ -5,10 +5,12 @@ from functools import partial
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import bindparam, case, delete, func, select, update
+from sqlalchemy import Double, bindparam, case, delete, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql
 
 from thermocline.adapters.catalog.dialects import (
+    SMALLEST_FACTOR,
+    SMALLEST_NUMBER,
     ZERO,
     integer_cell,
     is_listed,
@@ -37,6 +39,7 @@ from thermocline.domain.units import Seconds, Timestamp
 from thermocline.ports.accesses import Accesses
 
 _HEAT: Final = tuple(f"heat_{days}d" for days in HEAT_DAYS)
+_FADED: Final = literal_column(repr(SMALLEST_NUMBER), Double)
 SINCE = Statement(select(func.coalesce(installation.c.heat_since, installation.c.created_at)))
 KEPT_SINCE = Statement(
     select(func.coalesce(installation.c.heat_since, installation.c.created_at)).with_for_update(read=True)
@@ -72,7 +75,15 @@ LIVE = Statement(select(contents.c.content_id).where(is_listed(contents.c.conten
 RESCALE = Statement(
     update(contents)
     .where(contents.c.reads_total > ZERO)
-    .values({name: contents.c[name] * bindparam(f"factor_{name}") for name in _HEAT})
+    .values(
+        {
+            # What faded long ago is 0: PostgreSQL refuses products that are too small for a double.
+            name: case(
+                (contents.c[name] > _FADED, contents.c[name] * bindparam(f"factor_{name}")), else_=literal_column("0.0")
+            )
+            for name in _HEAT
+        }
+    )
 )
 RESTART = Statement(update(installation).values(heat_since=bindparam("now")))
 DAYS = Statement(
@@ -139,7 +150,9 @@ def add_counts(connection: Connection, counts: Sequence[AccessCount], now: Times
     since = heat_since(connection, kept=True)
     if needs_rescaling(now, since):
         factors = zip(_HEAT, rescaling(now, since), strict=True)
-        connection.change(RESCALE, {f"factor_{name}": factor for name, factor in factors})
+        connection.change(
+            RESCALE, {f"factor_{name}": factor if factor > SMALLEST_FACTOR else 0.0 for name, factor in factors}
+        )
         connection.change(RESTART, {"now": now})
         since = now
     added = tuple(zip((f"add_{name}" for name in _HEAT), weights(now, since), strict=True))
