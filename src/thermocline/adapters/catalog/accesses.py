@@ -5,10 +5,12 @@ from functools import partial
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import bindparam, case, delete, func, select, update
+from sqlalchemy import Double, bindparam, case, delete, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql
 
 from thermocline.adapters.catalog.dialects import (
+    SMALLEST_FACTOR,
+    SMALLEST_NUMBER,
     ZERO,
     integer_cell,
     is_listed,
@@ -38,6 +40,7 @@ from thermocline.ports.accesses import Accesses
 
 HEAT: Final = tuple(f"heat_{days}d" for days in HEAT_DAYS)
 """The columns of the decayed sums."""
+_FADED: Final = literal_column(repr(SMALLEST_NUMBER), Double)
 SINCE = Statement(select(func.coalesce(installation.c.heat_since, installation.c.created_at)))
 KEPT_SINCE = Statement(
     select(func.coalesce(installation.c.heat_since, installation.c.created_at)).with_for_update(read=True)
@@ -73,7 +76,15 @@ LIVE = Statement(select(contents.c.content_id).where(is_listed(contents.c.conten
 RESCALE = Statement(
     update(contents)
     .where(contents.c.reads_total > ZERO)
-    .values({name: contents.c[name] * bindparam(f"factor_{name}") for name in HEAT})
+    .values(
+        {
+            # What faded long ago is 0: PostgreSQL refuses products that are too small for a double.
+            name: case(
+                (contents.c[name] > _FADED, contents.c[name] * bindparam(f"factor_{name}")), else_=literal_column("0.0")
+            )
+            for name in HEAT
+        }
+    )
 )
 RESTART = Statement(update(installation).values(heat_since=bindparam("now")))
 DAYS = Statement(
@@ -170,7 +181,9 @@ def weights_now(connection: Connection, now: Timestamp) -> Sequence[float]:
     since = heat_since(connection, kept=True)
     if needs_rescaling(now, since):
         factors = zip(HEAT, rescaling(now, since), strict=True)
-        connection.change(RESCALE, {f"factor_{name}": factor for name, factor in factors})
+        connection.change(
+            RESCALE, {f"factor_{name}": factor if factor > SMALLEST_FACTOR else 0.0 for name, factor in factors}
+        )
         connection.change(RESTART, {"now": now})
         since = now
     return weights(now, since)
