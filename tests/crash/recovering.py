@@ -16,6 +16,7 @@ from thermocline.domain.errors import ContentNotFoundError, StorageError
 from thermocline.domain.keys import ObjectKey, new_token
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Seconds
+from thermocline.services.sweep_sharing import SHARE_LEASE
 from thermocline.testing.catalog import INSTALLATION
 
 MOMENT = Seconds(1.0)
@@ -53,6 +54,7 @@ async def adopt_all(store: StorageOrchestrator) -> list[Outcome]:
 
 async def confirm_and_settle(store: StorageOrchestrator, machine: Machine) -> None:
     """Confirm, and let time pass until everything that nothing names is gone."""
+    machine.clock.advance(SHARE_LEASE)  # a process that died in a sweep has it no more
     await store.services.sweep.run(confirmed=True)
     await settle(store, machine.clock)
 
