@@ -301,7 +301,9 @@ def test_ctrl_c_while_many_are_moved(many: Path, way: str) -> None:
     assert _count(many, "moves") <= 1
     done = run_process(many / "data", *arguments, "--json")
     counts = json.loads(done.stdout)
-    assert (counts["unchanged"], counts["done"], counts["failed"]) == (moved, MANY + 1 - moved, 0)
+    # The one that was being moved may stay claimed by who was interrupted, until that claim ends.
+    assert counts["planned"] <= 1
+    assert (counts["unchanged"], counts["done"] + counts["planned"], counts["failed"]) == (moved, MANY + 1 - moved, 0)
     assert run_process(many / "data", "get", "m/399").stdout == b"399"
 
 

@@ -92,11 +92,17 @@ class RedisServer:
         tls = ("--tls", "--cacert", str(self.certificate)) if self.certificate is not None else ()
         secret = ("-a", self.password, "--no-auth-warning") if self.password else ()
         arguments = [program("redis-cli"), "-h", "127.0.0.1", "-p", str(self.port), "-e", *tls, *secret, *command]
-        try:
-            done = subprocess.run(arguments, capture_output=True, check=False, timeout=wait)
-        except subprocess.TimeoutExpired as exc:
-            raise ServerFailedError(f"redis at port {self.port} does not answer {shlex.join(command)}") from exc
-        text = done.stdout.decode(errors="replace").strip()
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                done = subprocess.run(arguments, capture_output=True, check=False, timeout=wait)
+            except subprocess.TimeoutExpired as exc:
+                raise ServerFailedError(f"redis at port {self.port} does not answer {shlex.join(command)}") from exc
+            text = done.stdout.decode(errors="replace").strip()
+            # A replica that is sent everything anew answers nothing else for a moment.
+            if not text.startswith("LOADING") or time.monotonic() > deadline:
+                break
+            time.sleep(POLL)
         if done.returncode:
             raise ServerFailedError(f"{shlex.join(command)}: {text} {done.stderr.decode(errors='replace').strip()}")
         return text

@@ -18,7 +18,7 @@ from tests.service_process import ServiceProcess, running_service
 pytestmark = pytest.mark.server
 
 PROCESSES = 3
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
 SEVERAL = ("--workers", str(PROCESSES))
 
 

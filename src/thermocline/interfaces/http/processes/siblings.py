@@ -11,7 +11,7 @@ from thermocline.domain.units import Seconds
 from thermocline.interfaces.http.processes.channel import Channel
 from thermocline.interfaces.http.processes.reports import Report
 
-GATHER_WAIT = Seconds(3.0)
+GATHER_WAIT = Seconds(6.0)
 """Longer than the supervisor waits for a process that does not answer."""
 
 
