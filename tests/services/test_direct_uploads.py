@@ -230,6 +230,7 @@ def test_a_token_that_was_changed_commits_nothing(tmp_path: Path) -> None:
                 {"size": True},
                 {"part_size": 0},
                 {"tier": "tepid"},
+                {"tier": "archive"},
                 {"content_type": "a\nb"},
                 {"sha256": "zz"},
                 {"more": 1},
@@ -239,6 +240,25 @@ def test_a_token_that_was_changed_commits_nothing(tmp_path: Path) -> None:
                     await store.services.direct_uploads.complete(forged)
             assert await complete(store, session)
             assert await store.retrieve_content("a") == BODY
+
+    run(scenario)
+
+
+def test_a_token_that_claims_a_longer_life_has_none(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine, _ = machine_of(tmp_path)
+        async with machine.process() as store:
+            session = await begin(store)
+            told = json.loads(base64.urlsafe_b64decode(session.token + "=="))
+            told["expires_at"] += round(1000 * HOUR * 1_000_000)
+            forged = base64.urlsafe_b64encode(json.dumps(told).encode()).decode().rstrip("=")
+            with pytest.raises(TruncatedBodyError):
+                await store.services.direct_uploads.complete(forged)
+            machine.clock.advance(store.services.settings.limits.presign_max + 1)
+            for _ in range(3):
+                await store.services.cleaner.run()
+                machine.clock.advance(HOUR)
+            assert await machine.remains() == (set(), set(), 0, 0)
 
     run(scenario)
 

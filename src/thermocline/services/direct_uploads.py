@@ -216,7 +216,8 @@ class DirectUploads:
 
     async def _go_on(self, session: _Session) -> None:
         """Let the session live as long as it was promised: taking up its intent has shortened that."""
-        left = elapsed(self._parts.clock.now(), Timestamp(session.expires_at))
+        # The token is the client's word: no session lives longer than one that begins now.
+        left = Seconds(min(elapsed(self._parts.clock.now(), Timestamp(session.expires_at)), self._lives))
         if left > 0:
             await self._parts.intents.renew([session.object_key], lease=left)
 
@@ -226,8 +227,12 @@ class DirectUploads:
         except (ValueError, TypeError, KeyError, InvalidInputError, RecursionError) as exc:
             raise InvalidInputError(_NO_SESSION) from exc
         key = ObjectKey.parse(session.object_key)
-        if key is None or key.installation != self._parts.placements.installation:
+        placements = self._parts.placements
+        if key is None or key.installation != placements.installation:
             raise InvalidInputError(_NO_SESSION)
+        if placements.of_tier(StorageTier(session.tier)).name != key.placement:
+            raise InvalidInputError(_NO_SESSION)
+        self._parts.check_size(session.size)
         return session, key
 
 
