@@ -72,7 +72,8 @@ class SupervisedSiblings(Siblings):
         number = next(self._numbers)
         answer: asyncio.Future[Gathered] = asyncio.get_running_loop().create_future()
         self._asked[number] = answer
-        self._channel.send({"gather": number})
+        # With what this process counts: what it tells a client now, nobody may hear less of after its end.
+        self._channel.send({"gather": number, "mine": self._report().as_json()})
         try:
             async with asyncio.timeout(GATHER_WAIT):
                 return await answer

@@ -145,6 +145,7 @@ class Supervisor:
         gathering: set[asyncio.Task[None]] = set()
         while (message := await member.channel.receive()) is not None:
             if "gather" in message:
+                member.last_report = Report.from_json(message["mine"])
                 task = asyncio.get_running_loop().create_task(self._gather_for(member, message))
                 gathering.add(task)
                 task.add_done_callback(gathering.discard)
