@@ -47,6 +47,7 @@ class _Member:
     started: asyncio.Future[str]
     last_report: Report = field(default_factory=Report)
     asked: dict[int, asyncio.Future[Report]] = field(default_factory=dict)
+    listening: asyncio.Task[None] | None = None
 
 
 class Supervisor:
@@ -107,9 +108,18 @@ class Supervisor:
         channel = await Channel.open(ours)
         member = _Member(number, process, channel, asyncio.get_running_loop().create_future())
         self._members[number] = member
-        member_listening = asyncio.get_running_loop().create_task(self._listen(member))
-        member_listening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        member.listening = asyncio.get_running_loop().create_task(self._listen(member))
         return member
+
+    async def _start_at_last(self, number: int, pause: Seconds) -> _Member:
+        """Start the process, however often the system refuses: memory or process ids may be short for a while."""
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                return await self._start(number)
+            except OSError as exc:
+                pause = Seconds(min(2 * pause, LONGEST_PAUSE))
+                log.warning("server_process_not_started", process=number, error=str(exc), again_in=pause)
 
     async def _await_start(self, member: _Member) -> str | None:
         """Return the address that the process serves, or None if it ended or shall end first."""
@@ -137,8 +147,7 @@ class Supervisor:
                 return
             pause = FIRST_PAUSE if time.monotonic() - began > STEADY else Seconds(min(2 * pause, LONGEST_PAUSE))
             log.warning("server_process_ended", process=number, pid=member.process.pid, code=code, again_in=pause)
-            await asyncio.sleep(pause)
-            member = await self._start(number)
+            member = await self._start_at_last(number, pause)
             log.info("server_process_started", process=number, pid=member.process.pid)
 
     async def _listen(self, member: _Member) -> None:
