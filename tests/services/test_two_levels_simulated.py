@@ -22,7 +22,7 @@ from thermocline.ports.cache import CacheEntry, SharedLevel
 from thermocline.services.caching import ContentCache
 from thermocline.services.placements import Placements
 from thermocline.services.reading import ReadingService
-from thermocline.services.sharing import SharedContents
+from thermocline.services.sharing import SharedCache
 from thermocline.services.tracking import AccessTracker
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.shared_cache import SharedMemoryCache
@@ -185,7 +185,7 @@ class Process:
             world.clock,
             max_size=Bytes(1000),
             entropy=tokens,
-            shared=SharedContents(cast("SharedLevel", world.shared), world.clock),
+            shared=SharedCache(cast("SharedLevel", world.shared), world.clock),
         )
         self.reading = Reading(self, placements)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 _ANY_BYTE = b"."
 _STAR = object()
+_ESCAPES = str.maketrans({char: "\\" + char for char in "*?[]^-\\"})
 
 
 def glob_matcher(pattern: str) -> Callable[[str], bool]:
@@ -18,6 +19,21 @@ def glob_matcher(pattern: str) -> Callable[[str], bool]:
     """
     match = re.compile(_translate(pattern.encode()), re.DOTALL).fullmatch
     return lambda key: match(key.encode()) is not None
+
+
+def escape_glob(text: str) -> str:
+    """Return the pattern that matches `text` and nothing else."""
+    return text.translate(_ESCAPES)
+
+
+def is_sweeping(pattern: str) -> bool:
+    """Whether no byte of what the pattern matches is given, and it has a `*`: such a pattern matches most keys."""
+    pieces = list(_pieces(pattern.encode()))
+    return _STAR in pieces and not any(isinstance(piece, bytes) and not _is_class(piece) for piece in pieces)
+
+
+def _is_class(piece: bytes) -> bool:
+    return piece == _ANY_BYTE or piece.startswith((b"[", b"(?!"))
 
 
 def _translate(pattern: bytes) -> bytes:

@@ -141,8 +141,10 @@ class Changed:
 
     sequence: int
     content_id: ContentId | None
-    """None: something other than a content changed (tokens); re-read it."""
+    """None: something other than a content changed; without a pattern it was a token: re-read them."""
     version: int
+    pattern: str | None = None
+    """Keys of the cache, as a Redis glob, that were evicted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,5 +19,9 @@ class ChangeFeed(Protocol):
         """Return what was committed after `position`, oldest first, at most `limit` of it."""
 
     @abstractmethod
+    async def announce_eviction(self, pattern: str, *, now: Timestamp) -> None:
+        """Tell all processes to evict the keys that match the Redis glob. Processes of an older release hear nothing."""
+
+    @abstractmethod
     async def trim(self, *, before: Timestamp) -> None:
         """Drop what was committed before `before`."""

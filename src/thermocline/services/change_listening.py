@@ -34,12 +34,14 @@ class ChangeListener:
         cache: ContentCache,
         clock: Clock,
         *,
+        on_eviction: Callable[[str], Awaitable[object]],
         on_other_change: Callable[[], Awaitable[None]],
         max_silence: Seconds,
     ) -> None:
         self._feed = feed
         self._cache = cache
         self._clock = clock
+        self._on_eviction = on_eviction
         self._on_other_change = on_other_change
         self._max_silence = max_silence
         self._position: int | None = None
@@ -61,7 +63,9 @@ class ChangeListener:
         for change in page.changes:
             if change.content_id is not None:
                 await self._cache.hear(change.content_id, change.version)
-        if page.gap or any(change.content_id is None for change in page.changes):
+            elif change.pattern is not None:
+                await self._on_eviction(change.pattern)
+        if page.gap or any(change.content_id is None and change.pattern is None for change in page.changes):
             try:
                 await self._on_other_change()
             except StorageError as exc:

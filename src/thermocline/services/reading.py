@@ -10,6 +10,9 @@ asks for its restore if the caller has the right to change it. The store's refus
 
 An object that is gone raced an overwrite or a move: the record is re-read once, past every cache. If it still
 names the missing object, that is damage (`IntegrityError`), never "not found". Reads never write (I6).
+
+What is no longer fresh is kept for a while: if its record still is the same, storage need not be read again; if catalog
+or storage do not answer, it is served as it is, up to a stated age.
 """
 
 import asyncio
@@ -17,6 +20,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from thermocline.domain.cache_types import content_key
 from thermocline.domain.content import Record
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.digests import CHUNK_BYTES, Buffer
@@ -30,6 +34,7 @@ from thermocline.domain.errors import (
     ObjectArchivedError,
     ObjectMissingError,
     RestoreBudgetError,
+    UnavailableError,
 )
 from thermocline.domain.restores import RestoreStage
 from thermocline.domain.units import Bytes, Seconds
@@ -41,7 +46,7 @@ from thermocline.services.caching import ContentCache
 from thermocline.services.loaded import Loaded
 from thermocline.services.placements import Placements
 from thermocline.services.restoring import RestoringService
-from thermocline.services.sharing import SharedContents
+from thermocline.services.sharing import SharedCache
 from thermocline.services.tracking import AccessTracker, ReadKind
 from thermocline.services.verifying import anext_or_none, fetch_verified, stream_verified
 
@@ -88,6 +93,10 @@ class ReadingService:
         self._clock = clock
         self._max_buffered = max_buffered
         self.damaged = 0
+        self.revived = 0
+        """Reads whose bytes were cached, no longer fresh, but still those of the record."""
+        self.stale_served = 0
+        """Reads that were served what is no longer fresh, because catalog or storage did not answer."""
 
     def hit(self, content_id: str) -> CacheEntry | None:
         """Return the content from memory, counted as a read, or None. Synchronous: the hot read path."""
@@ -114,6 +123,29 @@ class ReadingService:
         if record is None or not record.is_alive(self._clock.now()):
             raise ContentNotFoundError(content_id)
         return record
+
+    async def find(self, content_id: ContentId) -> Record:
+        """Return the record for a read of the content; that there is none may have been learnt a moment ago.
+
+        Raises `ContentNotFoundError`.
+        """
+        absences = self._cache.absences
+        if absences.knows(content_id):
+            raise ContentNotFoundError(content_id)
+        mark = absences.mark()
+        try:
+            return await self.stat(content_id)
+        except ContentNotFoundError:
+            absences.note(content_id, mark)
+            raise
+
+    async def stale(self, content_id: ContentId) -> Loaded | None:
+        """Return the content as it is cached, fresh or not, counted as a read; for when storage does not answer."""
+        loaded = await self._cache.stale(content_id)
+        if loaded is not None:
+            self.stale_served += 1
+            self._tracker.note(content_id, loaded.kind)
+        return loaded
 
     async def retrieve(
         self, content_id: ContentId, *, may_restore: bool = False, wait: Seconds = NO_WAIT
@@ -169,6 +201,11 @@ class ReadingService:
             loaded = await asyncio.shield(flight)
         except ObjectArchivedError as exc:
             raise await self._archived(content_id, exc, may_restore=may_restore) from exc
+        except UnavailableError:
+            stale = await self.stale(content_id)
+            if stale is None:
+                raise
+            return stale
         expires_at = loaded.entry.expires_at
         if expires_at is not None and self._clock.now() >= expires_at:
             raise ContentNotFoundError(content_id)  # it ended while the read was under way
@@ -276,49 +313,55 @@ class ReadingService:
         if shared is not None:
             return await self._load_shared(shared, content_id, known)
         token = await self._cache.begin_fill(content_id)
+        began = self._clock.monotonic()
         try:
-            record, payload = await self._read_storage(content_id)
+            record, payload, kind = await self._read_source(content_id)
         except BaseException:
             if token is not None:
                 await self._cache.give_up_fill(content_id, token)
             raise
         if token is None:
-            return Loaded(self._cache.entry_of(record, payload), ReadKind.STORAGE)
-        return Loaded(await self._cache.fill(token, record, payload), ReadKind.STORAGE)
+            return Loaded(self._cache.entry_of(record, payload), kind)
+        cost = Seconds(self._clock.monotonic() - began)
+        return Loaded(await self._cache.fill(token, record, payload, fetch_cost=cost), kind)
 
-    async def _load_shared(self, shared: SharedContents, content_id: ContentId, known: Record | None) -> Loaded:
+    async def _load_shared(self, shared: SharedCache, content_id: ContentId, known: Record | None) -> Loaded:
         token = self._cache.new_token()
         await self._cache.lease_memory(content_id, token)
         turn: CacheEntry | bool = False
         try:
-            seen = known or await self.stat(content_id)
+            seen = known or await self.find(content_id)
             if self._cache.is_cacheable(seen):
-                turn = await shared.take_turn(content_id, token)
+                turn = await shared.take_turn(content_key(content_id), token)
             if isinstance(turn, CacheEntry):
                 await self._cache.keep(content_id, token, turn)
                 return Loaded(turn, ReadKind.REDIS)
             began = self._clock.monotonic()
             if turn:
-                async with shared.keeping(content_id, token):
-                    record, payload = await self._read_storage(content_id)
+                async with shared.keeping(content_key(content_id), token):
+                    record, payload, kind = await self._read_source(content_id)
             else:
-                record, payload = await self._read_storage(content_id)
+                record, payload, kind = await self._read_source(content_id)
         except BaseException:
             await self._cache.give_up_fill(content_id, token, shared=turn is True)
             raise
         cost = Seconds(self._clock.monotonic() - began)
         entry = await self._cache.fill(token, record, payload, shared=turn, fetch_cost=cost)
-        return Loaded(entry, ReadKind.STORAGE)
+        return Loaded(entry, kind)
 
-    async def _read_storage(self, content_id: ContentId) -> tuple[Record, bytes]:
-        """Return the record and its verified bytes, of this moment or later."""
-        record = await self.stat(content_id)
+    async def _read_source(self, content_id: ContentId) -> tuple[Record, bytes, ReadKind]:
+        """Return the record and its verified bytes, of this moment or later, and what had the bytes."""
+        record = await self.find(content_id)
+        held = await self._cache.held_bytes(record)
+        if held is not None:
+            self.revived += 1
+            return record, held, ReadKind.MEMORY
         try:
-            return record, await self._fetch(record)
+            return record, await self._fetch(record), ReadKind.STORAGE
         except ObjectMissingError:
             record = await self._reread(record)
             try:
-                return record, await self._fetch(record)
+                return record, await self._fetch(record), ReadKind.STORAGE
             except ObjectMissingError as exc:
                 raise self._missing(record) from exc
 

@@ -4,7 +4,7 @@ A reader that misses: 1. takes the lease; 2. reads the record, then the object, 
 the lease back. Whoever finds another's lease waits for what it fills, a bounded time, and takes over when the lease
 ends: its holder died. A lease that was lost is never taken again by the same reader: what it read may be old by then.
 
-A tombstone that Redis did not take is remembered: what Redis still shows of that content is then not believed here,
+A tombstone that Redis did not take is remembered: what Redis still shows of that key is then not believed here,
 so that this process never reads what is older than its own last acknowledged change.
 """
 
@@ -16,7 +16,6 @@ from typing import Final
 
 import structlog
 
-from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import MICROS_PER_SECOND, Seconds, Timestamp
 from thermocline.ports.cache import CacheEntry, SharedLevel
@@ -39,8 +38,8 @@ DOUBT: Final = Timestamp(round((LONGEST_FILL + 60.0) * MICROS_PER_SECOND))
 fill may have begun before the failure, and its clock may be a minute off."""
 
 
-class SharedContents:
-    """Contents in the cache that processes share."""
+class SharedCache:
+    """The cache that processes share, by key."""
 
     def __init__(self, level: SharedLevel, clock: Clock) -> None:
         self._level = level
@@ -55,45 +54,73 @@ class SharedContents:
         self.disbelieved = 0
         """Values that were older than a change of this process."""
 
-    async def find(self, content_id: ContentId) -> CacheEntry | None:
+    async def find(self, key: str) -> CacheEntry | None:
         """Return what is cached, or None; also where the cache does not answer."""
         # As it was before the question: the answer may be older than a tombstone that arrives while it is on its way.
-        floor = self._unconfirmed.get(content_id, 0)
+        floor = self._unconfirmed.get(key, 0)
         try:
-            entry = await self._level.get(key_of(content_id))
+            entry = await self._level.get(key)
         except StorageError as exc:
             self._note_failure("shared_cache_get_failed", exc)
             return None
-        if entry is not None and not await self._is_believed(content_id, entry, floor):
+        if entry is not None and not await self._is_believed(key, entry, floor):
             return None
         return entry
 
-    async def is_current(self, content_id: ContentId, version: int) -> bool:
+    async def stale(self, key: str) -> CacheEntry | None:
+        """Return what `find` would, or a value that is no longer fresh."""
+        floor = self._unconfirmed.get(key, 0)
+        try:
+            entry = await self._level.stale(key)
+        except StorageError as exc:
+            self._note_failure("shared_cache_get_failed", exc)
+            return None
+        return entry if entry is not None and await self._is_believed(key, entry, floor) else None
+
+    async def is_current(self, key: str, version: int) -> bool:
         """Whether the cache answers, and holds exactly this version."""
         try:
-            return await self._level.version_of(key_of(content_id)) == version
+            return await self._level.version_of(key) == version
         except StorageError as exc:
             self._note_failure("shared_cache_get_failed", exc)
             return False
 
-    async def lease(self, content_id: ContentId, token: str) -> bool | None:
+    async def lease(self, key: str, token: str) -> bool | None:
         """Take the lease that a later `fill` needs; whether it was free. None if the cache does not answer."""
         try:
-            return await self._level.lease(key_of(content_id), token, ttl=LEASE_SECONDS)
+            return await self._level.lease(key, token, ttl=LEASE_SECONDS)
         except StorageError as exc:
             self._note_failure("shared_cache_lease_failed", exc)
             return None
 
-    async def take_turn(self, content_id: ContentId, token: str) -> CacheEntry | bool:
+    async def refresh(self, key: str, token: str) -> bool:
+        """Take the place beside a value that a later `fill` needs; whether it was free."""
+        if key in self._unconfirmed:
+            return False  # what stands there may be older than an acknowledged change
+        try:
+            return await self._level.refresh(key, token, ttl=LEASE_SECONDS)
+        except StorageError as exc:
+            self._note_failure("shared_cache_lease_failed", exc)
+            return False
+
+    async def put(self, key: str, entry: CacheEntry, *, ttl: Seconds) -> int:
+        """Store a value that no record stands behind; return its version, 0 if it was not stored."""
+        try:
+            return await self._level.put(key, entry, ttl=ttl)
+        except StorageError as exc:
+            self._note_failure("shared_cache_put_failed", exc)
+            return 0
+
+    async def take_turn(self, key: str, token: str) -> CacheEntry | bool:
         """Take the lease, or wait for what its holder fills and return that. False: read without filling."""
-        owed = self._unconfirmed.get(content_id)
-        if owed is not None and not await self.invalidate(content_id, owed):
+        owed = self._unconfirmed.get(key)
+        if owed is not None and not await self.invalidate(key, owed):
             return False  # what stands in Redis is old, and could only be waited for in vain
         deadline = self._clock.monotonic() + LONGEST_WAIT
         pause = FIRST_PAUSE
         waited = False
         while True:
-            leased = await self.lease(content_id, token)
+            leased = await self.lease(key, token)
             if leased is not False:
                 return bool(leased)
             if not waited:
@@ -104,66 +131,67 @@ class SharedContents:
                 return False
             await self._clock.sleep(Seconds(pause * random.uniform(0.5, 1.0)))  # noqa: S311 - spreads load
             pause = Seconds(min(pause * 2, LONGEST_PAUSE))
-            found = await self.find(content_id)
+            found = await self.find(key)
             if found is not None:
                 return found
 
     @asynccontextmanager
-    async def keeping(self, content_id: ContentId, token: str) -> AsyncIterator[None]:
+    async def keeping(self, key: str, token: str) -> AsyncIterator[None]:
         """Renew the lease for the length of the block, as long as it still is `token`'s."""
-        task = asyncio.get_running_loop().create_task(self._renew(content_id, token))
+        task = asyncio.get_running_loop().create_task(self._renew(key, token))
         try:
             yield
         finally:
             task.cancel()
 
-    async def fill(self, content_id: ContentId, token: str, entry: CacheEntry, *, ttl: Seconds) -> None:
-        """Offer a value under the lease."""
+    async def fill(self, key: str, token: str, entry: CacheEntry, *, ttl: Seconds) -> bool:
+        """Offer a value under the lease; whether it was stored."""
         try:
-            await self._level.fill(key_of(content_id), token, entry, ttl=ttl)
+            return await self._level.fill(key, token, entry, ttl=ttl)
         except StorageError as exc:
             self._note_failure("shared_cache_fill_failed", exc)
+            return False
 
-    async def release(self, content_id: ContentId, token: str) -> None:
+    async def release(self, key: str, token: str) -> None:
         """Give back a lease that will not be used."""
         try:
-            await self._level.release(key_of(content_id), token)
+            await self._level.release(key, token)
         except StorageError as exc:
             self._note_failure("shared_cache_release_failed", exc)
 
-    async def invalidate(self, content_id: ContentId, version: int) -> bool:
+    async def invalidate(self, key: str, version: int) -> bool:
         """Remove what is cached of this version or older, and every fill under way; whether the cache answered."""
         # From here on, not from the failure on: others read while this waits.
-        self._doubt(content_id, version)
+        self._doubt(key, version)
         try:
-            await self._level.tombstone({key_of(content_id): version}, ttl=TOMBSTONE_SECONDS)
+            await self._level.tombstone({key: version}, ttl=TOMBSTONE_SECONDS)
         except StorageError as exc:
             self._note_failure("shared_cache_invalidation_failed", exc)
             return False
-        if self._unconfirmed.get(content_id, version + 1) <= version:
-            del self._unconfirmed[content_id]
+        if self._unconfirmed.get(key, version + 1) <= version:
+            del self._unconfirmed[key]
         return True
 
-    async def _is_believed(self, content_id: ContentId, entry: CacheEntry, floor: int) -> bool:
-        floor = max(floor, self._unconfirmed.get(content_id, 0))
+    async def _is_believed(self, key: str, entry: CacheEntry, floor: int) -> bool:
+        floor = max(floor, self._unconfirmed.get(key, 0))
         if entry.version >= floor and (self._doubted_until is None or entry.cached_at > self._doubted_until):
             return True
         self.disbelieved += 1
         # Gone, it is in nobody's way: neither of readers elsewhere, nor of the lease that is taken next.
-        await self.invalidate(content_id, max(floor, entry.version))
+        await self.invalidate(key, max(floor, entry.version))
         return False
 
-    def _doubt(self, content_id: ContentId, version: int) -> None:
-        self._unconfirmed[content_id] = max(version, self._unconfirmed.get(content_id, 0))
+    def _doubt(self, key: str, version: int) -> None:
+        self._unconfirmed[key] = max(version, self._unconfirmed.get(key, 0))
         if len(self._unconfirmed) > MOST_UNCONFIRMED:
             self._unconfirmed.clear()
             self._doubted_until = Timestamp(self._clock.now() + DOUBT)
 
-    async def _renew(self, content_id: ContentId, token: str) -> None:
+    async def _renew(self, key: str, token: str) -> None:
         for _ in range(round(LONGEST_FILL / (LEASE_SECONDS / 3))):
             await self._clock.sleep(Seconds(LEASE_SECONDS / 3))
             try:
-                if not await self._level.renew(key_of(content_id), token, ttl=LEASE_SECONDS):
+                if not await self._level.renew(key, token, ttl=LEASE_SECONDS):
                     return
             except StorageError as exc:
                 self._note_failure("shared_cache_renewal_failed", exc)
@@ -171,8 +199,3 @@ class SharedContents:
     def _note_failure(self, event: str, exc: StorageError) -> None:
         self.failures += 1
         log.debug(event, error=type(exc).__name__, message=str(exc))
-
-
-def key_of(content_id: str) -> str:
-    """Return the key of a content's bytes in every cache."""
-    return "content:" + content_id

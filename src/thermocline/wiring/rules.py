@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from thermocline.domain.cache_types import CacheType
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.restores import RestoreTerms
 from thermocline.domain.tiers import StorageTier, TierRules
@@ -27,6 +28,11 @@ def make_placements(settings: Settings, stores: Mapping[str, ObjectStore], insta
             for tier, rules in ((tier, settings.tier(tier)) for tier in StorageTier)
         },
     )
+
+
+def cache_types(settings: Settings) -> dict[str, CacheType]:
+    """Return the types of cached values, by name."""
+    return {name: CacheType(name, limits.ttl, limits.max_size) for name, limits in settings.cache.types.items()}
 
 
 def make_restore_policy(settings: Settings) -> RestorePolicy:

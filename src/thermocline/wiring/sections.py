@@ -1,11 +1,13 @@
 """Sections of the settings that belong to no single place: each is a frozen model with documented fields."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from thermocline.adapters.cache.redis_urls import parse_redis_url
+from thermocline.domain.cache_types import TYPE_NAME
 from thermocline.domain.restores import MOST_DAYS, RestoreSpeed
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes, Seconds, parse_duration, parse_size
@@ -43,6 +45,13 @@ class CatalogSettings(Section):
 
 
 MEMORY_URL = "memory://"
+CACHE_TYPES: Final[Mapping[str, Mapping[str, str]]] = {
+    "content": {"ttl": "1h", "max_size": "50MiB"},
+    "metadata": {"ttl": "24h", "max_size": "1MiB"},
+    "user_preferences": {"ttl": "1h", "max_size": "100KiB"},
+    "recommendations": {"ttl": "30m", "max_size": "500KiB"},
+}
+"""The seed's types of cached values, and their limits."""
 
 
 class CacheTypeSettings(Section):
@@ -89,9 +98,15 @@ class CacheSettings(Section):
     """How long after a change its invalidation runs again, beyond the longest fill under way."""
 
     types: dict[str, CacheTypeSettings] = Field(
-        default_factory=lambda: {"content": CacheTypeSettings(ttl=Seconds(3600.0), max_size=Bytes(50 * 2**20))}
+        default_factory=lambda: {name: CacheTypeSettings.model_validate(limits) for name, limits in CACHE_TYPES.items()}
     )
-    """Types of cached values and their limits. What is not said of a known type stays as it is."""
+    """Types of cached values and their limits. What is not said of a known type stays as it is; others may be added."""
+
+    stale_if_error: Duration = Seconds(3600.0)
+    """For how long a value is kept after its lifetime, to be served while catalog or storage do not answer. `0`: never."""
+
+    negative_ttl: Duration = Field(default=Seconds(1.0), le=2)
+    """For how long each process remembers that there is no such content. `0`: never."""
 
     @property
     def is_shared(self) -> bool:
@@ -110,10 +125,20 @@ class CacheSettings(Section):
     def _read_none(cls, value: Any) -> Any:
         return None if value == "none" else value
 
+    @field_validator("types")
+    @classmethod
+    def _check_types(cls, types: dict[str, CacheTypeSettings]) -> dict[str, CacheTypeSettings]:
+        for name, limits in types.items():
+            if not TYPE_NAME.fullmatch(name):
+                raise ValueError(f"a cache type's name has small letters, digits and '_', not {name!r}")
+            if limits.ttl <= 0:
+                raise ValueError(f"the lifetime of the cache type {name!r} must be positive")
+        return types
+
     @field_validator("types", mode="before")
     @classmethod
     def _complete_types(cls, types: Any) -> Any:
-        return completed(types, {"content": {"ttl": "1h", "max_size": "50MiB"}})
+        return completed(types, CACHE_TYPES)
 
 
 class RestoreSettings(Section):

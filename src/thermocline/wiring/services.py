@@ -6,17 +6,19 @@ from dataclasses import dataclass, field
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.units import Bytes
 from thermocline.domain.work import Grace
-from thermocline.ports.cache import MemoryLevel, SharedLevel
+from thermocline.ports.cache import AgingLevel, CacheEntry, MemoryLevel, SharedLevel
 from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
 from thermocline.ports.file_trees import FileTrees
 from thermocline.ports.object_store import ObjectStore
+from thermocline.services.absences import Absences
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.adopting import AdoptingService
 from thermocline.services.adopting_files import FileAdopter
 from thermocline.services.authorizing import AuthorizingService
 from thermocline.services.background import Background
 from thermocline.services.bulk_writing import BulkWriter
+from thermocline.services.cache_levels import CacheLevels
 from thermocline.services.caching import ContentCache
 from thermocline.services.change_listening import ChangeListener
 from thermocline.services.changing import ChangingService
@@ -28,6 +30,7 @@ from thermocline.services.delivering import OutboxService
 from thermocline.services.describing import DescribingService
 from thermocline.services.direct_downloads import DirectDownloads
 from thermocline.services.direct_uploads import DirectUploads
+from thermocline.services.evicting import EvictionService
 from thermocline.services.expiring import ExpiryService
 from thermocline.services.exporting import ExportingService
 from thermocline.services.importing import ImportingService
@@ -41,18 +44,20 @@ from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
 from thermocline.services.recovering import RecoveringService
+from thermocline.services.refreshing import ContentRefresher
 from thermocline.services.restoring import RestoringService
 from thermocline.services.scrubbing import ScrubbingService
-from thermocline.services.sharing import SharedContents
+from thermocline.services.sharing import SharedCache
 from thermocline.services.stored_bytes import StoredBytes
 from thermocline.services.storing_files import FileStorer
 from thermocline.services.totalling import TotallingService
 from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
+from thermocline.services.value_caches import ValueCaches
 from thermocline.services.working import Worker
 from thermocline.services.writing import WritingService
 from thermocline.wiring.jobs import background_jobs
-from thermocline.wiring.rules import buckets_of, make_placements, make_restore_policy
+from thermocline.wiring.rules import buckets_of, cache_types, make_placements, make_restore_policy
 from thermocline.wiring.settings import Settings
 
 LARGEST_SHARE = 8
@@ -114,6 +119,9 @@ class Services:
     tracker: AccessTracker
     tracking: AccessFlush
     cache: ContentCache
+    values: ValueCaches
+    evicting: EvictionService
+    refresher: ContentRefresher
     memory: MemoryBudget
     keeper: IntentKeeper
     background: Background
@@ -131,15 +139,21 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     content_type = settings.cache.types.get("content")
     largest = content_type.max_size if content_type else Bytes(0)
     in_memory = Bytes(min(largest, settings.cache.memory // LARGEST_SHARE))
-    shared = None if adapters.shared is None else SharedContents(adapters.shared, clock)
-    cache = ContentCache(
+    shared = None if adapters.shared is None else SharedCache(adapters.shared, clock)
+    levels = CacheLevels(
         adapters.memory,
+        clock,
+        entropy=entropy,
+        shared=shared,
+        memory_max_size=Bytes(settings.cache.memory // LARGEST_SHARE),
+        keep_stale=settings.cache.stale_if_error,
+    )
+    cache = ContentCache(
+        levels,
         placements,
         clock,
         max_size=in_memory if shared is None else largest,
-        entropy=entropy,
-        shared=shared,
-        memory_max_size=in_memory,
+        absences=Absences(clock, ttl=settings.cache.negative_ttl),
     )
     memory = MemoryBudget(limits.memory, max_wait=limits.max_wait, max_waiters=limits.max_waiting)
     background = Background(BACKGROUND_CAPACITY)
@@ -154,6 +168,10 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     reading = ReadingService(
         catalog.records, placements, cache, memory, tracker, restoring, clock, max_buffered=limits.max_buffered
     )
+    refresher = ContentRefresher(cache, catalog.records, placements, background, clock)
+    values = ValueCaches(levels, cache, catalog.records, background, clock, cache_types(settings))
+    evicting = EvictionService(cache, values, adapters.shared, catalog.changes, clock)
+    _notice_due(adapters.memory, cache, refresher, values)
     prefiller = Prefiller(catalog.records, placements, cache, background)
     transfers = TransferParts(
         records=catalog.records,
@@ -240,7 +258,12 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         scrub=scrub,
         authorizing=authorizing,
         listener=ChangeListener(
-            catalog.changes, cache, clock, on_other_change=authorizing.refresh, max_silence=limits.max_wait
+            catalog.changes,
+            cache,
+            clock,
+            on_eviction=evicting.evict_here,
+            on_other_change=authorizing.refresh,
+            max_silence=limits.max_wait,
         ),
         worker=Worker(
             background_jobs(catalog, clock, outbox, cleaner, sweep, expiry, moving, restoring, tracking, scrub),
@@ -253,7 +276,24 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         tracker=tracker,
         tracking=tracking,
         cache=cache,
+        values=values,
+        evicting=evicting,
+        refresher=refresher,
         memory=memory,
         keeper=keeper,
         background=background,
     )
+
+
+def _notice_due(memory: MemoryLevel, cache: ContentCache, refresher: ContentRefresher, values: ValueCaches) -> None:
+    """Let values that are due for an early refresh be refreshed, whichever level served them."""
+
+    def note_due(key: str, entry: CacheEntry) -> None:
+        if entry.revision:
+            refresher.note_due(key, entry)
+        else:
+            values.note_due(key, entry)
+
+    cache.on_found = refresher.note_found
+    if isinstance(memory, AgingLevel):
+        memory.on_refresh_due = note_due

@@ -4,12 +4,12 @@ from functools import partial
 
 from sqlalchemy import bindparam, delete, func, select, true
 
+from thermocline.adapters.catalog.announcing import announce_pattern, read_change
 from thermocline.adapters.catalog.schema import changes, installation
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Runner
-from thermocline.domain.content_id import ContentId
 from thermocline.domain.units import Timestamp
-from thermocline.domain.work import Changed, ChangePage
+from thermocline.domain.work import ChangePage
 from thermocline.ports.change_feed import ChangeFeed
 
 _newest = select(func.max(changes.c.sequence)).scalar_subquery()
@@ -48,6 +48,10 @@ class SqlChangeFeed(ChangeFeed):
         """Return what was committed after `position`, oldest first, at most `limit` of it."""
         return await self._runner.read(partial(self._look, position=position, limit=limit))
 
+    async def announce_eviction(self, pattern: str, *, now: Timestamp) -> None:
+        """Tell all processes to evict the keys that match."""
+        await self._runner.write(lambda connection: announce_pattern(connection, pattern, now=now))
+
     async def trim(self, *, before: Timestamp) -> None:
         """Drop what was committed before `before`, except the newest change."""
         await self._runner.write(lambda connection: connection.change(TRIM, {"before": before}))
@@ -59,9 +63,7 @@ class SqlChangeFeed(ChangeFeed):
             return ChangePage(position, (), gap=False)
         rows = connection.all(SINCE, {"position": position, "most": limit})
         newest, oldest = rows[0][0] or 0, rows[0][1] or 0
-        found = tuple(
-            Changed(row[2], None if row[3] is None else ContentId(row[3]), row[4]) for row in rows if row[2] is not None
-        )
+        found = tuple(read_change(row[2], row[3], row[4]) for row in rows if row[2] is not None)
         reached = found[-1].sequence if found else newest
         if mark is not None and reached == newest:
             self._quiet[mark[0]] = (mark[1], reached)

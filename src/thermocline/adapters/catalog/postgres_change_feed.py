@@ -22,11 +22,12 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import text
 
+from thermocline.adapters.catalog.announcing import announce_pattern, read_change
 from thermocline.adapters.catalog.change_feed import SqlChangeFeed
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Row, Runner
-from thermocline.domain.content_id import ContentId
-from thermocline.domain.work import Changed, ChangePage
+from thermocline.domain.units import Timestamp
+from thermocline.domain.work import ChangePage
 
 MOST_HOLES: Final = 2000
 LOOK_BACK: Final = 20_000
@@ -137,6 +138,15 @@ class PostgresChangeFeed(SqlChangeFeed):
         self._remember(after)
         return page
 
+    async def announce_eviction(self, pattern: str, *, now: Timestamp) -> None:
+        """Tell all processes to evict the keys that match."""
+
+        def announce(connection: Connection) -> None:
+            connection.first(TAKE_ID, {})  # before the number, as a commit that locks rows has one
+            announce_pattern(connection, pattern, now=now)
+
+        await self._runner.write(announce)
+
     def _remember(self, listener: _Listener) -> None:
         other = self._listeners.pop(listener.position, None)
         if other is not None:
@@ -158,7 +168,7 @@ def _look(
     rows = connection.all(SINCE, {"position": position, "most": limit, "holes": str(holes)})
     snapshot = _Snapshot.of(rows[0])
     found = [row[len(_Snapshot._fields) :] for row in rows if row[len(_Snapshot._fields)] is not None]
-    changes = tuple(Changed(row[0], None if row[1] is None else ContentId(row[1]), row[2]) for row in found)
+    changes = tuple(read_change(row[0], row[1], row[2]) for row in found)
     reached = max((change.sequence for change in changes), default=0)
     reached = max(reached, position) if snapshot.newest >= position else snapshot.newest
     after = _Listener(snapshot, reached)

@@ -20,6 +20,7 @@ from thermocline.domain.errors import (
     ContentTooLargeError,
     InvalidRangeError,
     PreconditionFailedError,
+    UnavailableError,
 )
 from thermocline.domain.units import Seconds
 from thermocline.interfaces.http.conditionals import ReadConditions
@@ -110,7 +111,11 @@ class ReadRoute:
         one = _OneRead(self._parts, exchange, content_id, revision, request)
         began = self._clock.monotonic()
         if not await one.from_memory() and not await one.from_shared_cache():
-            await one.from_storage()
+            try:
+                await one.from_storage()
+            except UnavailableError:
+                if exchange.status is not None or not await one.from_what_is_stale():
+                    raise
         if one.facts is not None and exchange.status in {200, PARTIAL, NOT_MODIFIED}:
             source = one.facts.source
             self._counters.reads[source, one.facts.tier].count += 1
@@ -159,9 +164,20 @@ class _OneRead:
         await self._send_buffered(facts, loaded.entry.payload)
         return True
 
+    async def from_what_is_stale(self) -> bool:
+        """Answer with what is cached and no longer fresh, because catalog or storage do not answer; likewise."""
+        loaded = await self._reading.stale(self._content_id)
+        if loaded is None:
+            return False
+        facts = facts_of_entry(self._content_id, loaded.entry, _SOURCES[loaded.kind])
+        if not self._is_for_caller(facts):
+            return False
+        await self._send_buffered(facts, loaded.entry.payload)
+        return True
+
     async def from_storage(self) -> None:
         """Answer from the catalog and the object store."""
-        record = await self._reading.stat(self._content_id)
+        record = await self._reading.find(self._content_id)
         for _ in range(ATTEMPTS):
             facts = facts_of_record(record)
             self._check(facts)
