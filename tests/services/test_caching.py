@@ -13,8 +13,9 @@ from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import ContentNotFoundError, UnavailableError
 from thermocline.domain.units import Seconds
 from thermocline.domain.work import OutboxKind
+from thermocline.ports.cache import CacheEntry
 from thermocline.services import prefilling
-from thermocline.services.caching import LEASE_SECONDS
+from thermocline.services.cache_levels import LEASE_SECONDS
 from thermocline.services.prefilling import MAX_PAYLOAD
 from thermocline.services.reading import ReadingService
 from thermocline.testing.faults import FaultMode, Faults
@@ -208,6 +209,9 @@ class Down:
     async def fill(self, *_: Any, **__: Any) -> bool:
         raise UnavailableError("the cache is down")
 
+    async def stale(self, *_: Any, **__: Any) -> CacheEntry | None:
+        raise UnavailableError("the cache is down")
+
     async def release(self, *_: Any, **__: Any) -> None:
         raise UnavailableError("the cache is down")
 
@@ -222,10 +226,10 @@ def test_a_cache_that_fails_fails_no_read_and_no_write(tmp_path: Path) -> None:
         machine = Machine(tmp_path)
         async with machine.process() as store:
             cache = store.services.cache
-            memory = cache._memory
+            memory = cache.levels.memory
             await store.store_content("a", b"old")
             assert await store.retrieve_content("a") == b"old"
-            cache._memory = Down(memory)  # type: ignore[assignment]
+            cache.levels.memory = Down(memory)  # type: ignore[assignment]
             failures = cache.failures
             await store.store_content("a", b"new")
             await store.services.background.drain()
@@ -235,12 +239,12 @@ def test_a_cache_that_fails_fails_no_read_and_no_write(tmp_path: Path) -> None:
             machine.clock.advance(Seconds(2))
             await store.services.outbox.deliver(OutboxKind.INVALIDATE)
             assert store.services.outbox.failed > 0
-            cache._memory = memory
+            cache.levels.memory = memory
             machine.clock.advance(Seconds(2))
             await store.services.outbox.deliver(OutboxKind.INVALIDATE)
             assert await store.retrieve_content("a") == b"new"
             await cache.clear()
-            cache._memory = Down(memory)  # type: ignore[assignment]
+            cache.levels.memory = Down(memory)  # type: ignore[assignment]
             assert await store.retrieve_content("a") == b"new"
             await store.delete_content("a")
             with pytest.raises(ContentNotFoundError):
@@ -255,7 +259,7 @@ def test_a_cache_that_fails_in_the_middle_of_a_read(tmp_path: Path, method: str)
         machine = Machine(tmp_path)
         async with machine.process() as store:
             await store.store_content("a", b"x", initial_tier="warm" if method == "fill" else "cold")
-            memory: Any = store.services.cache._memory
+            memory: Any = store.services.cache.levels.memory
             setattr(memory, method, getattr(Down(memory), method))
             reading: ReadingService = store.services.reading
             assert (await reading.retrieve(A)).payload == b"x"

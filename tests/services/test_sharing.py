@@ -9,12 +9,13 @@ import pytest
 
 from tests.machine import Machine
 from thermocline import ContentNotFoundError, StorageOrchestrator
+from thermocline.domain.cache_types import content_key
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds, later
 from thermocline.domain.work import OutboxKind
 from thermocline.services import sharing
-from thermocline.services.sharing import LEASE_SECONDS, LONGEST_WAIT, key_of
+from thermocline.services.sharing import LEASE_SECONDS, LONGEST_WAIT
 from thermocline.services.tracking import ReadKind
 from thermocline.testing.contracts.cache import TTL
 from thermocline.testing.contracts.running import in_event_loop
@@ -84,7 +85,7 @@ async def test_one_reads_storage_the_other_the_shared_cache_then_memory(
                 assert await store.retrieve_content("a") == b"x"
         assert totals(here) == {MEMORY: 1, STORAGE: 1, REDIS: 0}
         assert totals(there) == {MEMORY: 1, STORAGE: 0, REDIS: 1}
-        entry = await shared.get(key_of("a"))
+        entry = await shared.get(content_key("a"))
         assert entry is not None
         assert (entry.payload, entry.tier) == (b"x", "warm")
 
@@ -97,7 +98,7 @@ async def test_what_is_written_hot_is_there_for_the_others(machine: Machine, sha
         assert await there.retrieve_content("a") == b"x"
         assert totals(there)[REDIS] == 1
         await here.set_tier("a", "cold")
-        assert await shared.version_of(key_of("a")) is None, "leaving HOT evicts"
+        assert await shared.version_of(content_key("a")) is None, "leaving HOT evicts"
 
 
 @on_two_levels
@@ -201,14 +202,14 @@ async def test_a_waiter_takes_over_when_the_holder_dies(machine: Machine, shared
     async with machine.process() as store:
         await put(store, "a", b"x", initial_tier="warm")
         await shared.clear()
-        assert await shared.lease(key_of("a"), "of a dead process", ttl=LEASE_SECONDS)
+        assert await shared.lease(content_key("a"), "of a dead process", ttl=LEASE_SECONDS)
         reader = asyncio.ensure_future(store.retrieve_content("a"))
         await waiting(store)
         await machine.clock.run_for(LEASE_SECONDS * 0.9)
         assert not reader.done()
         await machine.clock.run_for(LEASE_SECONDS * 0.2)
         assert await while_time_goes_on(machine, reader) == b"x"
-        assert await shared.version_of(key_of("a")) is not None, "it filled in the dead one's place"
+        assert await shared.version_of(content_key("a")) is not None, "it filled in the dead one's place"
 
 
 @on_two_levels
@@ -216,14 +217,14 @@ async def test_who_waited_long_enough_reads_without_filling(machine: Machine, sh
     async with machine.process() as store:
         await put(store, "a", b"x", initial_tier="warm")
         await shared.clear()
-        assert await shared.lease(key_of("a"), "of a stuck process", ttl=Seconds(1000.0))
+        assert await shared.lease(content_key("a"), "of a stuck process", ttl=Seconds(1000.0))
         reader = asyncio.ensure_future(store.retrieve_content("a"))
         await waiting(store)
         await machine.clock.run_for(LONGEST_WAIT * 0.9)
         assert not reader.done()
         await machine.clock.run_for(LONGEST_WAIT * 0.2)
         assert await while_time_goes_on(machine, reader) == b"x"
-        assert await shared.version_of(key_of("a")) is None
+        assert await shared.version_of(content_key("a")) is None
         contents = store.services.cache.shared
         assert contents is not None
         assert (contents.waits, contents.gave_up) == (1, 1)
@@ -237,7 +238,7 @@ async def test_a_read_that_failed_gives_its_lease_back(machine: Machine, shared:
         machine.objects._contents.objects.clear()
         with pytest.raises(Exception, match="damaged"):
             await store.retrieve_content("a")
-        assert await shared.lease(key_of("a"), "other", ttl=TTL)
+        assert await shared.lease(content_key("a"), "other", ttl=TTL)
 
 
 @on_two_levels
@@ -285,7 +286,7 @@ async def test_evictions_are_tried_until_they_succeed(machine: Machine, shared: 
         shared.tombstone = tombstone  # type: ignore[method-assign]
         machine.clock.advance(machine.settings.cache.second_pass)
         assert await store.services.outbox.deliver(OutboxKind.INVALIDATE) == 1
-        assert await shared.version_of(key_of("a")) is None
+        assert await shared.version_of(content_key("a")) is None
 
 
 @on_two_levels
@@ -349,10 +350,10 @@ async def test_no_entry_outlives_its_content(machine: Machine, shared: SharedMem
         await put(here, "a", b"x", initial_tier="warm", expires_in=50)
         await here.retrieve_content("a")
         await there.retrieve_content("a")
-        entry = await shared.get(key_of("a"))
+        entry = await shared.get(content_key("a"))
         assert entry is not None
         assert entry.expires_at == later(machine.clock.now(), Seconds(50.0))
         machine.clock.advance(49)
         assert await there.retrieve_content("a") == b"x"
         machine.clock.advance(1)
-        assert await shared.get(key_of("a")) is None
+        assert await shared.get(content_key("a")) is None

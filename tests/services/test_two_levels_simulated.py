@@ -8,17 +8,21 @@ its own last acknowledged change, whatever fails; in the end all read the newest
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import pytest
 
 from tests.counts import SOAK
+from thermocline.domain.cache_types import content_key
 from thermocline.domain.content import Record, StoredHeaders, Visibility
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import UnavailableError
 from thermocline.domain.tiers import StorageTier, TierRules
 from thermocline.domain.units import Bytes, Seconds, Timestamp
 from thermocline.ports.cache import CacheEntry, SharedLevel
+from thermocline.services.absences import Absences
+from thermocline.services.cache_levels import TOMBSTONE_SECONDS, CacheLevels
 from thermocline.services.caching import ContentCache
 from thermocline.services.placements import Placements
 from thermocline.services.reading import ReadingService
@@ -33,6 +37,8 @@ T = TypeVar("T")
 A = ContentId("a")
 SCHEDULES = 30_000 if SOAK else 700
 MAX_AGE = Seconds(10.0)
+KEEP_STALE = Seconds(60.0)
+RARE = ("hear", "flush", "forget", "wait", "leave", "refresh", "evict")
 
 
 class RestlessClock(ManualClock):
@@ -53,7 +59,8 @@ class World:
         self.dice = random.Random(seed)
         self.failing = failing
         self.slowest = self.dice.choice((3, 10, 30))
-        rare = self.dice.sample(("hear", "flush", "forget", "wait", "leave"), self.dice.randrange(4))
+        rare = self.dice.sample(RARE, self.dice.randrange(5))
+        self.ttl = Seconds(self.dice.choice((5.0, 3600.0)))
         self.steps = ["write", *["read"] * self.dice.choice((1, 3, 6)), *rare]
         self.clock = RestlessClock()
         self.committed = 1
@@ -105,6 +112,10 @@ class World:
                 await self.drift()
                 reader.cancel()
                 await asyncio.gather(reader, return_exceptions=True)
+            case "refresh":
+                await process.refresh()
+            case "evict":
+                await process.evict()
             case _:
                 pass
 
@@ -150,6 +161,15 @@ class WatchedLevel(SharedMemoryCache):
     async def release(self, key: str, token: str) -> None:
         await self.strike(lambda: super(WatchedLevel, self).release(key, token))
 
+    async def stale(self, key: str) -> CacheEntry | None:
+        return await self.strike(lambda: super(WatchedLevel, self).stale(key))
+
+    async def refresh(self, key: str, token: str, *, ttl: Seconds) -> bool:
+        return await self.strike(lambda: super(WatchedLevel, self).refresh(key, token, ttl=ttl))
+
+    async def evict(self, keys: Sequence[str], *, ttl: Seconds) -> int:
+        return await self.strike(lambda: super(WatchedLevel, self).evict(keys, ttl=ttl))
+
     async def tombstone(self, versions: Mapping[str, int], *, ttl: Seconds) -> None:
         await self.strike(lambda: super(WatchedLevel, self).tombstone(versions, ttl=ttl))
 
@@ -166,16 +186,22 @@ class Process:
         self.acknowledged = 1
         tokens = world.dice.randbytes
         placements = Placements(
-            "test", {}, {tier: TierRules("standard", Seconds(3600.0), prefetch=False) for tier in StorageTier}
+            "test", {}, {tier: TierRules("standard", world.ttl, prefetch=False) for tier in StorageTier}
         )
         self.memory = WatchedMemory(self)
         self.cache = ContentCache(
-            self.memory,
+            CacheLevels(
+                self.memory,
+                world.clock,
+                entropy=tokens,
+                shared=SharedCache(cast("SharedLevel", world.shared), world.clock),
+                memory_max_size=Bytes(1000),
+                keep_stale=KEEP_STALE,
+            ),
             placements,
             world.clock,
             max_size=Bytes(1000),
-            entropy=tokens,
-            shared=SharedCache(cast("SharedLevel", world.shared), world.clock),
+            absences=Absences(world.clock, ttl=Seconds(0.0)),
         )
         self.reading = Reading(self, placements)
 
@@ -185,6 +211,21 @@ class Process:
         assert entry.version >= floor, f"read {entry.version}, though {floor} was acknowledged here"
         assert entry.payload == b"%d" % entry.version
         return entry.version
+
+    async def refresh(self) -> None:
+        """Do what the background does with a value that is due, whether it is or not."""
+        token = await self.cache.begin_refresh(A)
+        if token is None:
+            return
+        record = await self.reading.stat(A)
+        await self.world.drift()
+        await self.cache.fill(token, record, b"%d" % record.version)
+
+    async def evict(self) -> None:
+        """Do what an eviction by pattern does."""
+        with suppress(UnavailableError):
+            await self.world.shared.evict([content_key(A)], ttl=TOMBSTONE_SECONDS)
+        await self.cache.evict_here("content:*")
 
     async def write(self) -> None:
         await self.world.drift()
@@ -225,11 +266,10 @@ class Reading(ReadingService):
         await world.drift()
         return record
 
-    async def _read_storage(self, content_id: ContentId) -> tuple[Record, bytes]:
-        record = await self.stat(content_id)
+    async def _fetch(self, record: Record) -> bytes:
         self._process.world.storage_reads += 1
         await self._process.world.drift()
-        return record, b"%d" % record.version
+        return b"%d" % record.version
 
 
 def _record(version: int) -> Record:
@@ -239,7 +279,7 @@ def _record(version: int) -> Record:
         version=version,
         placement="standard",
         object_key="k",
-        digest=bytes(32),
+        digest=version.to_bytes(32),
         chunk_digests=None,
         size=Bytes(10),
         headers=StoredHeaders(),

@@ -20,7 +20,7 @@ class ChangeFeed(Protocol):
 
     @abstractmethod
     async def announce_eviction(self, pattern: str, *, now: Timestamp) -> None:
-        """Tell all processes to evict the keys that match the Redis glob. Processes of an older release hear nothing."""
+        """Tell all processes to evict the keys that match the Redis glob; those of an older release hear nothing."""
 
     @abstractmethod
     async def trim(self, *, before: Timestamp) -> None:

@@ -31,7 +31,6 @@ class ContentCache:
         self, levels: CacheLevels, placements: Placements, clock: Clock, *, max_size: Bytes, absences: Absences
     ) -> None:
         self.levels = levels
-        self._memory = levels.memory
         self._placements = placements
         self._clock = clock
         self.max_size = max_size
@@ -54,7 +53,7 @@ class ContentCache:
 
     def peek(self, content_id: str) -> CacheEntry | None:
         """Return the cached content, not expired, or None. Synchronous: the hot read path."""
-        entry = self._memory.peek("content:" + content_id)
+        entry = self.levels.memory.peek("content:" + content_id)
         if entry is not None and entry.expires_at is not None and self._clock.now() >= entry.expires_at:
             return None
         return entry

@@ -103,7 +103,7 @@ class CacheSettings(Section):
     """Types of cached values and their limits. What is not said of a known type stays as it is; others may be added."""
 
     stale_if_error: Duration = Seconds(3600.0)
-    """For how long a value is kept after its lifetime, to be served while catalog or storage do not answer. `0`: never."""
+    """For how long a value is kept after its lifetime, to be served while catalog or storage fail. `0`: never."""
 
     negative_ttl: Duration = Field(default=Seconds(1.0), le=2)
     """For how long each process remembers that there is no such content. `0`: never."""
