@@ -6,6 +6,7 @@ r"""Patterns as Redis understands them: `*`, `?`, `[a-z]`, `[^x]`, and `\` befor
 import re
 from collections.abc import Callable, Iterator
 
+_SPECIAL = str.maketrans({char: f"\\{char}" for char in "*?[]^-\\"})
 _ANY_BYTE = b"."
 _STAR = object()
 
@@ -18,6 +19,11 @@ def glob_matcher(pattern: str) -> Callable[[str], bool]:
     """
     match = re.compile(_translate(pattern.encode()), re.DOTALL).fullmatch
     return lambda key: match(key.encode()) is not None
+
+
+def escape_glob(text: str) -> str:
+    """Return the pattern that matches `text` and nothing else, wherever in a pattern it stands but in brackets."""
+    return text.translate(_SPECIAL)
 
 
 def _translate(pattern: bytes) -> bytes:

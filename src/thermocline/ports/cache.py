@@ -68,7 +68,7 @@ class Cache(Protocol):
 
     @abstractmethod
     async def release(self, key: str, token: str) -> None:
-        """Give up a lease without a fill, so that others need not wait for its end. A value that it was beside stays."""
+        """Give up a lease without a fill, so that others need not wait for its end. A value beside it stays."""
 
     @abstractmethod
     async def tombstone(self, versions: Mapping[str, int], *, ttl: Seconds) -> None:
@@ -149,7 +149,8 @@ class SharedLevel(Cache, Sweepable, Protocol):
     async def renew(self, key: str, token: str, *, ttl: Seconds) -> bool:
         """Let a lease that still is `token`'s, or its place beside a value, live for `ttl` from now; whether it was.
 
-        Never installs one. `lease` would: over an absent key, after the record was read. Such a lease could let a stale fill in.
+        Never installs one. `lease` would: over an absent key, after the record was read. Such a lease could let a stale
+        fill in.
         """
 
     @abstractmethod
@@ -164,3 +165,12 @@ class Partitioned(Protocol):
     @abstractmethod
     def part_of(self, key: str) -> str:
         """Return the name of what serves this key now."""
+
+
+@runtime_checkable
+class Pressured(Protocol):
+    """A cache that knows how full it is."""
+
+    @abstractmethod
+    def pressure(self) -> float:
+        """Return the share of its memory that is in use, at once, as it was a moment ago; 0: no limit, or unknown."""
