@@ -48,6 +48,22 @@ def test_cache_fence_holds() -> None:
     assert states > 1000
 
 
-@pytest.mark.parametrize("rule", ["fence-only", "unlink", "write-through", "renewal-by-lease", "failover"])
-def test_weaker_cache_rules_break(rule: str) -> None:
-    assert cache_fence.explore(rule)[0] is not None
+@pytest.mark.parametrize(
+    "rule", ["fence-only", "unlink", "write-through", "renewal-by-lease", "tombstone-spares-refresh", "failover"]
+)
+def test_weaker_cache_rules_gain_what_is_stale(rule: str) -> None:
+    assert cache_fence.explore(rule, evictions=0)[0] is not None
+
+
+@pytest.mark.parametrize("rule", ["evict-values-only", "evict-keeps-token", "refresh-by-version"])
+def test_weaker_evictions_come_to_nothing(rule: str) -> None:
+    assert cache_fence.explore(rule, evictions=0)[0] is None
+    trace, _ = cache_fence.explore(rule)
+    assert trace is not None
+    assert any("a pattern evicts" in step for step in trace)
+
+
+def test_a_token_that_never_ends_keeps_everybody_out() -> None:
+    trace, _ = cache_fence.explore("refresh-without-end")
+    assert trace is not None
+    assert any("dies" in step for step in trace)

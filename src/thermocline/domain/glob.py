@@ -6,9 +6,9 @@ r"""Patterns as Redis understands them: `*`, `?`, `[a-z]`, `[^x]`, and `\` befor
 import re
 from collections.abc import Callable, Iterator
 
+_SPECIAL = str.maketrans({char: f"\\{char}" for char in "*?[]^-\\"})
 _ANY_BYTE = b"."
 _STAR = object()
-_ESCAPES = str.maketrans({char: "\\" + char for char in "*?[]^-\\"})
 
 
 def glob_matcher(pattern: str) -> Callable[[str], bool]:
@@ -22,8 +22,8 @@ def glob_matcher(pattern: str) -> Callable[[str], bool]:
 
 
 def escape_glob(text: str) -> str:
-    """Return the pattern that matches `text` and nothing else."""
-    return text.translate(_ESCAPES)
+    """Return the pattern that matches `text` and nothing else, wherever in a pattern it stands but in brackets."""
+    return text.translate(_SPECIAL)
 
 
 def is_sweeping(pattern: str) -> bool:

@@ -183,3 +183,12 @@ class Partitioned(Protocol):
     @abstractmethod
     def part_of(self, key: str) -> str:
         """Return the name of what serves this key now."""
+
+
+@runtime_checkable
+class Pressured(Protocol):
+    """A cache that knows how full it is."""
+
+    @abstractmethod
+    def pressure(self) -> float:
+        """Return the share of its memory that is in use, at once, as it was a moment ago; 0: no limit, or unknown."""

@@ -6,45 +6,54 @@ read as a frame of ours is a miss, is counted, and is deleted.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from math import ceil
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from redis.exceptions import ResponseError
 
-from thermocline.adapters.cache.redis_calls import Calls
-from thermocline.adapters.cache.redis_errors import as_ours
+from thermocline.adapters.cache.redis_calls import Calls, by_script
+from thermocline.adapters.cache.redis_counts import RedisCounts
 from thermocline.adapters.cache.redis_frame import (
-    MARK,
+    LARGEST_FRAME,
+    LIFE_BYTES,
     UnreadableFrameError,
+    pack_moment,
+    pack_token,
     pack_value,
+    packing_takes_long,
+    signature_of,
     unpack_value,
+    unpacking_takes_long,
     version_in,
 )
 from thermocline.adapters.cache.redis_opening import open_route
-from thermocline.adapters.cache.redis_routes import RedisAccess, RedisRoute
+from thermocline.adapters.cache.redis_pressure import Pressure
+from thermocline.adapters.cache.redis_routes import Part, RedisAccess, RedisRoute
+from thermocline.adapters.cache.redis_scanning import Scan
 from thermocline.adapters.cache.redis_scripts import (
     DISCARD_SCRIPT,
+    EVICT_SCRIPT,
     FILL_SCRIPT,
     LEASE_SCRIPT,
+    PUT_SCRIPT,
+    REFRESH_SCRIPT,
     RELEASE_SCRIPT,
     RENEW_SCRIPT,
     TOMBSTONE_SCRIPT,
+    Script,
 )
 from thermocline.domain.errors import StorageError
+from thermocline.domain.glob import escape_glob
 from thermocline.domain.units import Seconds, elapsed
-from thermocline.ports.cache import CacheEntry, Partitioned, SharedLevel
+from thermocline.ports.cache import CacheEntry, Partitioned, Pressured, SharedLevel
 from thermocline.ports.clock import Clock
 
 PREFIX: Final = "tc:"
-SCAN_COUNT: Final = 500
-_SIGNATURE: Final = 128
-"""So many bytes tell one damaged value from what may have replaced it: they hold the checksum."""
-_SPECIAL: Final = str.maketrans({char: f"\\{char}" for char in "*?[]^-\\"})
 
 
-class RedisCache(SharedLevel, Partitioned):
+class RedisCache(SharedLevel, Partitioned, Pressured):
     """A cache that all processes of an installation share. Every call ends within the access' timeout.
 
     Raises `OutOfSpaceError` where Redis is full and may not evict, `UnavailableError` for all else that fails.
@@ -57,6 +66,9 @@ class RedisCache(SharedLevel, Partitioned):
         self._timeout = timeout
         self._prefix = f"{PREFIX}{installation}:"
         self._raw_prefix = self._prefix.encode()
+        self._pressure = Pressure(route, timeout=timeout)
+        self.counts = RedisCounts(route, calls, f"{PREFIX}{installation}#counts".encode())
+        """Counters that all processes of the installation add to."""
         self.unreadable = 0
         """Values that were damaged, forged or of another format: misses."""
         self.sets = 0
@@ -80,6 +92,7 @@ class RedisCache(SharedLevel, Partitioned):
 
     async def aclose(self) -> None:
         """Close every connection."""
+        await self._pressure.aclose()
         await self._calls.aclose()
         await self._route.aclose()
 
@@ -91,109 +104,150 @@ class RedisCache(SharedLevel, Partitioned):
             return ""
 
     async def get(self, key: str) -> CacheEntry | None:
-        """Return the value, or None if the key is absent, expired, a lease or a tombstone."""
+        """Return the value, or None if the key is absent, expired, no longer fresh, a lease or a tombstone."""
+        entry = await self.stale(key)
+        if entry is not None and entry.fresh_until is not None and self._clock.now() >= entry.fresh_until:
+            return None
+        return entry
+
+    async def stale(self, key: str) -> CacheEntry | None:
+        """Return the value, fresh or not; None where there is none, or where its content has ended."""
         name = self._raw_prefix + key.encode()
+        frame = b""
         try:
             frame = await self._calls.command(name, "GET", name)
             if frame is None:
                 return None
-            entry = unpack_value(name, frame)
-        except UnreadableFrameError:
+            if unpacking_takes_long(frame):
+                entry = await asyncio.to_thread(unpack_value, name, frame)
+            else:
+                entry = unpack_value(name, frame)
+        except (UnreadableFrameError, ResponseError):
             self.unreadable += 1
-            await self._discard(name, frame[:_SIGNATURE])
-            return None
-        except ResponseError:
-            self.unreadable += 1
-            await self._discard(name, b"")
+            await self._discard(name, frame)
             return None
         if entry is not None and entry.expires_at is not None and self._clock.now() >= entry.expires_at:
-            await self._discard(name, frame[:_SIGNATURE])  # else nobody could lease the key while Redis keeps it
+            await self._discard(name, frame)  # else nobody could lease the key while Redis keeps it
             return None
         return entry
 
     async def version_of(self, key: str) -> int | None:
-        """Return the version of the value without its payload; None where there is no value."""
+        """Return the version of the value without its payload; None where `get` returns None, but for damaged ones."""
         name = self._name(key)
         try:
-            return version_in(await self._calls.command(name, "GETRANGE", name, 0, MARK.size - 1))
+            return version_in(await self._calls.command(name, "GETRANGE", name, 0, LIFE_BYTES - 1), self._clock.now())
         except ResponseError:
             return None
 
     async def lease(self, key: str, token: str, *, ttl: Seconds) -> bool:
-        """Install a lease, or extend one's own; False over a value or another's lease."""
-        return bool(await self._calls.script(LEASE_SCRIPT, self._name(key), token, _milliseconds(ttl)))
+        """Install a lease, or one beside a value that is no longer fresh, or extend one's own; whether so."""
+        return await self._holding(LEASE_SCRIPT, key, token, _milliseconds(ttl), pack_moment(self._clock.now()))
+
+    async def refresh(self, key: str, token: str, *, ttl: Seconds) -> bool:
+        """Put a token beside a value, fresh or not, unless another's is there; whether so."""
+        return await self._holding(REFRESH_SCRIPT, key, token, _milliseconds(ttl), pack_moment(self._clock.now()))
 
     async def renew(self, key: str, token: str, *, ttl: Seconds) -> bool:
-        """Let a lease that still is one's own live on; whether it was."""
-        return bool(await self._calls.script(RENEW_SCRIPT, self._name(key), token, _milliseconds(ttl)))
+        """Let a lease, or a place beside a value, that still is one's own live on; whether it was."""
+        return await self._holding(RENEW_SCRIPT, key, token, _milliseconds(ttl))
 
     async def fill(self, key: str, token: str, entry: CacheEntry, *, ttl: Seconds) -> bool:
         """Store `entry` if the key still holds `token` and `entry` is not older than its floor; whether so.
 
         A fill whose answer was lost may say False although it was stored.
         """
-        life = _milliseconds(ttl)
-        if entry.expires_at is not None:
-            life = min(life, ceil(elapsed(self._clock.now(), entry.expires_at) * 1000))
-        if life <= 0:
+        life, name = self._life(entry, ttl), self._name(key)
+        frame = await _packed(name, entry)
+        if len(frame) > LARGEST_FRAME or life <= 0:
             await self.release(key, token)
             return False
-        name = self._name(key)
-        filled = bool(await self._calls.script(FILL_SCRIPT, name, token, pack_value(name, entry), life))
+        filled = await self._holding(FILL_SCRIPT, key, token, frame, life)
         self.sets += filled
         return filled
 
     async def release(self, key: str, token: str) -> None:
-        """Give up one's own lease."""
-        await self._calls.script(RELEASE_SCRIPT, self._name(key), token)
+        """Give up one's own lease. A value that it was beside stays."""
+        await self._holding(RELEASE_SCRIPT, key, token)
 
     async def tombstone(self, versions: Mapping[str, int], *, ttl: Seconds) -> None:
         """For each key: replace a value of that version or older, and any lease; a newer value stays.
 
-        If one fails, the others were tried all the same.
+        The keys share the round trips. If one fails, the others were tried all the same.
         """
         life = _milliseconds(ttl)
-        calls = [
-            self._calls.script(TOMBSTONE_SCRIPT, self._name(key), version.to_bytes(8), life)
-            for key, version in versions.items()
-        ]
-        await _all(calls)
+        await self._all(
+            [
+                by_script(TOMBSTONE_SCRIPT, self._name(key), version.to_bytes(8), life)
+                for key, version in versions.items()
+            ]
+        )
+
+    async def _holding(self, script: Script, key: str, token: str, *arguments: Part) -> bool:
+        """Return what a script says that asks for a token."""
+        return bool(await self._calls.script(script, self._name(key), pack_token(token), *arguments))
+
+    async def put(self, key: str, entry: CacheEntry, *, ttl: Seconds) -> int:
+        """Store `entry` over whatever is there; return the version that it was given, 0 if it was refused for its size.
+
+        A put whose answer was lost may have been done twice: then it has the later version.
+        """
+        life, name = self._life(entry, ttl), self._name(key)
+        frame = await _packed(name, entry)
+        if len(frame) > LARGEST_FRAME or life <= 0:
+            return 0
+        version = int.from_bytes(await self._calls.script(PUT_SCRIPT, name, frame, life))
+        self.sets += 1
+        return version
 
     async def match(self, pattern: str) -> AsyncIterator[Sequence[str]]:
-        """Yield pages of the keys that match, server by server; each page without repetitions."""
+        """Yield pages of at most 500 of the keys that match; each page without repetitions.
+
+        Every key that stood there from the beginning to the end is found, whatever slots move and whichever master
+        hands over meanwhile; or else `UnavailableError` is raised at the end.
+        """
         async for names in self._scan(pattern):
             yield [name[len(self._raw_prefix) :].decode(errors="surrogateescape") for name in names]
 
+    async def evict(self, keys: Sequence[str], *, ttl: Seconds) -> int:
+        """Replace the value or lease of each key by a tombstone of the version that it had; return how many values.
+
+        The keys share the round trips. If one fails, the others were tried all the same.
+        """
+        life = _milliseconds(ttl)
+        return sum(await self._all([by_script(EVICT_SCRIPT, self._name(key), life) for key in keys]))
+
     async def clear(self) -> None:
-        """Forget everything of this installation."""
+        """Forget everything of this installation, but its counters."""
         async for names in self._scan("*"):
-            await _all([self._calls.command(name, "UNLINK", name) for name in names])
+            await self._all([("UNLINK", name) for name in names])
 
-    async def _scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
+    def pressure(self) -> float:
+        """Return the share of its memory that the fullest server used a moment ago; 0 without a limit, or unknown."""
+        return self._pressure.share()
+
+    def _scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
         """Yield the names of our keys that match, from every server."""
-        matching = self._prefix.translate(_SPECIAL) + pattern
-        try:
-            servers = await self._route.servers()
-        except Exception as exc:
-            raise as_ours(exc) from exc
-        for server in servers:
-            cursor = b"0"
-            while True:
-                scan = ("SCAN", cursor, "MATCH", matching, "COUNT", SCAN_COUNT)
-                try:
-                    async with asyncio.timeout(self._timeout):
-                        cursor, names = await self._route.execute_at(server, *scan)
-                except Exception as exc:
-                    raise as_ours(exc) from exc
-                if names:
-                    yield list(dict.fromkeys(names))
-                if int(cursor) == 0:
-                    break
+        return Scan(self._route, escape_glob(self._prefix) + pattern, timeout=self._timeout).pages()
 
-    async def _discard(self, name: bytes, beginning: bytes) -> None:
+    async def _all(self, commands: Sequence[tuple[Part, ...]]) -> Sequence[Any]:
+        """Carry out commands on our keys; return the answers. Raises the first failure, when all were tried."""
+        answers = await self._calls.commands([(_key_in(command), command) for command in commands])
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def _discard(self, name: bytes, frame: bytes) -> None:
         """Delete what nobody can read: it would stand in the way of leases for the rest of its life."""
         with suppress(StorageError):  # Redis ends it some day
-            await self._calls.script(DISCARD_SCRIPT, name, beginning)
+            await self._calls.script(DISCARD_SCRIPT, name, *signature_of(frame))
+
+    def _life(self, entry: CacheEntry, ttl: Seconds) -> int:
+        """Return for how many milliseconds the entry may be kept."""
+        life = _milliseconds(ttl)
+        if entry.expires_at is not None:
+            life = min(life, ceil(elapsed(self._clock.now(), entry.expires_at) * 1000))
+        return life
 
     def _name(self, key: str) -> bytes:
         return self._raw_prefix + key.encode(errors="surrogateescape")
@@ -205,8 +259,12 @@ def _milliseconds(ttl: Seconds) -> int:
     return max(int(ttl * 1000), 1)
 
 
-async def _all(calls: Sequence[Awaitable[object]]) -> None:
-    """Return when all have ended. Raises the first failure."""
-    for done in await asyncio.gather(*calls, return_exceptions=True):
-        if isinstance(done, BaseException):
-            raise done
+async def _packed(name: bytes, entry: CacheEntry) -> bytes:
+    if packing_takes_long(entry):
+        return await asyncio.to_thread(pack_value, name, entry)
+    return pack_value(name, entry)
+
+
+def _key_in(command: tuple[Part, ...]) -> bytes:
+    """Return the key of a command that this module makes."""
+    return next(part for part in command if isinstance(part, bytes))

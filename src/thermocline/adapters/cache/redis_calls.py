@@ -6,6 +6,7 @@ command here may be carried out twice: the scripts see to that.
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any, Final
 
 from redis.exceptions import NoScriptError
@@ -44,22 +45,50 @@ class Calls:
         began = asyncio.get_running_loop().time()
         try:
             return await self._lanes.send(self._route.part_of(key), pack(*command))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - see the next line
             # Caught widely on purpose: a connection that is closed under a call in flight fails it with
             # AttributeError, RuntimeError and others.
-            if is_final(exc):
-                raise _told(exc) from exc
-            if not isinstance(exc, NoScriptError):
-                self._route.doubt()
-            return await self._one_by_one(began, exc, key, *command)
+            return await self._after(began, exc, key, *command)
 
     async def script(self, script: Script, key: bytes, *arguments: Part) -> Any:
         """Return what the script returns for `key`. Raises `StorageError`."""
-        return await self.command(key, "EVALSHA", script.digest, 1, key, *arguments)
+        return await self.command(key, *by_script(script, key, *arguments))
+
+    async def commands(self, commands: Sequence[tuple[bytes, tuple[Part, ...]]]) -> Sequence[Any]:
+        """Return the answers to commands, each beside its key, in order; what fails, as its exception.
+
+        All share the round trips, and no task is made for each: for pages of many keys.
+        """
+        began = asyncio.get_running_loop().time()
+        sent: list[asyncio.Future[Any] | Exception] = []
+        for key, command in commands:
+            try:
+                sent.append(self._lanes.send(self._route.part_of(key), pack(*command)))
+            except Exception as exc:  # noqa: BLE001 - as in `command`
+                sent.append(exc)
+        answers: list[Any] = []
+        for reply in sent:
+            try:
+                answers.append(await reply if isinstance(reply, asyncio.Future) else reply)
+            except Exception as exc:  # noqa: BLE001 - as in `command`
+                answers.append(exc)
+        failed = [number for number, answer in enumerate(answers) if isinstance(answer, Exception)]
+        again = (self._after(began, answers[number], commands[number][0], *commands[number][1]) for number in failed)
+        for number, answer in zip(failed, await asyncio.gather(*again, return_exceptions=True), strict=True):
+            answers[number] = answer
+        return answers
 
     async def aclose(self) -> None:
         """End what is under way."""
         await self._lanes.aclose()
+
+    async def _after(self, began: float, failure: Exception, key: bytes, *command: Part) -> Any:
+        """Return the answer to a command that the lane brought none to."""
+        if is_final(failure):
+            raise _told(failure) from failure
+        if not isinstance(failure, NoScriptError):
+            self._route.doubt()
+        return await self._one_by_one(began, failure, key, *command)
 
     async def _one_by_one(self, began: float, failure: Exception, key: bytes, *command: Part) -> Any:
         self.retried += 1
@@ -82,6 +111,11 @@ class Calls:
         except TimeoutError as exc:
             raise as_ours(exc) from failure
         raise as_ours(failure) from failure
+
+
+def by_script(script: Script, key: bytes, *arguments: Part) -> tuple[Part, ...]:
+    """Return the command that runs a script."""
+    return ("EVALSHA", script.digest, 1, key, *arguments)
 
 
 def _with_text(command: tuple[Part, ...]) -> tuple[Part, ...]:

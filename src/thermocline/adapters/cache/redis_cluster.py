@@ -18,7 +18,15 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from thermocline.adapters.cache.redis_routes import Part, RedisAccess, RedisRoute, exchange, open_pool
+from thermocline.adapters.cache.redis_routes import (
+    Holdings,
+    Part,
+    RedisAccess,
+    RedisRoute,
+    exchange,
+    open_pool,
+    run_of,
+)
 from thermocline.domain.units import Seconds
 
 log = structlog.get_logger(__name__)
@@ -29,6 +37,11 @@ KEPT_UNUSED: Final = Seconds(60.0)
 """Longer than any call takes."""
 LEARN_PAUSE: Final = Seconds(0.1)
 """The map is not asked for again so soon after it was learnt."""
+# Fields of a line of CLUSTER NODES, and of a node in CLUSTER SLOTS (Redis 7.0).
+_FLAGS: Final = 2
+_EPOCH: Final = 6
+_ENTRIES: Final = 8
+_ID: Final = 2
 
 
 class ClusterRoute(RedisRoute):
@@ -41,6 +54,7 @@ class ClusterRoute(RedisRoute):
         self._lane_pools: dict[str, ConnectionPool] = {}
         self._slots: list[str | None] = [None] * SLOTS
         self._masters: list[str] = []
+        self._ids: dict[str, str] = {}
         self._learning: asyncio.Task[None] | None = None
         self._learnt_at = float("-inf")
         self._unused_since: dict[str, float] = {}
@@ -87,6 +101,43 @@ class ClusterRoute(RedisRoute):
     async def execute_at(self, part: str, *command: Part) -> Any:
         """Return one node's answer."""
         return await exchange(self._pool(part), command)
+
+    def slots_of(self, part: str) -> frozenset[int]:
+        """Return the slots of a node, as far as is known."""
+        return frozenset(slot for slot, name in enumerate(self._slots) if name == part)
+
+    def slot_of(self, key: bytes) -> int:
+        """Return the slot of a key."""
+        return int(key_slot(key))
+
+    async def holdings(self, part: str) -> Holdings:
+        """Return what a node says that it holds; nothing unless it is a master."""
+        told = (await self.execute_at(part, "CLUSTER", "NODES")).decode().splitlines()
+        nodes = [line.split() for line in told]
+        mine = next(fields for fields in nodes if "myself" in fields[_FLAGS].split(","))
+        slots: set[int] = set()
+        leaving: dict[int, str] = {}
+        arriving: set[int] = set()
+        for entry in mine[_ENTRIES:]:
+            if not entry.startswith("["):
+                first, _, last = entry.partition("-")
+                slots.update(range(int(first), int(last or first) + 1))
+            elif "->-" in entry:
+                slot, _, target = entry[1:-1].partition("->-")
+                leaving[int(slot)] = self._name_of(target, nodes)
+            else:
+                arriving.add(int(entry[1:].partition("-<-")[0]))
+        if "master" not in mine[_FLAGS].split(","):
+            slots, leaving = set(), {}
+        identity = f"{await run_of(self, part)} {mine[_EPOCH]}"
+        return Holdings(identity, frozenset(slots), leaving, frozenset(arriving))
+
+    def _name_of(self, node_id: str, nodes: Iterable[Sequence[str]]) -> str:
+        """Return the name under which a node is known here, or else its address as others tell it."""
+        if node_id in self._ids:
+            return self._ids[node_id]
+        address = next((fields[1] for fields in nodes if fields[0] == node_id), "")
+        return address.partition("@")[0]
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -144,12 +195,16 @@ class ClusterRoute(RedisRoute):
     async def _take(self, ranges: Iterable[Sequence[Any]], *, told_by: str) -> None:
         slots: list[str | None] = [None] * SLOTS
         masters: dict[str, None] = {}
+        ids: dict[str, str] = {}
         for first, last, master, *_ in ranges:
             name = _name(master[0].decode() if master[0] else told_by, master[1])
             masters[name] = None
+            if len(master) > _ID:
+                ids[master[_ID].decode()] = name
             slots[first : last + 1] = [name] * (last + 1 - first)
         self._slots = slots
         self._masters = list(masters)
+        self._ids = ids
         self._learnt_at = asyncio.get_running_loop().time()
         await self._let_go(masters)
 

@@ -5,7 +5,7 @@ themselves: `redis_calls` does, at one place.
 """
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ MAX_CONNECTIONS: Final = 64
 """To one server, from one process."""
 ALONE: Final = "redis"
 """What a server is called where there is only one."""
+ONE_SLOT: Final = frozenset({0})
 
 Part = bytes | str | int
 """Of a command."""
@@ -46,6 +47,18 @@ class RedisAccess:
     def socket_timeout(self) -> Seconds:
         """How long one exchange may take: so that there is time for a second."""
         return Seconds(self.timeout / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What one server holds, as it says itself."""
+
+    identity: str
+    """Changes when the server starts anew, and whenever it wins slots: by a failover, or by the end of a move."""
+    slots: frozenset[int]
+    leaving: Mapping[int, str]
+    """Slots whose keys are being moved to another server, one by one; its name."""
+    arriving: frozenset[int]
 
 
 class RedisRoute(Protocol):
@@ -74,6 +87,18 @@ class RedisRoute(Protocol):
     @abstractmethod
     async def execute_at(self, part: str, *command: Part) -> Any:
         """Return one server's answer."""
+
+    @abstractmethod
+    def slots_of(self, part: str) -> frozenset[int]:
+        """Return the slots of a server, as far as is known."""
+
+    @abstractmethod
+    def slot_of(self, key: bytes) -> int:
+        """Return the slot of a key."""
+
+    @abstractmethod
+    async def holdings(self, part: str) -> Holdings:
+        """Return what one server says that it holds."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -110,6 +135,18 @@ class SingleRoute(RedisRoute):
         """Return the answer."""
         return await exchange(self._pool, command)
 
+    def slots_of(self, part: str) -> frozenset[int]:  # noqa: ARG002 - likewise
+        """Return the one slot."""
+        return ONE_SLOT
+
+    def slot_of(self, key: bytes) -> int:  # noqa: ARG002 - there is one slot
+        """Return the one slot."""
+        return 0
+
+    async def holdings(self, part: str) -> Holdings:
+        """Return that it holds everything, and who it is: behind Sentinels another may answer next time."""
+        return Holdings(await run_of(self, part), ONE_SLOT, {}, frozenset())
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pool.disconnect()
@@ -142,6 +179,12 @@ class WatchedRoute(SingleRoute):
         """Close every connection, those to the Sentinels too."""
         await super().aclose()
         await self._sentinel.aclose()
+
+
+async def run_of(route: RedisRoute, part: str) -> str:
+    """Return the name that a server has from its start to its end."""
+    told = await route.execute_at(part, "INFO", "server")
+    return next((line[7:].decode() for line in told.splitlines() if line.startswith(b"run_id:")), "")
 
 
 def open_pool(access: RedisAccess, host: str, port: int, *, is_timed: bool = True) -> ConnectionPool:
