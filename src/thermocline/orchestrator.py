@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from os import PathLike, fspath
 from typing import Any, Self
 
+from thermocline.cache import StoreCache
 from thermocline.domain.conditions import parse_condition
 from thermocline.domain.content import (
     DEFAULT_CONTENT_TYPE,
@@ -46,6 +47,8 @@ class StorageOrchestrator:
     def __init__(self, services: Services) -> None:
         self.services = services
         """The parts, for interfaces and for those who need more than the face."""
+        self.cache = StoreCache(services)
+        """The caches: values by type, evictions, statistics."""
 
     @classmethod
     @asynccontextmanager

@@ -32,6 +32,17 @@ def is_sweeping(pattern: str) -> bool:
     return _STAR in pieces and not any(isinstance(piece, bytes) and not _is_class(piece) for piece in pieces)
 
 
+def literal_prefix(pattern: str) -> str:
+    """Return what everything that matches begins with: the pattern up to its first special character, unquoted."""
+    found: list[str] = []
+    characters = iter(pattern)
+    for character in characters:
+        if character in "*?[":
+            break
+        found.append(next(characters, character) if character == "\\" else character)
+    return "".join(found)
+
+
 def _is_class(piece: bytes) -> bool:
     return piece == _ANY_BYTE or piece.startswith((b"[", b"(?!"))
 

@@ -253,6 +253,14 @@ class CacheLevels:
             self._note_failure("cache_invalidation_failed", exc)
             return 0
 
+    async def count(self, pattern: str) -> int:
+        """Return how many values and leases of memory match a Redis glob."""
+        try:
+            return sum([len(page) async for page in self.memory.match(pattern)])
+        except StorageError as exc:
+            self._note_failure("cache_get_failed", exc)
+            return 0
+
     async def clear(self) -> None:
         """Empty this process's memory: changes may have been missed."""
         self._lookups.clear()

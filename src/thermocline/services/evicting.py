@@ -49,9 +49,12 @@ class EvictionService:
         cache_type: str | None = None,
         *,
         everything: bool = False,
+        dry_run: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> int:
         """Evict every value whose id matches the Redis glob, of one type or of all; return how many.
+
+        With `dry_run` only count them, in the shared cache or else in memory here.
 
         Leases that match end too, so that what is being read now is not cached. `progress` hears how many are gone.
         Raises `InvalidInputError` for an unknown type, and for a pattern without a single given character unless
@@ -61,7 +64,7 @@ class EvictionService:
         done = 0
         for each in patterns:
             try:
-                async with aclosing(self._sweep_shared(each)) as counts:
+                async with aclosing(self._sweep_shared(each, dry_run=dry_run)) as counts:
                     async for count in counts:
                         done += count
                         if progress is not None:
@@ -70,6 +73,8 @@ class EvictionService:
                 raise UnavailableError(
                     f"the shared cache did not answer ({exc}); {done} values are gone, the same call evicts the rest"
                 ) from exc
+        if dry_run:
+            return done if self._shared is not None else sum([await self._contents.levels.count(each) for each in patterns])
         for each in patterns:
             count = await self.evict_here(each)
             if self._shared is None:
@@ -104,12 +109,12 @@ class EvictionService:
         prefixes = [*names, *([OWN_CONTENT] if CONTENT in names else [])]
         return [f"{prefix}:{pattern}" for prefix in prefixes]
 
-    async def _sweep_shared(self, pattern: str) -> AsyncGenerator[int]:
+    async def _sweep_shared(self, pattern: str, *, dry_run: bool) -> AsyncGenerator[int]:
         """Evict what matches from the shared cache, yielding the count of each page."""
         if self._shared is None:
             return
         began = self._clock.monotonic()
         async for page in self._shared.match(pattern):
-            yield await self._shared.evict(page, ttl=TOMBSTONE_SECONDS)
+            yield len(page) if dry_run else await self._shared.evict(page, ttl=TOMBSTONE_SECONDS)
             await self._clock.sleep(Seconds(self._clock.monotonic() - began))
             began = self._clock.monotonic()
