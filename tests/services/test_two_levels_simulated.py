@@ -136,12 +136,7 @@ class WatchedLevel(SharedMemoryCache):
         return await self.strike(lambda: super(WatchedLevel, self).lease(key, token, ttl=ttl))
 
     async def renew(self, key: str, token: str, *, ttl: Seconds) -> bool:
-        # Not through `lease`, which would drift again.
-        async def effect() -> bool:
-            mark = self._live_mark(key, self._monotonic())
-            return mark is not None and mark.token == token and await MemoryCache.lease(self, key, token, ttl=ttl)
-
-        return await self.strike(effect)
+        return await self.strike(lambda: super(WatchedLevel, self).renew(key, token, ttl=ttl))
 
     async def fill(self, key: str, token: str, entry: CacheEntry, *, ttl: Seconds) -> bool:
         async def effect() -> bool:
@@ -153,12 +148,7 @@ class WatchedLevel(SharedMemoryCache):
         return await self.strike(effect)
 
     async def release(self, key: str, token: str) -> None:
-        async def effect() -> None:
-            mark = self._live_mark(key, self._monotonic())
-            if mark is not None and mark.token == token:
-                self._drop_mark(key)
-
-        await self.strike(effect)
+        await self.strike(lambda: super(WatchedLevel, self).release(key, token))
 
     async def tombstone(self, versions: Mapping[str, int], *, ttl: Seconds) -> None:
         await self.strike(lambda: super(WatchedLevel, self).tombstone(versions, ttl=ttl))

@@ -1,7 +1,7 @@
 """Caches of contents and of other values, with leases so that nothing stale is ever gained."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -68,7 +68,10 @@ class Cache(Protocol):
 
     @abstractmethod
     async def release(self, key: str, token: str) -> None:
-        """Give up a lease without a fill, so that others need not wait for its end. A value beside it stays."""
+        """Give up a lease without a fill, so that others need not wait for its end.
+
+        A value that it was beside stays.
+        """
 
     @abstractmethod
     async def tombstone(self, versions: Mapping[str, int], *, ttl: Seconds) -> None:
@@ -124,9 +127,24 @@ class SharedCounts(Protocol):
 class MemoryLevel(Cache, Sweepable, Protocol):
     """A cache inside this process: a hit costs no await."""
 
+    on_refresh_due: Callable[[str, CacheEntry], None] | None
+    """Called with key and value by the first hit that comes near the value's `fresh_until`, before it returns it."""
+
     @abstractmethod
     def peek(self, key: str) -> CacheEntry | None:
         """Return what `get` would, at once."""
+
+    @abstractmethod
+    async def fill_absent(self, key: str, token: str, *, ttl: Seconds) -> bool:
+        """Note that there is nothing to be cached, if the key still holds `token`; whether so.
+
+        The token is used up either way, and a value that it was beside goes. Believed for `ttl`, at most for a few
+        seconds. Raises `ValueError` unless `ttl > 0`.
+        """
+
+    @abstractmethod
+    def is_absent(self, key: str) -> bool:
+        """Whether `fill_absent` noted so, and neither lease, value nor tombstone came since."""
 
 
 @runtime_checkable
@@ -135,7 +153,7 @@ class AgingLevel(MemoryLevel, Protocol):
 
     @abstractmethod
     def held(self, key: str) -> CacheEntry | None:
-        """Return the value, confirmed or not."""
+        """Return the value, confirmed or not; None where it is no longer fresh."""
 
     @abstractmethod
     def confirm(self, key: str, entry: CacheEntry) -> bool:
@@ -149,8 +167,8 @@ class SharedLevel(Cache, Sweepable, Protocol):
     async def renew(self, key: str, token: str, *, ttl: Seconds) -> bool:
         """Let a lease that still is `token`'s, or its place beside a value, live for `ttl` from now; whether it was.
 
-        Never installs one. `lease` would: over an absent key, after the record was read. Such a lease could let a stale
-        fill in.
+        Never installs one. `lease` would: over an absent key, after the record was read. Such a lease could let a
+        stale fill in.
         """
 
     @abstractmethod

@@ -15,24 +15,14 @@ class SharedMemoryCache(MemoryCache, SharedLevel):
         super().__init__(clock, capacity=capacity)
 
     async def renew(self, key: str, token: str, *, ttl: Seconds) -> bool:
-        """Let a lease that still is one's own live on; whether it was."""
-        mark = self._live_mark(key, self._monotonic())
+        """Let a lease that still is one's own, or its place beside a value, live on; whether it was."""
+        mark = self._marks.live(key, now := self._monotonic())
         if mark is None or mark.token != token:
             return False
-        return await self.lease(key, token, ttl=ttl)
+        mark.dies_at = now + ttl
+        return True
 
     async def version_of(self, key: str) -> int | None:
-        """Return the version of the value; None where there is no value."""
+        """Return the version of the fresh value; None where there is none."""
         entry = self.held(key)
         return None if entry is None else entry.version
-
-    async def release(self, key: str, token: str) -> None:
-        """Give up one's own lease; its floor stays, as in Redis."""
-        now = self._monotonic()
-        mark = self._live_mark(key, now)
-        if mark is None or mark.token != token:
-            return
-        left, floor = Seconds(mark.dies_at - now), mark.floor
-        await super().release(key, token)
-        if floor:
-            await self.tombstone({key: floor}, ttl=left)

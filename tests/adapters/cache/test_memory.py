@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thermocline.adapters.cache.memory import MARK_BYTES, OVERHEAD_BYTES, MemoryCache
+from thermocline.adapters.cache.marks import MARK_BYTES
+from thermocline.adapters.cache.memory import OVERHEAD_BYTES, MemoryCache
 from thermocline.domain.units import Bytes, Seconds, later
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.contracts.aging_level import LIFE, MAX_AGE, AgingLevelContract
 from thermocline.testing.contracts.cache import TTL, CacheContract, CacheHarness, OpenCache, entry, stored
+from thermocline.testing.contracts.memory_level import MemoryLevelContract
 
 
-class TestMemoryCache(CacheContract):
+class TestMemoryCache(CacheContract, MemoryLevelContract):
     @pytest.fixture
     def open_cache(self) -> OpenCache:
         @asynccontextmanager
@@ -30,7 +32,7 @@ class TestMemoryCache(CacheContract):
         return opened
 
 
-class TestAgingMemoryCache(CacheContract, AgingLevelContract):
+class TestAgingMemoryCache(CacheContract, MemoryLevelContract, AgingLevelContract):
     @pytest.fixture
     def open_cache(self) -> OpenCache:
         @asynccontextmanager

@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from thermocline.domain.units import Seconds
+from thermocline.domain.units import Seconds, later
 from thermocline.ports.cache import AgingLevel
 from thermocline.testing.contracts.cache import TTL, CacheHarness, OpenCache, entry, stored
 from thermocline.testing.contracts.running import AsyncTests
@@ -74,6 +74,33 @@ class AgingLevelContract(AsyncTests):
             assert not await cache.lease("k", "t", ttl=TTL)
             await cache.tombstone({"k": 1}, ttl=TTL)
             assert await cache.lease("k", "t", ttl=TTL)
+
+    async def test_what_is_no_longer_fresh_is_neither_held_nor_confirmed(self, open_cache: OpenCache) -> None:
+        async with open_cache() as harness:
+            cache, fresh = _aging(harness), Seconds(MAX_AGE + 10.0)
+            what = entry(fresh_until=later(harness.now(), fresh))
+            assert await stored(cache, "k", what, ttl=LIFE)
+            await harness.advance(MAX_AGE)
+            held = cache.held("k")
+            assert held == what
+            assert held is not None
+            assert cache.confirm("k", held)
+            await harness.advance(Seconds(10.0))
+            assert cache.peek("k") is None
+            assert cache.held("k") is None
+            assert not cache.confirm("k", held)
+            assert await cache.stale("k") is held
+            assert await cache.lease("k", "t", ttl=TTL)
+
+    async def test_what_is_not_confirmed_is_refreshed_and_there_for_failures(self, open_cache: OpenCache) -> None:
+        async with open_cache() as harness:
+            cache = _aging(harness)
+            assert await stored(cache, "k", entry(), ttl=LIFE)
+            await harness.advance(MAX_AGE)
+            assert await cache.stale("k") == entry()
+            assert await cache.refresh("k", "t", ttl=TTL)
+            assert await cache.fill("k", "t", entry(2), ttl=LIFE)
+            assert cache.peek("k") == entry(2)
 
 
 def _aging(harness: CacheHarness) -> AgingLevel:

@@ -1,63 +1,22 @@
-"""Laws of `Cache`. An adapter passes them by providing one fixture."""
+"""Laws of `Cache` and `Sweepable`. An adapter passes them by providing one fixture."""
 # ruff: noqa: D102 - the name of a test states its law
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from thermocline.domain.content import StoredHeaders, Visibility
-from thermocline.domain.units import Seconds, Timestamp, later
-from thermocline.ports.cache import Cache, CacheEntry
-from thermocline.testing.contracts.running import AsyncTests, in_event_loop
+from thermocline.domain.units import Seconds, later
+from thermocline.testing.contracts.cache_freshness import FreshnessLaws
+from thermocline.testing.contracts.cache_harness import TTL, CacheHarness, OpenCache, entry, stored
+from thermocline.testing.contracts.cache_races import RaceLaws
+from thermocline.testing.contracts.cache_sweeping import SweepingLaws
 
-TTL = Seconds(60.0)
-# One law, tried by several subclasses: each has a cache of its own, so that examples do not depend on who runs them.
-_RANDOM = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors], deadline=None
-)
+__all__ = ["TTL", "CacheContract", "CacheHarness", "OpenCache", "entry", "stored"]
 
 
-@dataclass(frozen=True, slots=True)
-class CacheHarness:
-    """A fresh cache and the clock it lives by."""
-
-    cache: Cache
-    now: Callable[[], Timestamp]
-    advance: Callable[[Seconds], Awaitable[None]]
-    """Lets that much time pass for the cache."""
-
-
-OpenCache = Callable[[], AbstractAsyncContextManager[CacheHarness]]
-
-
-def entry(version: int = 1, payload: bytes = b"payload", *, expires_at: Timestamp | None = None) -> CacheEntry:
-    """Return an entry each field of which differs from its neighbours'."""
-    return CacheEntry(
-        payload=payload,
-        version=version,
-        revision=version + 1_000,
-        visibility=Visibility.PUBLIC,
-        expires_at=expires_at,
-        cached_at=Timestamp(1_700_000_000_000_001),
-        modified_at=Timestamp(1_700_000_000_000_002),
-        digest=bytes(range(32)),
-        headers=StoredHeaders("text/plain; charset=utf-8", "max-age=5", "attachment; filename*=UTF-8''%C3%A9"),
-        tier="hot",
-    )
-
-
-async def stored(cache: Cache, key: str, what: CacheEntry, *, ttl: Seconds = TTL) -> bool:
-    """Lease and fill `key`; whether the entry was stored."""
-    assert await cache.lease(key, "token of stored", ttl=TTL)
-    return await cache.fill(key, "token of stored", what, ttl=ttl)
-
-
-class CacheContract(AsyncTests):
-    """Laws of `Cache`. Subclasses provide `open_cache`, anew for each test."""
+class CacheContract(FreshnessLaws, SweepingLaws, RaceLaws):
+    """Laws of `Cache` and `Sweepable`. Subclasses provide `open_cache`, anew for each test."""
 
     @pytest.fixture
     def open_cache(self) -> OpenCache:
@@ -211,80 +170,3 @@ class CacheContract(AsyncTests):
             await harness.cache.tombstone({"k": 7}, ttl=Seconds(1.0))
             await harness.advance(Seconds(1.1))
             assert await stored(harness.cache, "k", entry(1))
-
-    async def test_clearing_forgets_leases_too(self, open_cache: OpenCache) -> None:
-        async with open_cache() as harness:
-            cache = harness.cache
-            assert await stored(cache, "k", entry())
-            assert await cache.lease("leased", "t", ttl=TTL)
-            await cache.clear()
-            assert await cache.get("k") is None
-            assert not await cache.fill("leased", "t", entry(), ttl=TTL)
-
-    async def test_a_pattern_finds_values_and_leases(self, open_cache: OpenCache) -> None:
-        async with open_cache() as harness:
-            cache = harness.cache
-            for key in ("content:users/1/a", "content:users/1/b/c", "content:users/2/a", "list:users/1"):
-                assert await stored(cache, key, entry())
-            assert await cache.lease("content:users/1/leased", "t", ttl=TTL)
-            for pattern, expected in (
-                ("content:users/1/*", {"content:users/1/a", "content:users/1/b/c", "content:users/1/leased"}),
-                ("content:users/?/a", {"content:users/1/a", "content:users/2/a"}),
-                ("content:users/[^1]/a", {"content:users/2/a"}),
-                ("*users/1", {"list:users/1"}),
-                ("none*", set[str]()),
-            ):
-                found = [key async for page in cache.match(pattern) for key in page]
-                assert set(found) == expected
-                assert len(found) == len(expected)
-
-    async def test_a_thousand_keys_are_matched(self, open_cache: OpenCache) -> None:
-        async with open_cache() as harness:
-            keys = {f"k{number}" for number in range(1200)}
-            for key in keys:
-                assert await harness.cache.lease(key, "t", ttl=TTL)
-            assert {key async for page in harness.cache.match("k*") for key in page} == keys
-
-    @_RANDOM
-    @given(data=st.data())
-    def test_nothing_older_than_what_was_acknowledged_is_ever_gained(
-        self, open_cache: OpenCache, data: st.DataObject
-    ) -> None:
-        in_event_loop(_race)(open_cache, data)
-
-
-async def _race(open_cache: OpenCache, data: st.DataObject) -> None:
-    """Fillers and writers take their steps in any order, as in the model of the protocol (I3)."""
-    async with open_cache() as harness:
-        cache, key = harness.cache, "k"
-        await cache.clear()
-        committed = acknowledged = 1
-        unannounced: list[int] = []
-        seen: dict[str, int | None] = {}
-        steps = st.sampled_from(("miss", "read", "fill", "commit", "tombstone", "vanish", "expire", "release"))
-        for number, step in enumerate(data.draw(st.lists(steps, max_size=30))):
-            filler = data.draw(st.sampled_from(sorted(seen))) if seen else None
-            if step == "miss" and await cache.lease(key, f"f{number}", ttl=TTL):
-                seen[f"f{number}"] = None
-            elif step == "read" and filler is not None:
-                seen[filler] = committed
-            elif step == "fill" and filler is not None:
-                version = seen.pop(filler)
-                if version is not None and await cache.fill(key, filler, entry(version), ttl=TTL):
-                    assert version >= acknowledged
-            elif step == "release" and filler is not None:
-                seen.pop(filler)
-                await cache.release(key, filler)
-            elif step == "commit":
-                committed += 1
-                unannounced.append(committed)
-            elif step == "tombstone" and unannounced:
-                version = unannounced.pop(data.draw(st.integers(0, len(unannounced) - 1)))
-                await cache.tombstone({key: version}, ttl=TTL)
-                acknowledged = max(acknowledged, version)
-            elif step == "vanish":
-                await cache.clear()
-            elif step == "expire":
-                await harness.advance(Seconds(TTL + 0.1))
-            found = await cache.get(key)
-            assert found is None or found.version >= acknowledged

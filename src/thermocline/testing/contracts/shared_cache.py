@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from thermocline.domain.units import Seconds
+from thermocline.domain.units import Seconds, later
 from thermocline.ports.cache import SharedLevel
 from thermocline.testing.contracts.cache import TTL, CacheHarness, OpenCache, entry, stored
 from thermocline.testing.contracts.running import AsyncTests
@@ -67,6 +67,29 @@ class SharedCacheContract(AsyncTests):
             assert await cache.version_of("k") == 7
             await cache.tombstone({"k": 7}, ttl=TTL)
             assert await cache.version_of("k") is None
+
+    async def test_what_is_no_longer_fresh_has_no_version(self, open_cache: OpenCache) -> None:
+        async with open_cache() as harness:
+            cache = _shared(harness)
+            assert await stored(cache, "k", entry(7, fresh_until=later(harness.now(), Seconds(1.0))))
+            assert await cache.version_of("k") == 7
+            await harness.advance(Seconds(1.1))
+            assert await cache.version_of("k") is None
+
+    async def test_a_token_beside_a_value_is_renewed_too(self, open_cache: OpenCache) -> None:
+        async with open_cache() as harness:
+            cache = _shared(harness)
+            assert await stored(cache, "k", entry(7), ttl=Seconds(150.0))
+            assert not await cache.renew("k", "one", ttl=TTL)
+            assert await cache.refresh("k", "one", ttl=Seconds(2.0))
+            assert not await cache.renew("k", "two", ttl=TTL)
+            assert await cache.renew("k", "one", ttl=TTL)
+            await harness.advance(Seconds(3.0))
+            assert not await cache.refresh("k", "two", ttl=TTL)
+            assert await cache.get("k") == entry(7)
+            assert not await cache.fill("k", "one", entry(6), ttl=TTL)
+            assert not await cache.renew("k", "one", ttl=TTL)
+            assert await cache.get("k") == entry(7)
 
     async def test_a_lease_that_was_given_back_keeps_the_floor(self, open_cache: OpenCache) -> None:
         async with open_cache() as harness:
