@@ -17,7 +17,7 @@ from thermocline.adapters.objects.memory import CopyingMemoryObjectStore, Memory
 from thermocline.domain.errors import ContentArchivedError, ContentNotFoundError
 from thermocline.domain.units import Bytes, Seconds
 from thermocline.domain.work import OutboxKind
-from thermocline.ports.cache import SharedLevel
+from thermocline.ports.cache import SharedCounts, SharedLevel
 from thermocline.ports.object_store import ObjectStore
 from thermocline.testing.catalog import INSTALLATION, fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
@@ -74,6 +74,7 @@ class Machine:
         self.random = random.Random(seed)
         self.shared: SharedLevel | None = None
         """The cache that processes share, if the test says so."""
+        self.shared_counts: SharedCounts | None = None
         fresh_sqlite_catalog(self.database, installation=installation)
 
     def twin(self, folder: Path) -> "Machine":
@@ -101,6 +102,7 @@ class Machine:
                 clock=self.clock,
                 entropy=self.random.randbytes,
                 shared=None if shared is None else injected.wrap("shared", shared),
+                shared_counts=self.shared_counts,
             )
             services = await assemble(self.settings, adapters)
             await services.listener.poll()

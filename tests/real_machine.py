@@ -131,7 +131,7 @@ class RealMachine(Machine):
             self._opened = None
 
     async def open_shared(self, stack: AsyncExitStack) -> SharedLevel | None:
-        return await open_shared_cache(self.settings.cache, self.clock, stack, installation=self.installation)
+        return (await open_shared_cache(self.settings.cache, self.clock, stack, installation=self.installation)).level
 
     async def recover(self) -> None:
         # Hours pass: whatever a process left in Redis has ended.

@@ -1,13 +1,12 @@
 """Memory over a cache that processes share: who reads storage, who waits, what is believed, and for how long."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.machine import Machine
+from tests.services.two_levels import on_two_levels
 from thermocline import ContentNotFoundError, StorageOrchestrator
 from thermocline.domain.cache_types import content_key
 from thermocline.domain.content_id import ContentId
@@ -18,29 +17,11 @@ from thermocline.services import sharing
 from thermocline.services.sharing import LEASE_SECONDS, LONGEST_WAIT
 from thermocline.services.tracking import ReadKind
 from thermocline.testing.contracts.cache import TTL
-from thermocline.testing.contracts.running import in_event_loop
 from thermocline.testing.faults import Faults
 from thermocline.testing.shared_cache import SharedMemoryCache
 
 A = ContentId("a")
 MEMORY, STORAGE, REDIS = ReadKind.MEMORY, ReadKind.STORAGE, ReadKind.REDIS
-Scenario = Callable[[Machine, SharedMemoryCache], Awaitable[None]]
-
-
-def on_two_levels(scenario: Scenario) -> Callable[[Path], None]:
-    """Run on a machine whose processes share a cache."""
-
-    def test(tmp_path: Path) -> None:
-        @in_event_loop
-        async def run() -> None:
-            machine = Machine(tmp_path)
-            machine.shared = shared = SharedMemoryCache(machine.clock)
-            await scenario(machine, shared)
-
-        run()
-
-    test.__doc__ = scenario.__doc__
-    return test
 
 
 def totals(store: StorageOrchestrator) -> dict[ReadKind, int]:

@@ -35,6 +35,12 @@ def unknown_type(name: str, known: Iterable[str]) -> InvalidInputError:
     )
 
 
+def type_of(key: str) -> str:
+    """Return the name of the cache type that a key belongs to."""
+    name = key.partition(":")[0]
+    return CONTENT if name == OWN_CONTENT else name
+
+
 def content_key(content_id: str) -> str:
     """Return the key of a content's bytes in every cache."""
     return "content:" + content_id

@@ -5,50 +5,45 @@ from typing import Any
 
 from thermocline.domain.units import Seconds, format_moment
 from thermocline.domain.work import JobTotals
-from thermocline.interfaces.cache_state import cache_state, ratios, shared_state
+from thermocline.interfaces.cache_state import shared_state
+from thermocline.services.cache_statistics import HOLDINGS, Statistics
 from thermocline.services.recovering import ADVICE, PAUSED_JOBS
 from thermocline.services.tracking import AccessFlush
 from thermocline.services.working import Job
 from thermocline.wiring.services import Services
 
-CacheStatistics = dict[str, dict[str, dict[str, Any]]]
-"""By cache type and level; all values are numbers."""
-
-HOLDINGS = frozenset({"count", "total_size", "avg_size", "circuits_open"})
+_HELD = HOLDINGS | {"redis/circuits_open"}
 """What a process has, and takes with it when it ends."""
 FRESH_SECONDS = Seconds(1.0)
 """How old totals may be that somebody asks for: so many do at once share one look at the catalog."""
 
 
-def cache_statistics(services: Services) -> CacheStatistics:
-    """Return hits, misses, sets and sizes of this process's caches, by type and level."""
-    levels = {"memory": cache_state(services).as_json()}
+def cache_statistics(services: Services) -> Statistics:
+    """Return hits, misses, sets and sizes of this process's caches, by type and level, without ratios."""
+    found = services.statistics.here()
     shared = shared_state(services)
     if shared is not None:
-        levels["redis"] = shared.as_json()
-    return {"content": levels}
+        found["content"]["redis"] |= shared.as_json()
+    return found
 
 
-def sum_cache_statistics(parts: Sequence[CacheStatistics]) -> CacheStatistics:
-    """Return the statistics of several processes together."""
-    total: CacheStatistics = {}
+def sum_cache_statistics(parts: Sequence[Statistics]) -> Statistics:
+    """Return the statistics of several processes together, without ratios."""
+    total: Statistics = {}
     for part in parts:
         for kind, levels in part.items():
             for level, numbers in levels.items():
                 held = total.setdefault(kind, {}).setdefault(level, {})
                 for name, number in numbers.items():
                     held[name] = held.get(name, 0) + number
-    for levels in total.values():
-        for numbers in levels.values():
-            numbers.update(ratios(numbers))
     return total
 
 
-def without_holdings(part: CacheStatistics) -> CacheStatistics:
+def without_holdings(part: Statistics) -> Statistics:
     """Return the statistics of a process that has ended: it counted, and holds nothing."""
     return {
         kind: {
-            level: {name: 0 if name in HOLDINGS else number for name, number in numbers.items()}
+            level: {name: 0 if f"{level}/{name}" in _HELD else number for name, number in numbers.items()}
             for level, numbers in levels.items()
         }
         for kind, levels in part.items()

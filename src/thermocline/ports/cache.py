@@ -124,6 +124,28 @@ class SharedCounts(Protocol):
         """Return every counter."""
 
 
+@dataclass(frozen=True, slots=True)
+class LevelCounts:
+    """What a level did with values of one cache type since its start, and what it holds of them."""
+
+    sets: int = 0
+    evictions: int = 0
+    expirations: int = 0
+    rejected: int = 0
+    """Values refused for their size."""
+    count: int = 0
+    bytes: int = 0
+
+
+@runtime_checkable
+class CountsByType(Protocol):
+    """A level that counts by cache type: the part of a key before the first `:`."""
+
+    @abstractmethod
+    def counts(self) -> Mapping[str, LevelCounts]:
+        """Return the counts by cache type."""
+
+
 class MemoryLevel(Cache, Sweepable, Protocol):
     """A cache inside this process: a hit costs no await."""
 

@@ -1,7 +1,7 @@
 """What happened to cached values of each type, counted in memory: a hit costs no round trip."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -11,8 +11,6 @@ class TypeCounts:
     memory_hits: int = 0
     shared_hits: int = 0
     misses: int = 0
-    sets: int = 0
-    set_bytes: int = 0
     rejected: int = 0
     """Values refused for their size."""
     stale: int = 0
@@ -21,10 +19,6 @@ class TypeCounts:
     """Bytes that hits served, so that no source had to."""
     was_told: bool = field(default=False, compare=False)
     """Whether a refusal was logged: once is enough."""
-
-    def numbers(self) -> dict[str, int]:
-        """Return the counts by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "was_told"}
 
 
 class CacheCounts:

@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 import structlog
 
+from thermocline.domain.cache_types import type_of
 from thermocline.domain.errors import StorageError
 from thermocline.domain.glob import glob_matcher
 from thermocline.domain.keys import TOKEN_ENTROPY_BYTES
@@ -66,6 +67,8 @@ class CacheLevels:
         self._memory_max_size = memory_max_size
         self._keep_stale = keep_stale
         self._memory_failures = 0
+        self.shared_sets: dict[str, tuple[int, int]] = {}
+        """By cache type: how many values the shared cache took from here, and their bytes."""
         self._lookups: dict[str, list[asyncio.Future[Found | None]]] = {}
 
     @property
@@ -167,7 +170,7 @@ class CacheLevels:
             return False
         stored = await self._fill_memory(key, token, entry, life)
         if shared and self.shared is not None:
-            stored = await self.shared.fill(key, token, entry, ttl=life) or stored
+            stored = await self._fill_shared(self.shared, key, token, entry, life) or stored
         return stored
 
     async def keep(self, key: str, token: str, entry: CacheEntry) -> None:
@@ -202,6 +205,7 @@ class CacheLevels:
         if not version:
             await self._release_memory(key, token)
             return False
+        self._note_set(key, entry)
         self._part_lookups(key)
         await self._fill_memory(key, token, replace(entry, version=version), life)
         return True
@@ -295,6 +299,16 @@ class CacheLevels:
             return False
         await self._release_memory(key, token)
         return False
+
+    async def _fill_shared(self, shared: SharedCache, key: str, token: str, entry: CacheEntry, life: Seconds) -> bool:
+        stored = await shared.fill(key, token, entry, ttl=life)
+        if stored:
+            self._note_set(key, entry)
+        return stored
+
+    def _note_set(self, key: str, entry: CacheEntry) -> None:
+        sets, size = self.shared_sets.get(kind := type_of(key), (0, 0))
+        self.shared_sets[kind] = (sets + 1, size + len(entry.payload))
 
     async def _put_memory(self, key: str, entry: CacheEntry, life: Seconds) -> bool:
         if len(entry.payload) > self._memory_max_size:

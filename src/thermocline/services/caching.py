@@ -38,6 +38,8 @@ class ContentCache:
         self.flights: dict[str, asyncio.Task[Loaded]] = {}
         """Reads under way that others may join. A change takes its flight out: whoever reads after the change was
         acknowledged must not be given what was read before it."""
+        self.stale_served = 0
+        """Values given out although they may be fresh no longer."""
         self.on_found: Callable[[ContentId, CacheEntry], None] | None = None
         """Hears of each value that the shared cache served."""
 
@@ -73,7 +75,10 @@ class ContentCache:
     async def stale(self, content_id: ContentId) -> Loaded | None:
         """Return what is cached, fresh or not, up to the age that is allowed: for when storage fails."""
         found = await self.levels.stale(content_key(content_id))
-        return None if found is None else _loaded(found)
+        if found is None:
+            return None
+        self.stale_served += 1
+        return _loaded(found)
 
     async def held_bytes(self, record: Record) -> bytes | None:
         """Return the bytes of this very record if memory has them, fresh or not."""

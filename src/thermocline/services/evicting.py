@@ -74,7 +74,11 @@ class EvictionService:
                     f"the shared cache did not answer ({exc}); {done} values are gone, the same call evicts the rest"
                 ) from exc
         if dry_run:
-            return done if self._shared is not None else sum([await self._contents.levels.count(each) for each in patterns])
+            return (
+                done
+                if self._shared is not None
+                else sum([await self._contents.levels.count(each) for each in patterns])
+            )
         for each in patterns:
             count = await self.evict_here(each)
             if self._shared is None:

@@ -95,8 +95,6 @@ class ReadingService:
         self.damaged = 0
         self.revived = 0
         """Reads whose bytes were cached, no longer fresh, but still those of the record."""
-        self.stale_served = 0
-        """Reads that were served what is no longer fresh, because catalog or storage did not answer."""
 
     def hit(self, content_id: str) -> CacheEntry | None:
         """Return the content from memory, counted as a read, or None. Synchronous: the hot read path."""
@@ -143,7 +141,6 @@ class ReadingService:
         """Return the content as it is cached, fresh or not, counted as a read; for when storage does not answer."""
         loaded = await self._cache.stale(content_id)
         if loaded is not None:
-            self.stale_served += 1
             self._tracker.note(content_id, loaded.kind)
         return loaded
 

@@ -88,9 +88,6 @@ class ValueCaches:
             self._flights.pop(key, None)
             stored = await self._levels.put(key, self._entry(data, lifetime))
             self._flights.pop(key, None)  # what began meanwhile may know what is older
-        if stored:
-            counts.sets += 1
-            counts.set_bytes += len(data)
         return stored
 
     async def get(self, content_id: ContentId, *, cache_type: str = CONTENT) -> bytes | None:
@@ -249,9 +246,7 @@ class ValueCaches:
             self._refuse(limits, counts, len(data))
         elif data is not None and lifetime > 0:
             cost = Seconds(self._clock.monotonic() - began)
-            if await levels.fill(key, token, self._entry(data, lifetime, cost), shared=shared):
-                counts.sets += 1
-                counts.set_bytes += len(data)
+            await levels.fill(key, token, self._entry(data, lifetime, cost), shared=shared)
         return data
 
     def _land(self, key: str, flight: "asyncio.Task[bytes | None]") -> None:

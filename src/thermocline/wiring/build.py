@@ -41,7 +41,8 @@ async def running(services: Services, *, work: bool) -> AsyncIterator[Services]:
     await services.authorizing.refresh()
     await services.listener.poll()
     loop = asyncio.get_running_loop()
-    always = [loop.create_task(services.listener.run()), loop.create_task(services.tracking.run())]
+    beside = (services.listener.run(), services.tracking.run(), services.statistics.run())
+    always = [loop.create_task(work) for work in beside]
     if work:
         services.worker.start()
     try:
@@ -55,6 +56,7 @@ async def running(services: Services, *, work: bool) -> AsyncIterator[Services]:
         await services.worker.stop()
         await services.background.close()
         await services.keeper.close()
+        await services.statistics.flush()
         await services.tracking.close(max_wait=LAST_FLUSH_WAIT if work else HASTY_FLUSH_WAIT)
 
 
@@ -70,11 +72,13 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
     for name in settings.objects:
         stores[name] = await open_store(settings, name, stack)
     cache = settings.cache
+    shared = await open_shared_cache(cache, clock, stack, installation=await catalog.installation())
     return Adapters(
         catalog=catalog,
         stores=stores,
         memory=MemoryCache(clock, capacity=cache.memory, max_age=cache.l1_max_age if cache.is_shared else None),
-        shared=await open_shared_cache(cache, clock, stack, installation=await catalog.installation()),
+        shared=shared.level,
+        shared_counts=shared.counts,
         clock=clock,
         entropy=SystemEntropy(),
         trees=_trees(settings),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.units import Bytes
 from thermocline.domain.work import Grace
-from thermocline.ports.cache import AgingLevel, CacheEntry, MemoryLevel, SharedLevel
+from thermocline.ports.cache import AgingLevel, CacheEntry, MemoryLevel, SharedCounts, SharedLevel
 from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
 from thermocline.ports.file_trees import FileTrees
@@ -19,6 +19,7 @@ from thermocline.services.authorizing import AuthorizingService
 from thermocline.services.background import Background
 from thermocline.services.bulk_writing import BulkWriter
 from thermocline.services.cache_levels import CacheLevels
+from thermocline.services.cache_statistics import CacheStatistics
 from thermocline.services.caching import ContentCache
 from thermocline.services.change_listening import ChangeListener
 from thermocline.services.changing import ChangingService
@@ -79,6 +80,8 @@ class Adapters:
     """Returns that many random bytes, fit for secrets."""
     shared: SharedLevel | None = None
     """The cache that processes share; then `memory` is an `AgingLevel`."""
+    shared_counts: SharedCounts | None = None
+    """Counters that all processes add to, where they share a cache."""
     trees: FileTrees = field(default_factory=LocalTrees)
     """Opens what is imported, and where exports go."""
 
@@ -125,6 +128,7 @@ class Services:
     memory: MemoryBudget
     keeper: IntentKeeper
     background: Background
+    statistics: CacheStatistics
 
 
 async def assemble(settings: Settings, adapters: Adapters) -> Services:
@@ -282,6 +286,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         memory=memory,
         keeper=keeper,
         background=background,
+        statistics=CacheStatistics(cache, values, tracker, clock, adapters.shared_counts),
     )
 
 

@@ -1,11 +1,11 @@
 """The shared cache that the settings name. The client is imported only here, so only where it is configured."""
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from thermocline.adapters.cache.redis_urls import parse_redis_url
-from thermocline.adapters.layers.breaking import BreakingCache
-from thermocline.ports.cache import SharedLevel
+from thermocline.adapters.layers.breaking import BreakingCache, BreakingCounts
+from thermocline.ports.cache import SharedCounts, SharedLevel
 from thermocline.ports.clock import Clock
 from thermocline.wiring.sections import CacheSettings
 
@@ -13,15 +13,22 @@ if TYPE_CHECKING:
     from thermocline.adapters.cache.redis_routes import RedisAccess
 
 
+class SharedParts(NamedTuple):
+    """What processes share of the cache."""
+
+    level: SharedLevel | None = None
+    counts: SharedCounts | None = None
+
+
 async def open_shared_cache(
     settings: CacheSettings, clock: Clock, stack: AsyncExitStack, *, installation: str
-) -> SharedLevel | None:
-    """Open the shared cache behind its circuit breaker; None where everything stays in the process.
+) -> SharedParts:
+    """Open the shared cache and its counters behind a circuit breaker; nothing where all stays in the process.
 
     A Redis that is down is none of our concern. Raises `ConfigurationError` for one that does not fit the settings.
     """
     if not settings.is_shared:
-        return None
+        return SharedParts()
     from thermocline.adapters.cache.redis import RedisCache
     from thermocline.adapters.cache.redis_checking import refuse_wrong_redis
 
@@ -31,7 +38,7 @@ async def open_shared_cache(
     stack.push_async_callback(cache.aclose)
     breaking = BreakingCache(cache, clock)
     stack.push_async_callback(breaking.aclose)
-    return breaking
+    return SharedParts(breaking, BreakingCounts(cache.counts, breaking))
 
 
 def redis_access(settings: CacheSettings) -> "RedisAccess":

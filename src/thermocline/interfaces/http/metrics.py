@@ -11,7 +11,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from thermocline.interfaces.cache_state import SharedState, cache_state, shared_state
+from thermocline.interfaces.cache_state import SharedState, shared_state
 from thermocline.interfaces.http.catalog_metrics import ask_catalog, catalog_metrics
 from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.interfaces.http.families import counter, gauge, moment
@@ -21,6 +21,7 @@ from thermocline.interfaces.statistics import cache_statistics
 from thermocline.services.tracking import ReadKind
 from thermocline.wiring.services import Services
 
+_RESULTS = (("hits", "hit"), ("misses", "miss"))
 METRICS_TYPE = CONTENT_TYPE_LATEST
 
 
@@ -111,25 +112,36 @@ class _Snapshot(Collector):
         )
 
     def _cache(self) -> Iterator[Metric]:
-        state = cache_state(self._services)
         shared = shared_state(self._services) or SharedState()
-        asked = [(("memory", "content", "hit"), state.hits), (("memory", "content", "miss"), state.misses)]
-        sets = [(("memory",), state.sets)]
-        if self._services.adapters.shared is not None:
-            asked += [(("redis", "content", "hit"), shared.hits), (("redis", "content", "miss"), shared.misses)]
-            sets += [(("redis",), shared.sets)]
+        counts = [
+            ((level, kind), numbers)
+            for kind, levels in self._services.statistics.here().items()
+            for level, numbers in levels.items()
+        ]
+
+        def each(name: str) -> list[tuple[tuple[str, str], int]]:
+            return [(where, numbers[name]) for where, numbers in counts if name in numbers]
+
         yield counter(
             "thermocline_cache_requests",
             "Questions to the cache.",
             ("level", "type", "result"),
-            asked,
+            [((*where, result), count) for name, result in _RESULTS for where, count in each(name)],
         )
-        yield counter("thermocline_cache_sets", "Values taken in.", ("level",), sets)
-        yield gauge("thermocline_cache_bytes", "Bytes held.", ("level",), [(("memory",), state.total_size)])
-        yield gauge("thermocline_cache_entries", "Values held.", ("level",), [(("memory",), state.count)])
+        yield counter("thermocline_cache_sets", "Values taken in.", ("level", "type"), each("sets"))
+        yield counter("thermocline_cache_rejected", "Values too large.", ("level", "type"), each("rejected"))
         yield counter(
-            "thermocline_cache_evictions", "Values given up for room.", ("level",), [(("memory",), state.evictions)]
+            "thermocline_cache_stale", "Values served though they had ended.", ("level", "type"), each("stale")
         )
+        yield counter("thermocline_cache_evictions", "Values given up for room.", ("level", "type"), each("evictions"))
+        held = [(where, numbers) for where, numbers in counts if where[0] == "memory"]
+        yield gauge(
+            "thermocline_cache_bytes",
+            "Bytes held.",
+            ("level", "type"),
+            [(where, numbers["total_size"]) for where, numbers in held],
+        )
+        yield gauge("thermocline_cache_entries", "Values held.", ("level", "type"), each("count"))
         yield counter(
             "thermocline_cache_failures",
             "Calls that the cache did not answer.",
@@ -137,6 +149,18 @@ class _Snapshot(Collector):
             [((), self._services.cache.failures)],
         )
 
+        yield counter(
+            "thermocline_cache_refreshes",
+            "Contents renewed in the cache.",
+            ("kind",),
+            [(("early",), self._services.refresher.refreshed), (("revived",), self._services.reading.revived)],
+        )
+        yield counter(
+            "thermocline_cache_absences",
+            "Reads of contents known not to be there.",
+            (),
+            [((), self._services.cache.absences.hits)],
+        )
         yield gauge("thermocline_cache_circuits_open", "Servers left alone now.", (), [((), shared.circuits_open)])
         yield counter("thermocline_cache_circuits_opened", "How often that began.", (), [((), shared.circuits_opened)])
         yield counter("thermocline_cache_refused_calls", "Calls not made meanwhile.", (), [((), shared.refused)])

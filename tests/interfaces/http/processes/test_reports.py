@@ -6,6 +6,7 @@ from prometheus_client.metrics_core import Metric
 
 from thermocline.interfaces.http.families import counter, gauge
 from thermocline.interfaces.http.processes.reports import Report, add_up
+from thermocline.services.cache_statistics import with_ratios
 
 
 def _values(report: Report) -> dict[tuple[str, str], float]:
@@ -21,8 +22,7 @@ def _report(requests: int, held: int, moment: float, *, hits: int = 0) -> Report
     for bound, count in (("0.1", requests), ("+Inf", requests + 1)):
         durations.add_sample("took_seconds_bucket", {"le": bound}, count)
     cache = {
-        "hits": hits, "misses": 1, "sets": 1, "evictions": 0,
-        "count": held, "total_size": 10 * held, "avg_size": 10.0 if held else 0.0, "hit_ratio": hits / (hits + 1),
+        "hits": hits, "misses": 1, "sets": 1, "evictions": 0, "count": held, "total_size": 10 * held,
     }  # fmt: skip
     return Report(
         [
@@ -47,7 +47,9 @@ def test_counts_and_amounts_are_added_and_moments_are_the_latest() -> None:
     }
     memory = total.cache["content"]["memory"]
     assert (memory["hits"], memory["count"], memory["total_size"]) == (6, 7, 70)
+    together = with_ratios(total.cache)["content"]
     assert (memory["avg_size"], memory["hit_ratio"]) == (10.0, 6 / 8)
+    assert (together["hits"], together["misses"], together["hit_ratio"]) == (6, 2, 6 / 8)
 
 
 def test_of_one_that_has_ended_its_counts_stay() -> None:

@@ -15,7 +15,7 @@ from thermocline.interfaces.cli.running import run
 TOLD = "every process of this catalog was told to evict what matches; without a shared cache nobody knows how much"
 
 
-def invalidate(  # noqa: PLR0913 - one parameter for each option
+def invalidate(
     ctx: typer.Context,
     pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A Redis glob over ids, such as 'users/42/*'.")],
     cache_type: Annotated[

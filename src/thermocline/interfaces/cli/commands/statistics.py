@@ -47,7 +47,8 @@ async def _stats(call: Invocation, subject: Subject | None) -> None:
         if subject in {None, Subject.WORK}:
             found["work"] = await statistics.catalog_work(services)
         if subject is Subject.CACHE:
-            found["cache"] = {"scope": "this process", **statistics.cache_statistics(services)}
+            scope = "this process" if services.adapters.shared is None else "all processes"
+            found["cache"] = {"scope": scope, **await services.statistics.read()}
     if call.as_json:
         write_json(found if subject is None else found[subject.value])
         return
@@ -103,15 +104,21 @@ def _spending(restores: Mapping[str, Any]) -> str:
 def _cache(values: Mapping[str, Any]) -> list[str]:
     rows = [
         (
-            name,
-            str(level["hits"]),
-            str(level["misses"]),
-            str(level.get("count", "")),
-            size_text(level["total_size"]) if "total_size" in level else "",
+            kind,
+            level,
+            str(counts["hits"]),
+            str(counts["misses"]),
+            f"{counts['hit_ratio']:.0%}",
+            str(counts["sets"]),
+            size_text(counts["total_size"]),
         )
-        for name, level in values["content"].items()
+        for kind, levels in values.items()
+        if kind != "scope"
+        for level, counts in levels.items()
+        if isinstance(counts, Mapping)
     ]
-    return [*table_lines(("level", "hits", "misses", "values", "size"), rows, right={1, 2, 3, 4}), CACHE_NOTE]
+    table = table_lines(("type", "level", "hits", "misses", "ratio", "sets", "size"), rows, right={2, 3, 4, 5, 6})
+    return [*table, *([CACHE_NOTE] if values["scope"] == "this process" else [])]
 
 
 _SHOWN = {"storage": _storage, "work": _work, "cache": _cache}

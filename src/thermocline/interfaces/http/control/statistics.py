@@ -31,12 +31,14 @@ async def storage_statistics(exchange: ExchangeHere, services: ServicesHere) -> 
 
 @router.get("/v1/stats/cache", summary="The cache, by type and level")
 async def cache_statistics(request: Request, exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
-    """Return hits, misses, sets and sizes of the caches of this service's processes together.
+    """Return hits, misses, sets and sizes of each cache type, and of each level of it.
 
+    With a shared cache, counts are of all processes of the installation, a few seconds late; else of this service's.
+    What memory holds is of this service's processes. The shared level's size is of what it took in.
     Needs `read` without a prefix, or `admin`.
     """
     require_overview(exchange)
     siblings: Siblings = request.app.state.siblings
     others, _ = await siblings.gather()
     parts = [statistics.cache_statistics(services), *(report.cache for report in others)]
-    return json_answer(exchange, statistics.sum_cache_statistics(parts))
+    return json_answer(exchange, await services.statistics.read(statistics.sum_cache_statistics(parts)))

@@ -7,7 +7,8 @@ from typing import Any, Self
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
-from thermocline.interfaces.statistics import CacheStatistics, sum_cache_statistics, without_holdings
+from thermocline.interfaces.statistics import sum_cache_statistics, without_holdings
+from thermocline.services.cache_statistics import Statistics
 
 _ADDED_UP = frozenset({"counter", "histogram"})
 _LARGEST = frozenset(
@@ -27,7 +28,7 @@ class Report:
     """The metrics and cache statistics of one process, or of several together."""
 
     metrics: Sequence[Metric] = ()
-    cache: CacheStatistics = field(default_factory=dict)
+    cache: Statistics = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON-ready values."""
