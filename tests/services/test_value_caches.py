@@ -12,10 +12,11 @@ from tests.services.two_levels import on_both, on_two_levels
 from thermocline import InvalidInputError, Settings, StorageOrchestrator
 from thermocline.domain.cache_types import value_key
 from thermocline.domain.errors import UnavailableError
-from thermocline.domain.units import Seconds
+from thermocline.domain.units import Bytes, Seconds
 from thermocline.services.sharing import LEASE_SECONDS
 from thermocline.services.tracking import ReadKind
 from thermocline.testing.shared_cache import SharedMemoryCache
+from thermocline.wiring.sections import CacheTypeSettings
 
 TYPES = ("content", "metadata", "user_preferences", "recommendations")
 LIMITS = {"content": 50 * 2**20, "metadata": 2**20, "user_preferences": 100 * 1024, "recommendations": 500 * 1024}
@@ -25,8 +26,7 @@ TTLS = {"content": 3600, "metadata": 86_400, "user_preferences": 3600, "recommen
 @pytest.mark.parametrize("cache_type", TYPES)
 def test_the_seeds_types_have_the_seeds_limits(cache_type: str) -> None:
     limits = Settings().cache.types[cache_type]
-    assert limits.ttl == TTLS[cache_type]
-    assert limits.max_size == LIMITS[cache_type]
+    assert limits == CacheTypeSettings(ttl=Seconds(TTLS[cache_type]), max_size=Bytes(LIMITS[cache_type]))
 
 
 @pytest.mark.parametrize("cache_type", TYPES)
