@@ -1,13 +1,14 @@
 """The circuit breaker: one failure opens a server's circuit, a probe in the background closes it."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import pytest
 
-from thermocline.adapters.layers.breaking import FIRST_PROBE, LONGEST_PAUSE, BreakingCache
+from thermocline.adapters.layers.breaking import FIRST_PROBE, LONGEST_PAUSE, BreakingCache, BreakingCounts
 from thermocline.domain.errors import OutOfSpaceError, StorageError, UnavailableError
 from thermocline.domain.units import Seconds
-from thermocline.ports.cache import CacheEntry, Partitioned
+from thermocline.ports.cache import CacheEntry, Partitioned, Pressured, SharedCounts
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.contracts.cache import TTL, entry, stored
 from thermocline.testing.contracts.running import in_event_loop
@@ -15,12 +16,16 @@ from thermocline.testing.shared_cache import SharedMemoryCache
 
 CALLS: dict[str, Callable[[BreakingCache], Awaitable[object]]] = {
     "get": lambda cache: cache.get("a1"),
+    "stale": lambda cache: cache.stale("a1"),
     "version_of": lambda cache: cache.version_of("a1"),
     "lease": lambda cache: cache.lease("a1", "t", ttl=TTL),
+    "refresh": lambda cache: cache.refresh("a1", "t", ttl=TTL),
     "renew": lambda cache: cache.renew("a1", "t", ttl=TTL),
     "fill": lambda cache: cache.fill("a1", "t", entry(), ttl=TTL),
     "release": lambda cache: cache.release("a1", "t"),
     "tombstone": lambda cache: cache.tombstone({"a1": 1}, ttl=TTL),
+    "put": lambda cache: cache.put("a1", entry(), ttl=TTL),
+    "evict": lambda cache: cache.evict(["a1"], ttl=TTL),
 }
 
 
@@ -69,9 +74,43 @@ class Servers(SharedMemoryCache, Partitioned):
         self._ask(*versions)
         await super().tombstone(versions, ttl=ttl)
 
+    async def stale(self, key: str) -> CacheEntry | None:
+        self._ask(key)
+        return await super().stale(key)
+
+    async def refresh(self, key: str, token: str, *, ttl: Seconds) -> bool:
+        self._ask(key)
+        return await super().refresh(key, token, ttl=ttl)
+
+    async def put(self, key: str, entry: CacheEntry, *, ttl: Seconds) -> int:
+        self._ask(key)
+        return await super().put(key, entry, ttl=ttl)
+
+    async def evict(self, keys: Sequence[str], *, ttl: Seconds) -> int:
+        self._ask(*keys)
+        return await super().evict(keys, ttl=ttl)
+
     async def match(self, pattern: str) -> AsyncIterator[Sequence[str]]:
         async for page in super().match(pattern):
             yield page
+
+
+class Counters(SharedCounts):
+    """Counters on server "a"."""
+
+    part = "a"
+
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+        self._counts: Counter[str] = Counter()
+
+    async def add(self, counts: Mapping[str, int]) -> None:
+        self._servers._ask("a")
+        self._counts.update(counts)
+
+    async def totals(self) -> Mapping[str, int]:
+        self._servers._ask("a")
+        return self._counts
 
 
 class Stage:
@@ -112,6 +151,52 @@ async def test_what_is_on_other_servers_goes_on() -> None:
     assert await stage.servers.lease("c1", "t", ttl=TTL)
     assert not await stage.servers.fill("c1", "t", entry(0), ttl=TTL), "its tombstone arrived"
     await stage.cache.aclose()
+
+
+@in_event_loop
+async def test_evictions_on_other_servers_go_on() -> None:
+    stage = Stage()
+    for key in ("a1", "b1", "c1"):
+        assert await stored(stage.cache, key, entry())
+    assert await stage.cache.evict(["a1", "none"], ttl=TTL) == 1
+    stage.servers.down["a"] = UnavailableError("down")
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            await stage.cache.evict(["a1", "b1", "c1"], ttl=TTL)
+        assert await stage.cache.get("b1") is None
+        assert await stage.cache.get("c1") is None
+    await stage.cache.aclose()
+
+
+@in_event_loop
+async def test_counters_share_the_circuit_of_their_server() -> None:
+    stage = Stage()
+    counts = BreakingCounts(Counters(stage.servers), stage.cache)
+    await counts.add({"hits": 2})
+    await counts.add({"hits": 3, "misses": 1})
+    assert await counts.totals() == {"hits": 5, "misses": 1}
+    stage.servers.down["a"] = UnavailableError("down")
+    with pytest.raises(UnavailableError, match="down"):
+        await counts.add({"hits": 1})
+    stage.servers.asked.clear()
+    for call in (counts.add({"hits": 1}), counts.totals(), stage.cache.get("a1")):
+        with pytest.raises(UnavailableError, match="left alone"):
+            await call
+    assert stage.servers.asked == [], "nobody waits twice"
+    stage.servers.down.clear()
+    await stage.clock.run_for(LONGEST_PAUSE)
+    assert await counts.totals() == {"hits": 5, "misses": 1}
+
+
+@in_event_loop
+async def test_pressure_is_what_the_cache_below_knows() -> None:
+    class Full(Servers, Pressured):
+        def pressure(self) -> float:
+            return 0.75
+
+    clock = ManualClock()
+    assert BreakingCache(Full(clock), clock).pressure() == 0.75
+    assert BreakingCache(Servers(clock), clock).pressure() == 0.0
 
 
 @in_event_loop

@@ -84,10 +84,16 @@ class Calls:
 
     async def _after(self, began: float, failure: Exception, key: bytes, *command: Part) -> Any:
         """Return the answer to a command that the lane brought none to."""
+        if isinstance(failure, NoScriptError):  # the server is well, it only has to be told
+            self.retried += 1
+            command = _with_text(command)
+            try:
+                return await self._lanes.send(self._route.part_of(key), pack(*command))
+            except Exception as exc:  # noqa: BLE001 - as in `command`
+                failure = exc
         if is_final(failure):
             raise _told(failure) from failure
-        if not isinstance(failure, NoScriptError):
-            self._route.doubt()
+        self._route.doubt()
         return await self._one_by_one(began, failure, key, *command)
 
     async def _one_by_one(self, began: float, failure: Exception, key: bytes, *command: Part) -> Any:
@@ -96,7 +102,7 @@ class Calls:
             size = sum(len(part) for part in command if isinstance(part, bytes))
             async with asyncio.timeout_at(began + self._timeout + size / SLOWEST), self._turns:
                 for attempt in range(self._retries):
-                    if isinstance(failure, NoScriptError):  # the server is well, it only has to be told
+                    if isinstance(failure, NoScriptError):
                         command = _with_text(command)
                     else:
                         pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)

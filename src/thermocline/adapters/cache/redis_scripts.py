@@ -185,11 +185,8 @@ return redis.call('DEL', KEYS[1])
 """KEYS: the key. ARGV: mark, facts. Deletes what was found unreadable, unless it was replaced."""
 
 COUNT_SCRIPT: Final = _script("""\
-if type(found) ~= 'string' then
-  if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
-elseif found ~= '' then
-  redis.call('DEL', KEYS[1])
-end
+local there = redis.call('TYPE', KEYS[1]).ok
+if there ~= 'hash' and there ~= 'none' then redis.call('DEL', KEYS[1]) end
 for at = 1, #ARGV, 2 do
   local added = redis.pcall('HINCRBY', KEYS[1], ARGV[at], ARGV[at + 1])
   if type(added) == 'table' then redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
