@@ -21,7 +21,6 @@ from thermocline.domain.errors import UnavailableError
 from thermocline.domain.tiers import StorageTier, TierRules
 from thermocline.domain.units import Bytes, Seconds, Timestamp
 from thermocline.ports.cache import CacheEntry, SharedLevel
-from thermocline.services.absences import Absences
 from thermocline.services.cache_levels import TOMBSTONE_SECONDS, CacheLevels
 from thermocline.services.caching import ContentCache
 from thermocline.services.placements import Placements
@@ -201,7 +200,7 @@ class Process:
             placements,
             world.clock,
             max_size=Bytes(1000),
-            absences=Absences(world.clock, ttl=Seconds(0.0)),
+            negative_ttl=Seconds(0.0),
         )
         self.reading = Reading(self, placements)
 

@@ -28,13 +28,16 @@ class ContentCache:
     """The cache of contents' bytes, by content id."""
 
     def __init__(
-        self, levels: CacheLevels, placements: Placements, clock: Clock, *, max_size: Bytes, absences: Absences
+        self, levels: CacheLevels, placements: Placements, clock: Clock, *, max_size: Bytes, negative_ttl: Seconds
     ) -> None:
         self.levels = levels
         self._placements = placements
         self._clock = clock
         self.max_size = max_size
-        self.absences = absences
+        self.absences = Absences(clock, ttl=negative_ttl)
+        """What is not there."""
+        self.hidden = Absences(clock, ttl=negative_ttl)
+        """What is not there for strangers: private content too."""
         self.flights: dict[str, asyncio.Task[Loaded]] = {}
         """Reads under way that others may join. A change takes its flight out: whoever reads after the change was
         acknowledged must not be given what was read before it."""
@@ -147,7 +150,7 @@ class ContentCache:
 
         Never raises `StorageError`.
         """
-        self.absences.forget(content_id)
+        self._forget_absence(content_id)
         self.flights.pop(content_id, None)
         answered = await self.levels.invalidate(content_key(content_id), version)
         # Reads that began meanwhile may have met what was evicted just now.
@@ -159,7 +162,7 @@ class ContentCache:
 
         What is cached of this very version is right.
         """
-        self.absences.forget(content_id)
+        self._forget_absence(content_id)
         if await self.levels.hear(content_key(content_id), version):
             self.flights.pop(content_id, None)
 
@@ -173,6 +176,7 @@ class ContentCache:
     async def clear(self) -> None:
         """Empty this process's memory: changes may have been missed."""
         self.absences.clear()
+        self.hidden.clear()
         self.flights.clear()
         await self.levels.clear()
 
@@ -207,6 +211,10 @@ class ContentCache:
             fetch_cost=fetch_cost,
             fresh_until=later(now, lifetime) if lifetime > 0 else None,
         )
+
+    def _forget_absence(self, content_id: ContentId) -> None:
+        self.absences.forget(content_id)
+        self.hidden.forget(content_id)
 
     def _tier_ttl(self, record: Record, ttl: Seconds | None) -> Seconds:
         return self._placements.rules(record.tier).cache_ttl if ttl is None else ttl

@@ -21,7 +21,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass
 
 from thermocline.domain.cache_types import content_key
-from thermocline.domain.content import Record
+from thermocline.domain.content import Record, Visibility
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.digests import CHUNK_BYTES, Buffer
 from thermocline.domain.errors import (
@@ -41,6 +41,7 @@ from thermocline.domain.units import Bytes, Seconds
 from thermocline.ports.cache import CacheEntry
 from thermocline.ports.clock import Clock
 from thermocline.ports.records import Records
+from thermocline.services.absences import Absences
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.caching import ContentCache
 from thermocline.services.loaded import Loaded
@@ -122,20 +123,31 @@ class ReadingService:
             raise ContentNotFoundError(content_id)
         return record
 
-    async def find(self, content_id: ContentId) -> Record:
+    def check_absence(self, content_id: ContentId, *, by_stranger: bool = False) -> None:
+        """Return unless it was learnt a moment ago that there is no such content. Raises `ContentNotFoundError`.
+
+        To a stranger private content is not there, and is said to be so as fast.
+        """
+        if self._absences(by_stranger=by_stranger).knows(content_id):
+            raise ContentNotFoundError(content_id)
+
+    async def find(self, content_id: ContentId, *, by_stranger: bool = False) -> Record:
         """Return the record for a read of the content; that there is none may have been learnt a moment ago.
 
-        Raises `ContentNotFoundError`.
+        Raises `ContentNotFoundError`, and to a stranger for private content.
         """
-        absences = self._cache.absences
-        if absences.knows(content_id):
-            raise ContentNotFoundError(content_id)
+        self.check_absence(content_id, by_stranger=by_stranger)
+        absences = self._absences(by_stranger=by_stranger)
         mark = absences.mark()
-        try:
-            return await self.stat(content_id)
-        except ContentNotFoundError:
+        record = await self._records.find(content_id)
+        is_there = record is not None and record.is_alive(self._clock.now())
+        if record is None or not is_there or (by_stranger and record.visibility is not Visibility.PUBLIC):
             absences.note(content_id, mark)
-            raise
+            raise ContentNotFoundError(content_id)
+        return record
+
+    def _absences(self, *, by_stranger: bool) -> Absences:
+        return self._cache.hidden if by_stranger else self._cache.absences
 
     async def stale(self, content_id: ContentId) -> Loaded | None:
         """Return the content as it is cached, fresh or not, counted as a read; for when storage does not answer."""

@@ -11,7 +11,6 @@ from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
 from thermocline.ports.file_trees import FileTrees
 from thermocline.ports.object_store import ObjectStore
-from thermocline.services.absences import Absences
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.adopting import AdoptingService
 from thermocline.services.adopting_files import FileAdopter
@@ -157,7 +156,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         placements,
         clock,
         max_size=in_memory if shared is None else largest,
-        absences=Absences(clock, ttl=settings.cache.negative_ttl),
+        negative_ttl=settings.cache.negative_ttl,
     )
     memory = MemoryBudget(limits.memory, max_wait=limits.max_wait, max_waiters=limits.max_waiting)
     background = Background(BACKGROUND_CAPACITY)

@@ -159,7 +159,7 @@ class _Snapshot(Collector):
             "thermocline_cache_absences",
             "Reads of contents known not to be there.",
             (),
-            [((), self._services.cache.absences.hits)],
+            [((), self._services.cache.absences.hits + self._services.cache.hidden.hits)],
         )
         yield gauge("thermocline_cache_circuits_open", "Servers left alone now.", (), [((), shared.circuits_open)])
         yield counter("thermocline_cache_circuits_opened", "How often that began.", (), [((), shared.circuits_opened)])

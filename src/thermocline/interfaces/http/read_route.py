@@ -110,6 +110,7 @@ class ReadRoute:
         )
         one = _OneRead(self._parts, exchange, content_id, revision, request)
         began = self._clock.monotonic()
+        self._parts.reading.check_absence(content_id, by_stranger=one.is_stranger)
         if not await one.from_memory() and not await one.from_shared_cache():
             try:
                 await one.from_storage()
@@ -134,6 +135,8 @@ class _OneRead:
         self._content_id = content_id
         self._revision = revision
         self._request = request
+        self.is_stranger = not exchange.caller.may(Scope.READ, content_id)
+        """Whether the caller may only see what is public."""
         self.facts: ContentFacts | None = None
 
     async def from_memory(self) -> bool:
@@ -177,7 +180,7 @@ class _OneRead:
 
     async def from_storage(self) -> None:
         """Answer from the catalog and the object store."""
-        record = await self._reading.find(self._content_id)
+        record = await self._reading.find(self._content_id, by_stranger=self.is_stranger)
         for _ in range(ATTEMPTS):
             facts = facts_of_record(record)
             self._check(facts)
@@ -231,7 +234,7 @@ class _OneRead:
         return self._exchange.caller.may(Scope.WRITE, self._content_id)
 
     def _is_for_caller(self, facts: ContentFacts) -> bool:
-        readable = facts.is_public or self._exchange.caller.may(Scope.READ, self._content_id)
+        readable = facts.is_public or not self.is_stranger
         return readable and self._revision in {None, facts.revision}
 
     def _check(self, facts: ContentFacts) -> None:
