@@ -68,6 +68,7 @@ TABLE = {
     "change": Row("a --hold --pin"),
     "tier": Row("a cold"),
     "restore": Row("archived --days 1"),
+    "invalidate": Row("p/*"),
     "stats": Row(""),
     "import": Row("{tree}"),
     "export": Row("{out} --prefix p"),
@@ -89,6 +90,8 @@ MORE = {
     "rm --prefix": Row("--prefix b --yes"),
     "rm --erase": Row("a --erase", lines=True),
     "stats work": Row("work"),
+    "stats cache": Row("cache"),
+    "invalidate --dry-run": Row("'*' --everything --dry-run"),
     "fsck --sweep": Row("--sweep --dry-run", lines=True),
     "migrate --check": Row("--check"),
 }
