@@ -19,11 +19,12 @@ from thermocline.domain.errors import StorageError
 from thermocline.domain.keys import TOKEN_ENTROPY_BYTES
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes, Seconds, elapsed
-from thermocline.ports.cache import AgingLevel, CacheEntry, MemoryLevel
+from thermocline.ports.cache import AgingLevel, CacheEntry
 from thermocline.ports.clock import Clock
+from thermocline.ports.held import HotLevel
 from thermocline.services.loaded import Loaded
 from thermocline.services.placements import Placements
-from thermocline.services.sharing import SharedContents, key_of
+from thermocline.services.sharing import CONTENT, SharedContents, key_of
 from thermocline.services.tracking import ReadKind
 
 log = structlog.get_logger(__name__)
@@ -41,7 +42,7 @@ class ContentCache:
 
     def __init__(
         self,
-        memory: MemoryLevel,
+        memory: HotLevel,
         placements: Placements,
         clock: Clock,
         *,
@@ -51,6 +52,8 @@ class ContentCache:
         memory_max_size: Bytes | None = None,
     ) -> None:
         self._memory = memory
+        self.held = memory.held_values(CONTENT)
+        """The contents in memory, for hits that cost nothing but themselves."""
         self._placements = placements
         self._clock = clock
         self._entropy = entropy
@@ -70,11 +73,9 @@ class ContentCache:
         return self._memory_failures + (self.shared.failures if self.shared is not None else 0)
 
     def peek(self, content_id: str) -> CacheEntry | None:
-        """Return the cached content, not expired, or None. Synchronous: the hot read path."""
-        entry = self._memory.peek("content:" + content_id)
-        if entry is not None and entry.expires_at is not None and self._clock.now() >= entry.expires_at:
-            return None
-        return entry
+        """Return the content in memory, not expired, or None; not counted as a read."""
+        value = self.held.meet(content_id)
+        return None if value is None else value.entry
 
     async def begin_fill(self, content_id: ContentId) -> str | None:
         """Take the leases that a later `fill` needs; None if others hold them, or no cache answers.

@@ -24,6 +24,8 @@ from thermocline.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
 
+CONTENT: Final = "content"
+"""The cache type of contents' bytes."""
 LEASE_SECONDS: Final = Seconds(3.0)
 """How long others wait for a holder that died. Living holders renew."""
 LONGEST_FILL: Final = Seconds(60.0)
@@ -175,4 +177,4 @@ class SharedContents:
 
 def key_of(content_id: str) -> str:
     """Return the key of a content's bytes in every cache."""
-    return "content:" + content_id
+    return f"{CONTENT}:{content_id}"
