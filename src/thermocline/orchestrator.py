@@ -49,6 +49,8 @@ class StorageOrchestrator:
         """The parts, for interfaces and for those who need more than the face."""
         self.cache = StoreCache(services)
         """The caches: values by type, evictions, statistics."""
+        self._find = services.cache.held.find
+        self._monotonic = services.adapters.clock.monotonic
 
     @classmethod
     @asynccontextmanager
@@ -111,11 +113,15 @@ class StorageOrchestrator:
         is readable. Raises `ContentArchivedError` (its `eta` says when to come back), `ContentNotFoundError`,
         `IntegrityError`, `ContentTooLargeError` (then use `open_content`).
         """
-        entry = self.services.reading.hit(content_id) if type(content_id) is str else None
-        if entry is None:
-            entry = await self.services.reading.retrieve(
-                parse_content_id(content_id), may_restore=True, wait=Seconds(wait)
-            )
+        # A hit goes on here, without a call of ours (`ports.held`): calls are what a read from memory costs.
+        try:
+            value = self._find(content_id)
+        except TypeError:
+            value = None  # not even hashable: refused below
+        if value is not None and self._monotonic() < value.quiet_until:
+            value.hits += 1
+            return value.payload
+        entry = await self.services.reading.retrieve(parse_content_id(content_id), may_restore=True, wait=Seconds(wait))
         return entry.payload
 
     def open_content(

@@ -265,6 +265,9 @@ class Reading(ReadingService):
         await world.drift()
         return record
 
+    async def find(self, content_id: ContentId, *, by_stranger: bool = False) -> Record:  # noqa: ARG002 - none comes
+        return await self.stat(content_id)
+
     async def _fetch(self, record: Record) -> bytes:
         self._process.world.storage_reads += 1
         await self._process.world.drift()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from thermocline.domain.content import StoredHeaders, Visibility
-from thermocline.domain.units import Seconds, Timestamp
+from thermocline.domain.units import Bytes, Seconds, Timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,24 +126,20 @@ class SharedCounts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LevelCounts:
-    """What a level did with values of one cache type since its start, and what it holds of them."""
+    """What became of the values of one cache type in one level: since the start, and now."""
 
+    hits: int = 0
+    misses: int = 0
     sets: int = 0
     evictions: int = 0
+    """Live values that were given up for room."""
     expirations: int = 0
     rejected: int = 0
-    """Values refused for their size."""
+    """Values that were refused for their size."""
     count: int = 0
-    bytes: int = 0
-
-
-@runtime_checkable
-class CountsByType(Protocol):
-    """A level that counts by cache type: the part of a key before the first `:`."""
-
-    @abstractmethod
-    def counts(self) -> Mapping[str, LevelCounts]:
-        """Return the counts by cache type."""
+    """Values held now, those that expired unnoticed included."""
+    bytes: Bytes = Bytes(0)
+    """What they take."""
 
 
 class MemoryLevel(Cache, Sweepable, Protocol):
@@ -167,6 +163,10 @@ class MemoryLevel(Cache, Sweepable, Protocol):
     @abstractmethod
     def is_absent(self, key: str) -> bool:
         """Whether `fill_absent` noted so, and neither lease, value nor tombstone came since."""
+
+    @abstractmethod
+    def counts(self) -> Mapping[str, LevelCounts]:
+        """Return the counts by cache type: the part of a key before its first colon, "" if it has none."""
 
 
 @runtime_checkable

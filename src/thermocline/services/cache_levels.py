@@ -20,8 +20,9 @@ from thermocline.domain.errors import StorageError
 from thermocline.domain.glob import glob_matcher
 from thermocline.domain.keys import TOKEN_ENTROPY_BYTES
 from thermocline.domain.units import Bytes, Seconds, elapsed
-from thermocline.ports.cache import AgingLevel, CacheEntry, MemoryLevel
+from thermocline.ports.cache import AgingLevel, CacheEntry
 from thermocline.ports.clock import Clock
+from thermocline.ports.held import HotLevel
 from thermocline.services.sharing import SharedCache
 
 log = structlog.get_logger(__name__)
@@ -51,7 +52,7 @@ class CacheLevels:
 
     def __init__(
         self,
-        memory: MemoryLevel,
+        memory: HotLevel,
         clock: Clock,
         *,
         entropy: Callable[[int], bytes],

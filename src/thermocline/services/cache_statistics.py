@@ -13,7 +13,7 @@ import structlog
 from thermocline.domain.cache_types import CONTENT, type_of
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import Seconds
-from thermocline.ports.cache import CountsByType, SharedCounts
+from thermocline.ports.cache import SharedCounts
 from thermocline.ports.clock import Clock
 from thermocline.services.cache_counts import TypeCounts
 from thermocline.services.caching import ContentCache
@@ -44,7 +44,7 @@ class CacheStatistics:
         shared: SharedCounts | None,
     ) -> None:
         self._levels = levels = contents.levels
-        self._memory = levels.memory if isinstance(levels.memory, CountsByType) else None
+        self._memory = levels.memory
         self._contents = contents
         self._values = values
         self._tracker = tracker
@@ -67,8 +67,7 @@ class CacheStatistics:
             shared_hits += totals[ReadKind.REDIS]
             misses += totals[ReadKind.STORAGE]
             stale += self._contents.stale_served
-        held = {} if self._memory is None else self._memory.counts()
-        parts = [part for kind, part in held.items() if type_of(kind + ":") == name]
+        parts = [part for kind, part in self._memory.counts().items() if type_of(kind + ":") == name]
         memory = {
             "hits": hits,
             "misses": shared_hits + misses,

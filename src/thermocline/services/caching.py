@@ -7,7 +7,7 @@ counted.
 import asyncio
 from collections.abc import Callable
 
-from thermocline.domain.cache_types import content_key
+from thermocline.domain.cache_types import CONTENT, content_key
 from thermocline.domain.content import Record
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.glob import glob_matcher
@@ -31,6 +31,8 @@ class ContentCache:
         self, levels: CacheLevels, placements: Placements, clock: Clock, *, max_size: Bytes, negative_ttl: Seconds
     ) -> None:
         self.levels = levels
+        self.held = levels.memory.held_values(CONTENT)
+        """The contents in memory, for hits that cost nothing but themselves."""
         self._placements = placements
         self._clock = clock
         self.max_size = max_size
@@ -57,11 +59,9 @@ class ContentCache:
         return self.levels.failures
 
     def peek(self, content_id: str) -> CacheEntry | None:
-        """Return the cached content, not expired, or None. Synchronous: the hot read path."""
-        entry = self.levels.memory.peek("content:" + content_id)
-        if entry is not None and entry.expires_at is not None and self._clock.now() >= entry.expires_at:
-            return None
-        return entry
+        """Return the content in memory, not expired, or None; not counted as a read."""
+        value = self.held.meet(content_id)
+        return None if value is None else value.entry
 
     async def look(self, content_id: ContentId) -> Loaded | None:
         """Return what memory held back, if it is current, or what the shared cache holds; None if neither has it."""

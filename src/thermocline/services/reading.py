@@ -98,11 +98,13 @@ class ReadingService:
         """Reads whose bytes were cached, no longer fresh, but still those of the record."""
 
     def hit(self, content_id: str) -> CacheEntry | None:
-        """Return the content from memory, counted as a read, or None. Synchronous: the hot read path."""
-        entry = self._cache.peek(content_id)
-        if entry is not None:
-            self._tracker.note(content_id, ReadKind.MEMORY)
-        return entry
+        """Return the content from memory, counted as a read, or None, counted as a miss."""
+        value = self._cache.held.meet(content_id)
+        if value is None:
+            self._cache.held.misses += 1
+            return None
+        value.hits += 1  # of which the tracker hears: it listens to what memory holds
+        return value.entry
 
     async def look(self, content_id: ContentId) -> Loaded | None:
         """Return the content from the caches, asking the shared one too, counted as a read; or None."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.units import Bytes
 from thermocline.domain.work import Grace
-from thermocline.ports.cache import AgingLevel, CacheEntry, MemoryLevel, SharedCounts, SharedLevel
+from thermocline.ports.cache import CacheEntry, SharedCounts, SharedLevel
 from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
 from thermocline.ports.file_trees import FileTrees
+from thermocline.ports.held import HotLevel
 from thermocline.ports.object_store import ObjectStore
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.adopting import AdoptingService
@@ -60,8 +61,8 @@ from thermocline.wiring.jobs import background_jobs
 from thermocline.wiring.rules import buckets_of, cache_types, make_placements, make_restore_policy
 from thermocline.wiring.settings import Settings
 
-LARGEST_SHARE = 8
-"""One content takes at most an eighth of the memory cache."""
+LARGEST_SHARE = 10
+"""One content takes at most a tenth of the memory cache; what is larger costs more hits than it brings."""
 BACKGROUND_CAPACITY = 64
 HOLDER_BYTES = 8
 
@@ -73,7 +74,7 @@ class Adapters:
     catalog: Catalog
     stores: Mapping[str, ObjectStore]
     """By the names of `[objects.NAME]`."""
-    memory: MemoryLevel
+    memory: HotLevel
     clock: Clock
     entropy: Callable[[int], bytes]
     """Returns that many random bytes, fit for secrets."""
@@ -160,7 +161,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     )
     memory = MemoryBudget(limits.memory, max_wait=limits.max_wait, max_waiters=limits.max_waiting)
     background = Background(BACKGROUND_CAPACITY)
-    tracker = AccessTracker(settings.tracking.capacity)
+    tracker = AccessTracker(settings.tracking.capacity, cache.held)
     tracking = AccessFlush(
         tracker, catalog.accesses, clock, every=settings.tracking.flush_every, days=settings.tracking.days
     )
@@ -289,7 +290,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     )
 
 
-def _notice_due(memory: MemoryLevel, cache: ContentCache, refresher: ContentRefresher, values: ValueCaches) -> None:
+def _notice_due(memory: HotLevel, cache: ContentCache, refresher: ContentRefresher, values: ValueCaches) -> None:
     """Let values that are due for an early refresh be refreshed, whichever level served them."""
 
     def note_due(key: str, entry: CacheEntry) -> None:
@@ -299,5 +300,4 @@ def _notice_due(memory: MemoryLevel, cache: ContentCache, refresher: ContentRefr
             values.note_due(key, entry)
 
     cache.on_found = refresher.note_found
-    if isinstance(memory, AgingLevel):
-        memory.on_refresh_due = note_due
+    memory.on_refresh_due = note_due

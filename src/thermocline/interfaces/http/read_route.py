@@ -141,14 +141,15 @@ class _OneRead:
 
     async def from_memory(self) -> bool:
         """Answer from memory if it holds the content and the caller may read it; whether it was answered."""
-        entry = self._parts.cache.peek(self._content_id)
-        if entry is None:
+        value = self._parts.cache.held.meet(self._content_id)
+        if value is None:
             return False
+        entry = value.entry
         facts = facts_of_entry(self._content_id, entry, Source.MEMORY)
         if not self._is_for_caller(facts):
             return False  # the slow way: "no right" must not be answered faster than "not there"
         if not self._request.is_head:
-            self._parts.tracker.note(self._content_id, ReadKind.MEMORY)
+            value.hits += 1
         await self._send_buffered(facts, entry.payload)
         return True
 
