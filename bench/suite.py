@@ -11,6 +11,7 @@ from bench import (
     import_tree,
     listing,
     redis_hits,
+    redis_trouble,
     s3,
     tier_moves,
     tracker,
@@ -29,6 +30,7 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "coalesced_lookups": coalesced_lookups.run,
     "columns": columns.run,
     "redis_hits": redis_hits.run,
+    "redis_trouble": redis_trouble.run,
     "s3_reads": s3.run_reads,
     "s3_large": s3.run_large,
 }

@@ -60,6 +60,7 @@ class CacheStatistics:
 
     def _levels_of(self, name: str, counts: TypeCounts) -> dict[str, dict[str, int]]:
         hits, shared_hits, misses, stale = counts.memory_hits, counts.shared_hits, counts.misses, counts.stale
+        rejected = counts.rejected
         if name == CONTENT:
             # Reads look at the levels more than once: they are counted once, by what served them.
             totals = self._tracker.totals
@@ -67,13 +68,14 @@ class CacheStatistics:
             shared_hits += totals[ReadKind.REDIS]
             misses += totals[ReadKind.STORAGE]
             stale += self._contents.stale_served
+            rejected += self._contents.too_large
         parts = [part for kind, part in self._memory.counts().items() if type_of(kind + ":") == name]
         memory = {
             "hits": hits,
             "misses": shared_hits + misses,
             "sets": sum(part.sets for part in parts),
             "evictions": sum(part.evictions for part in parts),
-            "rejected": counts.rejected,
+            "rejected": rejected,
             "stale": stale,
             "saved_bytes": counts.saved_bytes,
             "count": sum(part.count for part in parts),

@@ -43,6 +43,8 @@ class ContentCache:
         self.flights: dict[str, asyncio.Task[Loaded]] = {}
         """Reads under way that others may join. A change takes its flight out: whoever reads after the change was
         acknowledged must not be given what was read before it."""
+        self.too_large = 0
+        """Contents that were not cached for their size."""
         self.stale_served = 0
         """Values given out although they may be fresh no longer."""
         self.on_found: Callable[[ContentId, CacheEntry], None] | None = None
@@ -137,6 +139,8 @@ class ContentCache:
     ) -> bool:
         """Do what `fill` does with an entry of the record; whether any level stored it."""
         if entry.fresh_until is None or not self.is_cacheable(record, ttl=ttl):
+            if record.size > self.max_size:
+                self.too_large += 1
             await self.give_up_fill(record.content_id, token, shared=shared)
             return False
         return await self.levels.fill(content_key(record.content_id), token, entry, shared=shared)
