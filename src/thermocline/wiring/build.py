@@ -12,6 +12,7 @@ from thermocline.adapters.entropy import SystemEntropy
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.units import Seconds
 from thermocline.wiring.logs import hand_logs_over
+from thermocline.wiring.predicting import predictor_factory
 from thermocline.wiring.services import Adapters, Services, assemble
 from thermocline.wiring.settings import Settings
 from thermocline.wiring.sharing_cache import open_shared_cache
@@ -42,6 +43,8 @@ async def running(services: Services, *, work: bool) -> AsyncIterator[Services]:
     await services.listener.poll()
     loop = asyncio.get_running_loop()
     always = [loop.create_task(services.listener.run()), loop.create_task(services.tracking.run())]
+    if services.learning is not None:
+        always.append(loop.create_task(services.learning.run()))
     if work:
         services.worker.start()
     try:
@@ -55,6 +58,8 @@ async def running(services: Services, *, work: bool) -> AsyncIterator[Services]:
         await services.worker.stop()
         await services.background.close()
         await services.keeper.close()
+        if services.learning is not None:
+            await services.learning.close(max_wait=LAST_FLUSH_WAIT if work else HASTY_FLUSH_WAIT)
         await services.tracking.close(max_wait=LAST_FLUSH_WAIT if work else HASTY_FLUSH_WAIT)
 
 
@@ -77,6 +82,7 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
         shared=await open_shared_cache(cache, clock, stack, installation=await catalog.installation()),
         clock=clock,
         entropy=SystemEntropy(),
+        predictor=predictor_factory(settings.prediction),
         trees=_trees(settings),
     )
 
