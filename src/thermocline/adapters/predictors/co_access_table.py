@@ -156,17 +156,18 @@ class CoAccessTable:
         """
         for start in range(0, len(names), LONGEST_STRETCH):
             some = slice(start, start + LONGEST_STRETCH)
-            self.sums[self._rows_of(names[some])] = sums[some]
+            taken = self._rows_of(names[some])  # which may make all arrays anew
+            self.sums[taken] = sums[some]
             if self.given_up:
                 break
         rows = np.full(len(names) + 1, _NOBODY, np.int32)
         for place, name in enumerate(names):
             rows[place] = self.rows.get(name, _NOBODY)
         places = np.flatnonzero(rows[:-1] != _NOBODY)
-        taken, width = rows[places], min(neighbours.shape[1], self.slots)
+        mine, width = rows[places], min(neighbours.shape[1], self.slots)
         found = rows[neighbours[places, :width]]
-        self.neighbours[taken, :width] = np.where(weights[places, :width] > 0, found, _NOBODY)
-        self.weights[taken, :width] = np.where(found != _NOBODY, weights[places, :width], 0)
+        self.neighbours[mine, :width] = np.where(weights[places, :width] > 0, found, _NOBODY)
+        self.weights[mine, :width] = np.where(found != _NOBODY, weights[places, :width], 0)
 
     def _rows_of(self, content_ids: Sequence[str]) -> npt.NDArray[np.int64]:
         new = [content_id for content_id in content_ids if content_id not in self.rows]
