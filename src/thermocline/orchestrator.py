@@ -103,12 +103,14 @@ class StorageOrchestrator:
     async def retrieve_content(
         self,
         content_id: str,
-        user_context: Mapping[str, Any] | None = None,  # noqa: ARG002 - the seed's parameter; prediction will read it
+        user_context: Mapping[str, Any] | None = None,
         *,
         wait: float = 0.0,
     ) -> bytes:
         """Return the whole content, verified.
 
+        `user_context` names who reads (`session_id` or `user_id`): what is read together is learned from it, and what
+        is likely to be read next is fetched ahead, in the background. It is kept as a hash, as long as a session lasts.
         Archived content is being restored from the first call on; `wait` is for how many seconds to wait until it
         is readable. Raises `ContentArchivedError` (its `eta` says when to come back), `ContentNotFoundError`,
         `IntegrityError`, `ContentTooLargeError` (then use `open_content`).
@@ -120,8 +122,15 @@ class StorageOrchestrator:
             value = None  # not even hashable: refused below
         if value is not None and self._monotonic() < value.quiet_until:
             value.hits += 1
-            return value.payload
-        entry = await self.services.reading.retrieve(parse_content_id(content_id), may_restore=True, wait=Seconds(wait))
+            if user_context is None:
+                return value.payload
+            entry = value.entry
+        else:
+            entry = await self.services.reading.retrieve(
+                parse_content_id(content_id), may_restore=True, wait=Seconds(wait)
+            )
+        if user_context is not None and self.services.prefetching is not None:
+            self.services.prefetching.after_read(content_id, entry.tier, user_context)
         return entry.payload
 
     def open_content(

@@ -201,15 +201,9 @@ class ReadingService:
             return Loaded(entry, ReadKind.MEMORY)
         if known is None and (loaded := await self.look(content_id)) is not None:
             return loaded
-        flight = self._cache.flights.get(content_id)
-        joined = flight is not None
-        if flight is None:
-            flight = asyncio.get_running_loop().create_task(self._load(content_id, known))
-            self._cache.flights[content_id] = flight
-            flight.add_done_callback(lambda done: self._land(content_id, done))
-        # Shielded: one impatient reader must not cancel the read that others wait for.
+        joined = content_id in self._cache.flights
         try:
-            loaded = await asyncio.shield(flight)
+            loaded = await self.bring(content_id, known)
         except ObjectArchivedError as exc:
             raise await self._archived(content_id, exc, may_restore=may_restore) from exc
         except UnavailableError:
@@ -217,10 +211,24 @@ class ReadingService:
             if stale is None:
                 raise
             return stale
+        self._tracker.note(content_id, ReadKind.MEMORY if joined else loaded.kind)
+        return loaded
+
+    async def bring(self, content_id: ContentId, known: Record | None) -> Loaded:
+        """Read the content into the caches, together with all who read it now; it counts as no read.
+
+        Raises as `load`, but `ObjectArchivedError` for an object that must be restored first.
+        """
+        flight = self._cache.flights.get(content_id)
+        if flight is None:
+            flight = asyncio.get_running_loop().create_task(self._load(content_id, known))
+            self._cache.flights[content_id] = flight
+            flight.add_done_callback(lambda done: self._land(content_id, done))
+        # Shielded: one impatient reader must not cancel the read that others wait for.
+        loaded = await asyncio.shield(flight)
         expires_at = loaded.entry.expires_at
         if expires_at is not None and self._clock.now() >= expires_at:
             raise ContentNotFoundError(content_id)  # it ended while the read was under way
-        self._tracker.note(content_id, ReadKind.MEMORY if joined else loaded.kind)
         return loaded
 
     def _land(self, content_id: str, flight: asyncio.Task[Loaded]) -> None:

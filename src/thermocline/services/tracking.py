@@ -8,7 +8,7 @@ twice. Each process flushes its own counts.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import overload
 
@@ -104,6 +104,10 @@ class AccessTracker(HitListener):
         if names >= self.capacity:
             self.full.set()
 
+    def counted(self, content_id: str) -> list[int] | None:
+        """Return what was counted of a content since the last `drain`, by kind."""
+        return self._counts.get(content_id)
+
     def drain(self) -> dict[str, list[int]]:
         """Return the counts since the last call, by kind, and begin anew; of what memory counts, as much as is good.
 
@@ -154,6 +158,9 @@ class AccessFlush:
         self._every = every
         self._days = days
         self._one_at_a_time = asyncio.Lock()
+        self.on_counts: Callable[[Mapping[str, list[int]]], None] = lambda _: None
+        """Hears of all counts before they are added; `on_put_back` of those that will come again."""
+        self.on_put_back: Callable[[Mapping[str, list[int]]], None] = lambda _: None
         self.flushed = 0
         """Reads added to the catalog."""
         self.failures = 0
@@ -173,6 +180,7 @@ class AccessFlush:
         """Add all counts to the catalog; whether that was done. What failed waits for the next flush."""
         async with self._one_at_a_time:
             counts = self.tracker.drain()
+            self.on_counts(counts)
             content_ids = sorted(counts)
             for start in range(0, len(content_ids), FLUSH_BATCH):
                 batch = content_ids[start : start + FLUSH_BATCH]
@@ -185,7 +193,9 @@ class AccessFlush:
                     )
                 except StorageError as exc:
                     self._note_failure(exc)
-                    self.tracker.put_back({content_id: counts[content_id] for content_id in content_ids[start:]})
+                    again = {content_id: counts[content_id] for content_id in content_ids[start:]}
+                    self.tracker.put_back(again)
+                    self.on_put_back(again)
                     return False
                 except Exception as exc:
                     # A bug. Trying the same again would fail for ever.

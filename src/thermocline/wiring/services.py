@@ -12,6 +12,7 @@ from thermocline.ports.clock import Clock
 from thermocline.ports.file_trees import FileTrees
 from thermocline.ports.held import HotLevel
 from thermocline.ports.object_store import ObjectStore
+from thermocline.ports.predictor import Predictor
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.adopting import AdoptingService
 from thermocline.services.adopting_files import FileAdopter
@@ -34,13 +35,16 @@ from thermocline.services.direct_uploads import DirectUploads
 from thermocline.services.evicting import EvictionService
 from thermocline.services.expiring import ExpiryService
 from thermocline.services.exporting import ExportingService
+from thermocline.services.filling import Filler
 from thermocline.services.importing import ImportingService
 from thermocline.services.intent_keeping import IntentKeeper
+from thermocline.services.learning import LearningService
 from thermocline.services.listing import ListingService
 from thermocline.services.mending import MendingService
 from thermocline.services.moving import MovingService
 from thermocline.services.object_trees import ImportSources
 from thermocline.services.placements import Placements
+from thermocline.services.prefetching import Prefetcher
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
@@ -55,9 +59,11 @@ from thermocline.services.totalling import TotallingService
 from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
 from thermocline.services.value_caches import ValueCaches
+from thermocline.services.warming import WarmingService
 from thermocline.services.working import Worker
 from thermocline.services.writing import WritingService
 from thermocline.wiring.jobs import background_jobs
+from thermocline.wiring.predicting import make_learning, make_prefetcher
 from thermocline.wiring.rules import buckets_of, cache_types, make_placements, make_restore_policy
 from thermocline.wiring.settings import Settings
 
@@ -82,6 +88,8 @@ class Adapters:
     """The cache that processes share; then `memory` is an `AgingLevel`."""
     shared_counts: SharedCounts | None = None
     """Counters that all processes add to, where they share a cache."""
+    predictor: Callable[[], Predictor] | None = None
+    """Makes what learns from reads; None: nothing is learned."""
     trees: FileTrees = field(default_factory=LocalTrees)
     """Opens what is imported, and where exports go."""
 
@@ -125,6 +133,10 @@ class Services:
     values: ValueCaches
     evicting: EvictionService
     refresher: ContentRefresher
+    warming: WarmingService
+    learning: LearningService | None
+    """None where nothing is learned; then nothing is fetched ahead."""
+    prefetching: Prefetcher | None
     memory: MemoryBudget
     keeper: IntentKeeper
     background: Background
@@ -177,6 +189,11 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     evicting = EvictionService(cache, values, adapters.shared, catalog.changes, clock)
     _notice_due(adapters.memory, cache, refresher, values)
     prefiller = Prefiller(catalog.records, placements, cache, background)
+    filler = Filler(catalog.records, placements, cache, reading, clock)
+    learning = make_learning(settings, catalog, adapters.predictor, clock, entropy)
+    prefetching = make_prefetcher(
+        settings, learning, filler, tracking, background, memory, placements, clock, entropy, shared=adapters.shared
+    )
     transfers = TransferParts(
         records=catalog.records,
         intents=catalog.intents,
@@ -221,7 +238,17 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     listing = ListingService(catalog.records, clock)
     writing = WritingService(transfers, cache, memory, prefiller)
     changing = ChangingService(catalog.records, cache, clock)
-    deleting = DeletingService(catalog.records, placements, cache, tracker, outbox, clock, grace=grace)
+    deleting = DeletingService(
+        catalog.records,
+        placements,
+        cache,
+        tracker,
+        outbox,
+        clock,
+        grace=grace,
+        learning=learning,
+        prefetching=prefetching,
+    )
     stored = StoredBytes(catalog.records, placements, memory, clock)
     return Services(
         settings=settings,
@@ -283,6 +310,9 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         values=values,
         evicting=evicting,
         refresher=refresher,
+        warming=WarmingService(filler, clock),
+        learning=learning,
+        prefetching=prefetching,
         memory=memory,
         keeper=keeper,
         background=background,

@@ -35,6 +35,7 @@ from thermocline.wiring.sections import (
     HttpSettings,
     LimitsSettings,
     LogSettings,
+    PredictionSettings,
     RestoreSettings,
     ScrubSettings,
     Section,
@@ -62,6 +63,7 @@ class Settings(Section):
     limits: LimitsSettings = LimitsSettings()
     tracking: TrackingSettings = TrackingSettings()
     scrub: ScrubSettings = ScrubSettings()
+    prediction: PredictionSettings = PredictionSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("tiers", mode="before")

@@ -39,7 +39,7 @@ from thermocline.interfaces.http.read_plan import (
     ReadRequest,
     plan_read,
 )
-from thermocline.interfaces.http.user_context import check_user_context
+from thermocline.interfaces.http.user_context import user_context
 from thermocline.ports.clock import Clock
 from thermocline.services.caching import ContentCache
 from thermocline.services.direct_downloads import DirectDownloads
@@ -87,6 +87,7 @@ class ReadRoute:
             direct=services.direct_downloads,
             stream_max=services.settings.limits.stream_max,
         )
+        self._prefetching = services.prefetching
         self._clock = clock
         self._counters = counters
 
@@ -96,7 +97,7 @@ class ReadRoute:
         Raises what `domain.errors` has for reads, before anything was sent; `AnswerCutError` after.
         """
         head = exchange.head
-        check_user_context(exchange)
+        context = user_context(exchange)
         request = ReadRequest(
             is_head=exchange.is_head,
             conditions=ReadConditions(
@@ -121,6 +122,9 @@ class ReadRoute:
             source = one.facts.source
             self._counters.reads[source, one.facts.tier].count += 1
             self._counters.durations[source].add(self._clock.monotonic() - began)
+            if context is not None and self._prefetching is not None and not request.is_head:
+                realm = exchange.caller.token_id or ""
+                self._prefetching.after_read(content_id, one.facts.tier, context, realm=realm)
 
 
 class _OneRead:
