@@ -108,9 +108,11 @@ class SyncStoreCache:
     get_cached_content = _blocking(StoreCache.get_cached_content)
     invalidate_cache = _blocking(StoreCache.invalidate_cache)
     get_cache_statistics = _blocking(StoreCache.get_cache_statistics)
+    warm_cache = _blocking(StoreCache.warm_cache)
     put = cache_content
     get = get_cached_content
     invalidate = invalidate_cache
+    warm = warm_cache
     stats = get_cache_statistics
 
     def fetch(
