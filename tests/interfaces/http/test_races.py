@@ -7,23 +7,24 @@ import pytest
 
 from tests.interfaces.http.harness import MIB, Running, in_loop, running_app
 from thermocline.domain.content import Record
+from thermocline.domain.content_id import ContentId
 from thermocline.services.reading import ReadingService
 
 
 def after_first_look(monkeypatch: pytest.MonkeyPatch, then: Callable[[], Awaitable[object]], times: int = 1) -> None:
     """Let something happen right after a reader has looked at the record."""
-    real = ReadingService.stat
+    real = ReadingService.find
     left = times
 
-    async def stat(self: ReadingService, content_id: object) -> Record:
+    async def find(self: ReadingService, content_id: ContentId, *, by_stranger: bool = False) -> Record:
         nonlocal left
-        record = await real(self, content_id)  # type: ignore[arg-type]
+        record = await real(self, content_id, by_stranger=by_stranger)
         if left:
             left -= 1
             await then()
         return record
 
-    monkeypatch.setattr(ReadingService, "stat", stat)
+    monkeypatch.setattr(ReadingService, "find", find)
 
 
 async def store_direct(run: Running, body: bytes, **headers: str) -> None:
