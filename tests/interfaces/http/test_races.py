@@ -13,18 +13,21 @@ from thermocline.services.reading import ReadingService
 
 def after_first_look(monkeypatch: pytest.MonkeyPatch, then: Callable[[], Awaitable[object]], times: int = 1) -> None:
     """Let something happen right after a reader has looked at the record."""
-    real = ReadingService.find
     left = times
 
-    async def find(self: ReadingService, content_id: ContentId, *, by_stranger: bool = False) -> Record:
-        nonlocal left
-        record = await real(self, content_id, by_stranger=by_stranger)
-        if left:
-            left -= 1
-            await then()
-        return record
+    def disturbed(real: Callable[..., Awaitable[Record]]) -> Callable[..., Awaitable[Record]]:
+        async def look(self: ReadingService, content_id: ContentId, **how: bool) -> Record:
+            nonlocal left
+            record = await real(self, content_id, **how)
+            if left:
+                left -= 1
+                await then()
+            return record
 
-    monkeypatch.setattr(ReadingService, "find", find)
+        return look
+
+    for name in ("find", "stat"):
+        monkeypatch.setattr(ReadingService, name, disturbed(getattr(ReadingService, name)))
 
 
 async def store_direct(run: Running, body: bytes, **headers: str) -> None:
