@@ -46,7 +46,8 @@ class StorageOrchestrator:
     def __init__(self, services: Services) -> None:
         self.services = services
         """The parts, for interfaces and for those who need more than the face."""
-        self._find = services.cache.held.find
+        self._held = services.cache.held.values
+        self._meet = services.cache.held.meet
         self._monotonic = services.adapters.clock.monotonic
 
     @classmethod
@@ -112,12 +113,13 @@ class StorageOrchestrator:
         """
         # A hit goes on here, without a call of ours (`ports.held`): calls are what a read from memory costs.
         try:
-            value = self._find(content_id)
-        except TypeError:
-            value = None  # not even hashable: refused below
-        if value is not None and self._monotonic() < value.quiet_until:
-            value.hits += 1
-            return value.payload
+            value = self._held[content_id]
+        except (KeyError, TypeError):
+            pass  # not in memory, or not even hashable: refused below
+        else:
+            if self._monotonic() < value.quiet_until or self._meet(content_id) is not None:
+                value.hits += 1
+                return value.payload
         entry = await self.services.reading.retrieve(parse_content_id(content_id), may_restore=True, wait=Seconds(wait))
         return entry.payload
 
