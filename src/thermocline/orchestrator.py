@@ -49,7 +49,8 @@ class StorageOrchestrator:
         """The parts, for interfaces and for those who need more than the face."""
         self.cache = StoreCache(services)
         """The caches: values by type, evictions, statistics."""
-        self._find = services.cache.held.find
+        self._held = services.cache.held.values
+        self._meet = services.cache.held.meet
         self._monotonic = services.adapters.clock.monotonic
 
     @classmethod
@@ -117,20 +118,18 @@ class StorageOrchestrator:
         """
         # A hit goes on here, without a call of ours (`ports.held`): calls are what a read from memory costs.
         try:
-            value = self._find(content_id)
-        except TypeError:
-            value = None  # not even hashable: refused below
-        if value is not None and self._monotonic() < value.quiet_until:
-            value.hits += 1
-            if user_context is None:
-                return value.payload
-            entry = value.entry
+            value = self._held[content_id]
+        except (KeyError, TypeError):
+            pass  # not in memory, or not even hashable: refused below
         else:
-            entry = await self.services.reading.retrieve(
-                parse_content_id(content_id), may_restore=True, wait=Seconds(wait)
-            )
-        if user_context is not None and self.services.prefetching is not None:
-            self.services.prefetching.after_read(content_id, entry.tier, user_context)
+            if self._monotonic() < value.quiet_until or self._meet(content_id) is not None:
+                value.hits += 1
+                if user_context is not None:
+                    self._fetch_ahead(content_id, value.entry.tier, user_context)
+                return value.payload
+        entry = await self.services.reading.retrieve(parse_content_id(content_id), may_restore=True, wait=Seconds(wait))
+        if user_context is not None:
+            self._fetch_ahead(content_id, entry.tier, user_context)
         return entry.payload
 
     def open_content(
@@ -326,6 +325,10 @@ class StorageOrchestrator:
     def check(self, *, read_bytes: bool = True) -> AsyncIterator[Finding]:
         """Yield what is wrong (`fsck`); with `read_bytes` every object is read and verified. Changes nothing."""
         return self.services.checking.check(read_bytes=read_bytes)
+
+    def _fetch_ahead(self, content_id: str, tier: str, user_context: Mapping[str, Any]) -> None:
+        if self.services.prefetching is not None:
+            self.services.prefetching.after_read(content_id, tier, user_context)
 
     def _moment_in(self, delay: float | None) -> Timestamp | None:
         return None if delay is None else later(self.services.adapters.clock.now(), Seconds(delay))

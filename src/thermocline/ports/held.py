@@ -1,11 +1,12 @@
 """Values in memory as hits meet them: without await, without a call, each counting its own hits.
 
-A hit is: `find` the value; if the monotonic clock has not reached its `quiet_until`, raise its `hits` and use it; else
-`meet` it. What counts hits counts them on the value: for what the cache gives up as for how warm a content is.
+A hit is: look the value up; if the monotonic clock has not reached its `quiet_until`, raise its `hits` and use it, else
+`meet` it first. All of that without an await in between. The one count serves both what the cache gives up and how warm
+a content is.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from thermocline.ports.cache import CacheEntry, MemoryLevel
@@ -37,8 +38,8 @@ class HitListener(Protocol):
 class HeldValues(Protocol):
     """The values of one cache type in memory, by what follows the colon in their keys."""
 
-    find: Callable[[str], HeldValue | None]
-    """Return the value if it is held, whether it may be shown or not."""
+    values: Mapping[str, HeldValue]
+    """What is held, whether it may be shown or not; always the same object."""
     misses: int
     """Raised by whoever found nothing to show."""
 

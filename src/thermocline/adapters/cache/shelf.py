@@ -63,11 +63,12 @@ class Value(Evictable):
 class Shelf(HeldValues):
     """Values of one cache type by name. Whoever puts values in and takes them out sees to bounds and order."""
 
+    values: dict[str, Value]
+
     def __init__(self, prefix: str, meet: Callable[[Value], Value | None]) -> None:
         self.prefix = prefix
         """What comes before the name in a key."""
-        self.values: dict[str, Value] = {}
-        self.find = self.values.get
+        self.values = {}
         self.misses = 0
         self.sets = 0
         self.evictions = 0

@@ -71,7 +71,7 @@ class HotContentReads(HotReads):
     def __init__(self, routes: ServiceRoutes, counters: HttpCounters) -> None:
         services = routes.store.services
         held = services.cache.held
-        self.find = held.find
+        self.find = held.values.get
         self.meet = held.meet
         self.known = services.authorizing.known
         self.now = services.adapters.clock.now
