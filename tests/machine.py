@@ -6,7 +6,7 @@ would still do takes effect; the next process starts on what is there.
 
 import random
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from thermocline.domain.units import Bytes, Seconds
 from thermocline.domain.work import OutboxKind
 from thermocline.ports.cache import SharedCounts, SharedLevel
 from thermocline.ports.object_store import ObjectStore
+from thermocline.ports.predictor import Predictor
 from thermocline.testing.catalog import INSTALLATION, fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.faults import Faults
@@ -75,6 +76,8 @@ class Machine:
         self.shared: SharedLevel | None = None
         """The cache that processes share, if the test says so."""
         self.shared_counts: SharedCounts | None = None
+        self.predictor: Callable[[], Predictor] | None = None
+        """Makes what learns from reads, if the test says so."""
         fresh_sqlite_catalog(self.database, installation=installation)
 
     def twin(self, folder: Path) -> "Machine":
@@ -103,6 +106,7 @@ class Machine:
                 entropy=self.random.randbytes,
                 shared=None if shared is None else injected.wrap("shared", shared),
                 shared_counts=self.shared_counts,
+                predictor=self.predictor,
             )
             services = await assemble(self.settings, adapters)
             await services.listener.poll()

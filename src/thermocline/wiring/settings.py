@@ -43,8 +43,8 @@ from thermocline.wiring.sections import (
 )
 
 DEFAULT_FILE = Path("thermocline.toml")
-NOT_SETTINGS = frozenset({"THERMOCLINE_SOAK", "THERMOCLINE_TRACEBACK"})
-"""Variables with our prefix that other parts read: the tests' counts, the command line's error display."""
+NOT_SETTINGS = frozenset({"THERMOCLINE_SOAK", "THERMOCLINE_TOKEN", "THERMOCLINE_TRACEBACK"})
+"""Variables with our prefix that other parts read: the tests' counts, the command line's token and error display."""
 
 
 class Settings(Section):
