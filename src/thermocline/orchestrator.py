@@ -240,7 +240,8 @@ class StorageOrchestrator:
         """Store every file below the folder `path` under its relative path, below `prefix`; safe to repeat.
 
         `path` may also be `s3://BUCKET/PREFIX`, where the bucket is one of the settings' object stores: its objects
-        are copied, or with `in_place` adopted where they lie, read once, never moved or deleted by their contents' end.
+        are copied, or with `in_place` adopted where they lie, read once, never moved, and deleted with their
+        contents only where `delete_adopted` says so.
 
         What is there already, by size and time of the file (`checksum`: by digest), is not sent again, so the same
         call goes on after an interruption. Symbolic links are told, not followed. `verify` reads both sides again.

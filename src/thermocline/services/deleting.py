@@ -100,16 +100,17 @@ class DeletingService:
         committed = erased.committed
         if committed is not None:
             await self._cache.invalidate(content_id, committed.record.version)
+        deleted = 0
         for stored in erased.objects:
             # Itself, not by delivering: much else may be due before it, and another process may hold its row.
-            await self._outbox.delete_now(stored.object_key, stored.placement)
+            deleted += await self._outbox.delete_now(stored.object_key, stored.placement)
         await self._outbox.deliver(OutboxKind.DELETE_OBJECT)
         return Erasure(
             content_id,
             existed=committed is not None,
             steps={
                 "record": int(committed is not None),
-                "objects": len(erased.objects),
+                "objects": deleted,
                 "access_days": erased.access_days,
                 "planned_moves": erased.moves,
                 "restores": erased.restores,
