@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.s3_servers import new_bucket, plain_client
+from tests.s3_servers import S3Server, new_bucket, plain_client
 from tests.service_process import ServiceProcess, client, running_service
 from thermocline.testing.servers.ceph import CephServer
 from thermocline.testing.servers.processes import program
@@ -23,7 +23,7 @@ LARGE = bytes(range(256)) * 4096 * 20 + b"end"
 """20 MiB and a little: three parts."""
 
 
-def environment(server: CephServer, bucket: str, endpoint: str = "") -> dict[str, str]:
+def environment(server: S3Server, bucket: str, endpoint: str = "") -> dict[str, str]:
     return {
         "THERMOCLINE_OBJECTS__MAIN__KIND": "s3",
         "THERMOCLINE_OBJECTS__MAIN__DIALECT": "ceph",
