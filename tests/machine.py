@@ -23,6 +23,7 @@ from thermocline.ports.predictor import Predictor
 from thermocline.testing.catalog import INSTALLATION, fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.faults import Faults
+from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.services import Adapters, assemble
 from thermocline.wiring.settings import Settings
 
@@ -48,6 +49,9 @@ SETTINGS = Settings.model_validate(
     }
 )
 """HOT and WARM share a placement, COLD has one of its own, ARCHIVE must be restored before it is read."""
+BUCKET = S3ObjectsSettings(bucket="media", dialect="aws", delete_adopted=True)
+DELETES_ADOPTED = SETTINGS.model_copy(update={"objects": {"main": BUCKET}})
+"""The same, where contents may adopt what lies in the store, which goes with them."""
 WORK = ("moves", "ledger", "restores")
 ROUNDS = 5
 """Passes of the background work after which everything has come to its end: the longest way takes three."""

@@ -23,6 +23,7 @@ from thermocline.domain.units import Bytes, Seconds, Timestamp, later
 from thermocline.services.checking import Finding
 from thermocline.services.clearing import ClearReport
 from thermocline.services.deleting import Erasure
+from thermocline.services.direct_uploads import UploadSession
 from thermocline.services.exporting import ExportOptions
 from thermocline.services.importing import DEFAULT_JOBS, ImportOptions, folder_prefix
 from thermocline.services.listing import Page
@@ -100,6 +101,47 @@ class StorageOrchestrator:
             expected_sha256=sha256,
         )
         return await self.services.writing.store(request, content_data)
+
+    async def begin_upload(
+        self,
+        content_id: str,
+        size: int,
+        metadata: Mapping[str, Any] | None = None,
+        initial_tier: StorageTier | str | None = DEFAULT_TIER,
+        *,
+        content_type: str = DEFAULT_CONTENT_TYPE,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        visibility: Visibility | str = Visibility.PRIVATE,
+        expires_in: float | None = None,
+        sha256: bytes | None = None,
+    ) -> UploadSession:
+        """Begin an upload of `size` bytes whose parts go straight to the object store, by the URLs of the session.
+
+        What is not completed when the session ends is removed. `expires_in` counts from the completion on. Raises
+        `InvalidInputError` if the tier's store gives out no URLs or there is more to remember than 4 KiB, and what
+        `store_content` raises for its parameters.
+        """
+        request = WriteRequest(
+            content_id=parse_content_id(content_id),
+            tier=DEFAULT_TIER if initial_tier is None else parse_tier(initial_tier),
+            headers=StoredHeaders(content_type, cache_control, content_disposition),
+            metadata=metadata,
+            visibility=parse_visibility(visibility),
+            expires_at=self._moment_in(expires_in),
+            expected_sha256=sha256,
+        )
+        return await self.services.direct_uploads.begin(request, size)
+
+    async def complete_upload(
+        self, token: str, *, if_match: str | None = None, if_none_match: str | None = None
+    ) -> Receipt:
+        """Make the parts that were sent the content; the receipt means that it is durable. Repeating it succeeds.
+
+        Raises `TruncatedBodyError` while parts are missing, `DigestMismatchError`, `PreconditionFailedError`,
+        `ContentHeldError`, `IntentLostError` if the session is over.
+        """
+        return await self.services.direct_uploads.complete(token, condition=parse_condition(if_match, if_none_match))
 
     async def retrieve_content(
         self,
@@ -257,7 +299,8 @@ class StorageOrchestrator:
         """Store every file below the folder `path` under its relative path, below `prefix`; safe to repeat.
 
         `path` may also be `s3://BUCKET/PREFIX`, where the bucket is one of the settings' object stores: its objects
-        are copied, or with `in_place` adopted where they lie, read once, never moved or deleted by their contents' end.
+        are copied, or with `in_place` adopted where they lie, read once, never moved, and deleted with their
+        contents only where `delete_adopted` says so.
 
         What is there already, by size and time of the file (`checksum`: by digest), is not sent again, so the same
         call goes on after an interruption. Symbolic links are told, not followed. `verify` reads both sides again.

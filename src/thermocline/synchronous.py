@@ -207,6 +207,8 @@ class SyncStorageOrchestrator:
             return self._wait(lambda: write(data))
         return self._wait_feeding(write, _pieces_of(content_data))
 
+    begin_upload = _blocking(StorageOrchestrator.begin_upload)
+    complete_upload = _blocking(StorageOrchestrator.complete_upload)
     retrieve_content = _blocking(StorageOrchestrator.retrieve_content)
 
     @contextmanager

@@ -110,16 +110,17 @@ class DeletingService:
         learned = 0 if self._learning is None else await self._learning.erase(content_id)
         if self._prefetching is not None:
             self._prefetching.forget(content_id)
+        deleted = 0
         for stored in erased.objects:
             # Itself, not by delivering: much else may be due before it, and another process may hold its row.
-            await self._outbox.delete_now(stored.object_key, stored.placement)
+            deleted += await self._outbox.delete_now(stored.object_key, stored.placement)
         await self._outbox.deliver(OutboxKind.DELETE_OBJECT)
         return Erasure(
             content_id,
             existed=committed is not None,
             steps={
                 "record": int(committed is not None),
-                "objects": len(erased.objects),
+                "objects": deleted,
                 "access_days": erased.access_days,
                 "planned_moves": erased.moves,
                 "restores": erased.restores,

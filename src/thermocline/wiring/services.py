@@ -50,6 +50,7 @@ from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
 from thermocline.services.recovering import RecoveringService
 from thermocline.services.refreshing import ContentRefresher
+from thermocline.services.releasing import ReleasingService
 from thermocline.services.restoring import RestoringService
 from thermocline.services.scrubbing import ScrubbingService
 from thermocline.services.sharing import SharedCache
@@ -215,7 +216,10 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         clock,
     )
     recovering = RecoveringService(catalog.recovery, catalog.cursors)
-    outbox = OutboxService(catalog.outbox, placements, cache, clock, recovering, second_pass=settings.cache.second_pass)
+    releasing = ReleasingService(catalog.adopted, catalog.cursors, placements, clock)
+    outbox = OutboxService(
+        catalog.outbox, placements, cache, clock, recovering, releasing, second_pass=settings.cache.second_pass
+    )
     cleaner = IntentCleaner(catalog.intents, placements, longest_request=limits.longest_request)
     sweep = OrphanSweep(
         catalog.sweeps,
