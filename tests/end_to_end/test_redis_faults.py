@@ -10,6 +10,7 @@ import pytest
 
 from thermocline import Settings, StorageOrchestrator
 from thermocline.adapters.layers.breaking import BreakingCache
+from thermocline.domain.cache_types import content_key
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.units import Seconds
 from thermocline.domain.work import OutboxKind
@@ -139,7 +140,7 @@ def test_reads_and_writes_go_on(tmp_path: Path, server: RedisServer, fault: str)
                     await asyncio.sleep(0.1)
             shared = here.services.cache.shared
             assert shared is not None
-            assert await shared.invalidate("b", 10**18)  # type: ignore[arg-type]
+            assert await shared.invalidate(content_key("b"), 10**18)
 
     scenario()
 
