@@ -182,7 +182,7 @@ def test_what_cannot_be_looked_through_is_told_at_the_end(tmp_path: Path) -> Non
 
     @in_event_loop
     async def scenario() -> None:
-        async with redis_cache(cluster.url, timeout=Seconds(0.3)) as cache:
+        async with redis_cache(cluster.url, timeout=Seconds(1.0)) as cache:
             await fill(cache)
             victim = node_at(cluster, (await cache._route.servers())[0])
             victim.kill()

@@ -1,5 +1,6 @@
 """What others put under our keys is a miss, a count, and in nobody's way; scripts that Redis forgot are told again."""
 
+import random
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.cache.opening import redis_cache
+from thermocline.adapters.cache import redis as redis_module
 from thermocline.adapters.cache.redis import RedisCache
 from thermocline.adapters.cache.redis_frame import pack_value
 from thermocline.adapters.cache.redis_routes import RedisAccess
@@ -135,6 +137,45 @@ def test_an_entry_lives_no_longer_than_its_content_in_redis_too(redis_server: Re
             cache._clock.advance(6)
             assert await cache.get("k") is None
             assert await cache.lease("k", "t", ttl=TTL)
+
+    scenario()
+
+
+def test_what_is_refused_leaves_nothing_of_what_it_was_to_replace(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @in_event_loop
+    async def scenario() -> None:
+        async with redis_cache(redis_server.url) as cache:
+            ended = entry(expires_at=later(cache._clock.now(), Seconds(-1.0)))
+            assert await cache.put("ended", entry(), ttl=TTL)
+            assert await cache.put("ended", ended, ttl=TTL) == 0
+            assert await cache.put("large", entry(), ttl=TTL)
+            assert await cache.lease("filled", "t", ttl=TTL)
+            large = entry(payload=random.Random(1).randbytes(2000))
+            monkeypatch.setattr(redis_module, "LARGEST_FRAME", 1000)
+            assert await cache.put("large", large, ttl=TTL) == 0
+            assert not await cache.fill("filled", "t", large, ttl=TTL)
+            for key in ("ended", "large", "filled"):
+                assert await cache.stale(key) is None
+                assert await cache.lease(key, "u", ttl=TTL)
+
+    scenario()
+
+
+def test_a_version_is_the_next_of_any_that_was_there(redis_server: RedisServer) -> None:
+    """Also where its halves carry; and whoever reads finds the checksum right."""
+
+    @in_event_loop
+    async def scenario() -> None:
+        async with redis_cache(redis_server.url) as cache:
+            for floor in (0, 1, 2**32 - 2, 2**32 - 1, 2**32, 2**53, 2**63 - 1):
+                await cache.tombstone({"k": floor}, ttl=TTL)
+                assert await cache.put("k", entry(1 if floor else 0), ttl=TTL) == floor + 1
+                found = await cache.get("k")
+                assert found is not None
+                assert found.version == floor + 1
+                await cache.clear()
 
     scenario()
 
