@@ -112,10 +112,10 @@ async def test_what_comes_late_to_a_flush_waits_for_the_next() -> None:
 @in_event_loop
 async def test_counts_are_by_cache_type() -> None:
     clock = ManualClock()
-    cache = MemoryCache(clock, capacity=Bytes(10_000))
+    cache = MemoryCache(clock, capacity=Bytes(20_000))
     await stored(cache, "content:a", entry())
     await stored(cache, "metadata:a", entry(), ttl=Seconds(1.0))
-    await stored(cache, "metadata:b", entry(payload=bytes(2_000)))
+    await stored(cache, "metadata:b", entry(payload=bytes(1_000)))
     await stored(cache, "plain", entry())
     cache.peek("content:a")
     cache.peek("content:none")
@@ -139,7 +139,7 @@ async def test_counts_are_by_cache_type() -> None:
 @in_event_loop
 async def test_a_quiet_hit_asks_for_the_time_once_and_calls_nobody() -> None:
     clock = ManualClock()
-    cache = MemoryCache(clock, capacity=Bytes(10_000), draw=lambda: 4.0)
+    cache = MemoryCache(clock, capacity=Bytes(20_000), draw=lambda: 4.0)
     asked: list[str] = []
     cache.on_refresh_due = lambda key, _: asked.append(key)
     held = cache.held_values("content")
@@ -161,7 +161,7 @@ async def test_a_quiet_hit_asks_for_the_time_once_and_calls_nobody() -> None:
 @in_event_loop
 async def test_a_refresh_is_early_by_half_of_its_freshness_at_most() -> None:
     clock = ManualClock()
-    cache = MemoryCache(clock, capacity=Bytes(10_000), draw=lambda: 1e9)
+    cache = MemoryCache(clock, capacity=Bytes(20_000), draw=lambda: 1e9)
     await stored(cache, "content:a", entry(fresh_until=later(clock.now(), Seconds(10.0))))
     value = cache.held_values("content").values["a"]
     cache.peek("content:a")
