@@ -64,16 +64,17 @@ def cost(key: str, payload: bytes) -> int:
     return OVERHEAD_BYTES + len(key) + len(payload)
 
 
-def test_what_was_not_used_for_longest_goes_first() -> None:
+def test_what_is_read_once_goes_before_what_is_read_often() -> None:
     async def run() -> None:
-        cache = MemoryCache(ManualClock(), capacity=Bytes(3 * cost("a", b"") + MARK_BYTES + 1), largest_share=1.0)
-        for key in "abc":
-            assert await stored(cache, key, entry(payload=b""))
-        assert cache.peek("a") is not None
-        assert await stored(cache, "d", entry(payload=b""))
-        assert [key for key in "abcd" if cache.peek(key) is not None] == ["a", "c", "d"]
-        assert (cache.evictions, cache.count, cache.sets) == (1, 3, 4)
-        assert cache.bytes == 3 * cost("a", b"")
+        cache = MemoryCache(ManualClock(), capacity=Bytes(20 * cost("k00", b"") + MARK_BYTES + 3), largest_share=1.0)
+        for number in range(100):
+            assert await stored(cache, f"k{number:02}", entry(payload=b""))
+            if number >= 3:
+                cache.peek("k03")
+        assert cache.peek("k03") is not None
+        assert (cache.evictions, cache.count, cache.sets) == (80, 20, 100)
+        assert cache.bytes == 20 * cost("k00", b"")
+        assert cache.bytes == cache.counts()[""].bytes
 
     asyncio.run(run())
 

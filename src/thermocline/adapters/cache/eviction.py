@@ -112,11 +112,10 @@ class _Memory:
     def note(self, value: Evictable) -> None:
         self._given_up += value.cost
         self._put(value.key_hash, self._given_up)
-        while self._given_up - next(iter(self._when.values())) > self._span:
-            self._when.popitem(last=False)
 
     def note_liked(self, value: Evictable, window: float) -> None:
         """Remember a value that was not given up: it tells nothing of how long the queues should be."""
+        self._given_up += value.cost
         self._put(value.key_hash, self._given_up - int(window) - 1)
 
     def recall(self, key_hash: int) -> int | None:
@@ -130,6 +129,8 @@ class _Memory:
     def _put(self, key_hash: int, when: int) -> None:
         self._when.pop(key_hash, None)
         self._when[key_hash] = when
+        while self._given_up - next(iter(self._when.values())) > self._span and len(self._when) > 1:
+            self._when.popitem(last=False)
 
 
 class TrialAndMain(Eviction):
@@ -155,8 +156,9 @@ class TrialAndMain(Eviction):
             return
         if self._left_main.recall(value.key_hash) is not None:
             self._trial_share = max(self._capacity * SHORTEST_TRIAL, self._trial_share - SHORTEN * value.cost)
-        if not self._full and self._trial.cost + value.cost > self._trial_share:
-            self._push_main(value)  # nothing was given up yet, so there is room for it
+        with_it = self._trial.cost + value.cost
+        if not self._full and with_it > self._trial_share and with_it + self._main.cost <= self._capacity:
+            self._push_main(value)  # nothing had to be given up yet: there is room for it
         else:
             value.queue = _TRIAL
             self._trial.push(value)
