@@ -1,0 +1,116 @@
+"""What is known of every object when a day begins: the past only, as columns, kept up day by day."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thermocline.economics.histories import History
+from thermocline.economics.sheets import Sizes
+
+RECENT_DAYS: Final = 30
+"""The seed's window for what is read lately."""
+NEVER: Final = np.int32(-(2**20))
+"""A day before every history."""
+
+
+@dataclass(slots=True)
+class Columns:
+    """One row per object. Days count from the first day of the history; policies read and never write.
+
+    An object that is not there yet (`first_day` not in the past) has a row, which means nothing.
+    """
+
+    sizes: Sizes
+    first_day: NDArray[np.int32]
+    last_read: NDArray[np.int32]
+    """The last day with reads."""
+    previous_read: NDArray[np.int32]
+    """The day with reads before that, `NEVER` if there was none."""
+    reads: NDArray[np.int64]
+    """All reads so far."""
+    read_days: NDArray[np.int32]
+    """On how many days."""
+    recent_reads: NDArray[np.int64]
+    """Those of the last `RECENT_DAYS`."""
+    places: NDArray[np.int8]
+    """In which of the classes it is."""
+    since: NDArray[np.int32]
+    """From which day on."""
+
+    def idle(self, day: int) -> NDArray[np.int32]:
+        """Return the days since the last one with reads: 1 if that was yesterday."""
+        return np.int32(day) - self.last_read
+
+    def age(self, day: int) -> NDArray[np.int32]:
+        """Return the days since each object was first seen."""
+        return np.int32(day) - self.first_day
+
+
+@dataclass(frozen=True, slots=True)
+class DayReads:
+    """The reads of one day: each object at most once."""
+
+    objects: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+
+class Watcher:
+    """Keeps the columns of a history up: `columns` are what was known when `day` began."""
+
+    def __init__(self, history: History, start: int) -> None:
+        self.day = start
+        self._history = history
+        by_day = np.argsort(history.read_days, kind="stable")
+        self._by_day = by_day
+        self._offsets = np.searchsorted(history.read_days, np.arange(history.days + 1), sorter=by_day)
+        self.columns = _first_columns(history, start)
+        self._recent: deque[DayReads] = deque(self.reads_of(day) for day in range(max(start - RECENT_DAYS, 0), start))
+        for reads in self._recent:
+            self.columns.recent_reads[reads.objects] += reads.counts
+
+    def reads_of(self, day: int) -> DayReads:
+        """Return the reads of a day."""
+        rows = self._by_day[self._offsets[day] : self._offsets[day + 1]]
+        return DayReads(self._history.objects[rows], self._history.counts[rows])
+
+    def pass_day(self) -> None:
+        """Let the day pass: its reads become known."""
+        columns, reads = self.columns, self.reads_of(self.day)
+        read = reads.objects
+        again = read[columns.reads[read] > 0]
+        columns.previous_read[again] = columns.last_read[again]
+        columns.last_read[read] = self.day
+        columns.reads[read] += reads.counts
+        columns.read_days[read] += 1
+        columns.recent_reads[read] += reads.counts
+        self._recent.append(reads)
+        if len(self._recent) > RECENT_DAYS:
+            old = self._recent.popleft()
+            columns.recent_reads[old.objects] -= old.counts
+        self.day += 1
+
+
+def _first_columns(history: History, start: int) -> Columns:
+    """Return the columns from the rows before `start`."""
+    count = history.object_count
+    known = history.read_days < start
+    objects, days = history.objects[known], history.read_days[known]
+    last = history.first_day.copy()
+    last[objects] = days  # rows are in the order of days: the last one stays
+    previous = np.full(count, NEVER, np.int32)
+    same = objects[1:] == objects[:-1]
+    previous[objects[1:][same]] = days[:-1][same]
+    return Columns(
+        sizes=history.sizes,
+        first_day=history.first_day,
+        last_read=last,
+        previous_read=previous,
+        reads=np.bincount(objects, weights=history.counts[known], minlength=count).astype(np.int64),
+        read_days=np.bincount(objects, minlength=count).astype(np.int32),
+        recent_reads=np.zeros(count, np.int64),
+        places=np.zeros(count, np.int8),
+        since=np.maximum(history.first_day, start).astype(np.int32),
+    )
