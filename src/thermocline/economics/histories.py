@@ -88,7 +88,7 @@ def key_of(objects: NDArray[np.int32], days: NDArray[np.int32]) -> NDArray[np.in
 
 
 class HistoryBuilder:
-    """Takes accesses in any order, in batches, and keeps one row per object and day: memory is bounded by those rows."""
+    """Takes accesses in any order, in batches, and keeps one row per object and day; those bound its memory."""
 
     def __init__(self) -> None:
         self._keys: list[NDArray[np.int64]] = []

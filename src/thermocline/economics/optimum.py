@@ -48,10 +48,10 @@ def optimum(
     with_moves: bool = True,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Optimum:
-    """Return the cheapest bill from `start` on, by the rules of `bills.bill`. `progress` is told objects as they are
-    done.
+    """Return the cheapest bill from `start` on, by the rules of `bills.bill`.
 
-    Time is days x objects x (classes² + Σ minimum days); memory is bounded by `MOST_BYTES`, besides the result.
+    `progress` is told how many objects are done. Time is days x objects x (classes squared + the sum of minimum days);
+    memory is bounded by `MOST_BYTES`, besides the result.
     """
     count = history.object_count
     cost = np.zeros(count)

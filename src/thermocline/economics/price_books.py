@@ -82,12 +82,20 @@ def at_speed(prices: ClassPrices, speed: str) -> ClassPrices:
 
 
 def unverified(classes: Iterable[ClassPrices]) -> list[UnverifiedPrice]:
-    """Return the figures of these classes that were not read in the vendor's page: a report on them says so."""
+    """Return the figures that a comparison of these classes rests on and that were not read in the vendor's page.
+
+    Left out is what cannot count: the egress of a single vendor, writes where moves have a fee of their own.
+    """
+    classes = tuple(classes)
+    is_one_vendor = len({prices.vendor for prices in classes}) == 1
     return [
         UnverifiedPrice(prices.name, name, figure.value, figure.source)
         for prices in classes
         for name, figure in prices.figures.items()
-        if not figure.verified and not name.endswith(SPEEDS)
+        if not figure.verified
+        and not name.endswith(SPEEDS)
+        and not (name == "egress" and is_one_vendor)
+        and not (name == "put" and "transition" in prices.figures)
     ]
 
 

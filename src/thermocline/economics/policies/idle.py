@@ -22,7 +22,7 @@ def break_even_days(sheet: CostSheet, source: int, target: int) -> Money:
 
 
 class Idle(Policy):
-    """Down to the cheapest storage that pays; back when two reads came closer together than its break-even idle time."""
+    """Down to the cheapest storage that pays; back when two reads are closer together than its break-even idle time."""
 
     def __init__(self, setting: Setting) -> None:
         sheet, count = setting.sheet, len(setting.classes)

@@ -1,0 +1,104 @@
+"""Policies side by side on one history: what each would have cost, against the optimum."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from thermocline.domain.errors import InvalidInputError
+from thermocline.domain.units import Usd
+from thermocline.economics.bills import Bill, Moves, bill
+from thermocline.economics.figures import ClassPrices
+from thermocline.economics.histories import History
+from thermocline.economics.optimum import optimum
+from thermocline.economics.policies.policy import Setting
+from thermocline.economics.policies.rules import RULES
+from thermocline.economics.price_books import UnverifiedPrice, unverified
+from thermocline.economics.replays import replay
+from thermocline.economics.sheets import cost_sheet
+
+WATCHED = "s3.intelligent"
+"""The class that the policy `intelligent` uses where the first class is the same vendor's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one policy would have done."""
+
+    bill: Bill
+    ratio: float
+    """Its cost to the optimum's; 1 where both are nothing."""
+    moves: Moves
+    reasons: Mapping[str, int]
+    """Moves by their reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All policies, and the least that there is to pay."""
+
+    classes: tuple[ClassPrices, ...]
+    """Those that moves name by their places."""
+    first_day: int
+    """The first day that counts, from that of the history on."""
+    optimum: Usd
+    outcomes: Mapping[str, Outcome]
+    unverified: Sequence[UnverifiedPrice]
+    """Prices that this rests on and that nobody read in the vendor's page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is compared."""
+
+    classes: tuple[ClassPrices, ...]
+    """Those that policies and the optimum may use; everything begins in the first."""
+    policies: tuple[str, ...]
+    prices: Mapping[str, ClassPrices]
+    """All that there are, for the policy that brings its own class."""
+    split: float = 0.0
+    delayed_read: Usd = Usd(0.0)
+
+
+def policy_names(text: str) -> tuple[str, ...]:
+    """Return the policies that `all` or `idle,age` names. Raises `InvalidInputError`."""
+    if text == "all":
+        return tuple(RULES)
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    unknown = [name for name in names if name not in RULES]
+    if unknown:
+        raise InvalidInputError(f"there is no policy {unknown[0]!r}; there are all, {', '.join(RULES)}")
+    return names
+
+
+def steps_of(question: Question, history: History) -> int:
+    """Return how many steps `compare` tells its progress: each day of each policy, and each object of the optimum."""
+    return len(question.policies) * (history.days - history.split_day(question.split)) + history.object_count
+
+
+def compare(history: History, question: Question, *, progress: Callable[[int], None] = lambda _: None) -> Comparison:
+    """Replay the history under each policy, from the split on, and solve it for the optimum.
+
+    Policies that learn are given what lies before the split, and nothing else. Raises `InvalidInputError`.
+    """
+    start = history.split_day(question.split)
+    own = cost_sheet(question.classes, history.sizes, delayed_read=question.delayed_read)
+    wide_classes = _with_watched(question)
+    wide = own
+    if wide_classes != question.classes:
+        wide = cost_sheet(wide_classes, history.sizes, delayed_read=question.delayed_read)
+    least = optimum(history, own, start, with_moves=False, progress=progress)
+    past = history.before(start)
+    outcomes = {}
+    for name in question.policies:
+        replayed = replay(history, RULES[name](Setting(question.classes, wide, past, start)), start, progress=progress)
+        paid = bill(history, replayed.moves, wide, start)
+        ratio = paid.total / least.total if least.total else 1.0
+        outcomes[name] = Outcome(paid, ratio, replayed.moves, replayed.reasons)
+    return Comparison(wide_classes, start, Usd(least.total), outcomes, unverified(wide_classes))
+
+
+def _with_watched(question: Question) -> tuple[ClassPrices, ...]:
+    names = [prices.name for prices in question.classes]
+    watched = question.prices[WATCHED]
+    if "intelligent" not in question.policies or WATCHED in names or question.classes[0].vendor != watched.vendor:
+        return question.classes
+    return (*question.classes, watched)
