@@ -131,8 +131,7 @@ class _Billing:
         sources, targets, objects = self._places[left], self._places[left + 1], self._objects[left]
         keys = self._history.keys
         yesterday = key_of(objects, self._ends[left] - np.int32(1))
-        found = np.searchsorted(keys, yesterday)
-        in_hand = (found < len(keys)) & (keys[np.minimum(found, len(keys) - 1)] == yesterday)
+        in_hand = np.searchsorted(keys, yesterday, "right") > np.searchsorted(keys, yesterday, "left")
         reading = np.where(sheet.is_up[sources, targets] & ~in_hand, sheet.leaving[sources, objects], 0.0)
         by_stint["moves"][left] = sheet.entering[targets, objects] + reading
         by_stint["egress"][left] += np.where(sheet.is_abroad[sources, targets], sheet.egress[sources, objects], 0.0)
@@ -157,8 +156,9 @@ class _Billing:
         silence = np.arange(len(owner)) - np.repeat(
             np.flatnonzero(np.diff(owner, prepend=-1)), (self._to - self._from)[stints] + 1
         )
-        row = self._from[stints][owner] + silence - 1
-        day = np.where(silence == 0, self._days[stints][owner], self._history.read_days[np.maximum(row, 0)])
+        day = self._days[stints][owner]
+        broken = silence > 0
+        day[broken] = self._history.read_days[(self._from[stints][owner] + silence - 1)[broken]]
         last = np.append(owner[1:] != owner[:-1], True)
         end = np.where(last, self._ends[stints][owner], np.append(day[1:], 0))
         length = (end - day).astype(np.float64)

@@ -84,7 +84,7 @@ class History:
 
 def key_of(objects: NDArray[np.int32], days: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return numbers that sort as (object, day) does."""
-    return (objects.astype(np.int64) << _SHIFT) | days.astype(np.int64)
+    return (objects.astype(np.int64) << _SHIFT) + days.astype(np.int64)
 
 
 class HistoryBuilder:
@@ -108,9 +108,9 @@ class HistoryBuilder:
         """
         if not len(seconds):
             return
-        days = np.floor_divide(seconds, SECONDS_PER_DAY)
-        if not (np.isfinite(days).all() and days.min() >= 0 and days.max() < LARGEST_DAY):
+        if not (np.isfinite(seconds).all() and seconds.min() >= 0 and seconds.max() < LARGEST_DAY * SECONDS_PER_DAY):
             raise InvalidInputError("a time is in seconds since 1970-01-01, and not before it")
+        days = np.floor_divide(seconds, SECONDS_PER_DAY)
         self._reach(int(objects.max()) + 1)
         if sizes is not None:
             if int(sizes.min()) < 0:

@@ -19,6 +19,7 @@ LARGEST_SHARE: Final = 1250
 LARGEST_SIGMA: Final = 10.0
 LARGEST_SEED: Final = 2**64 - 1
 _PARTS: Final = 4
+_UNITS: Final = (("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
 _WRITTEN: Final = "lognormal:MEDIAN:SIGMA:SEED, such as lognormal:4MB:1.8:1"
 
 
@@ -65,4 +66,5 @@ class LogNormalSizes:
         return cut
 
     def __str__(self) -> str:
-        return f"lognormal:{self.median}:{self.sigma:g}:{self.seed}"
+        unit, factor = next((each for each in _UNITS if self.median % each[1] == 0), ("", 1))
+        return f"lognormal:{self.median // factor}{unit}:{self.sigma:g}:{self.seed}"

@@ -70,6 +70,7 @@ TABLE = {
     "restore": Row("archived --days 1"),
     "invalidate": Row("p/*"),
     "warm": Row("{tree}/../predictions.csv --dry-run"),
+    "simulate": Row("{tree}/../trace.csv"),
     "stats": Row(""),
     "import": Row("{tree}"),
     "export": Row("{out} --prefix p"),
@@ -90,6 +91,7 @@ MORE = {
     "restore --status": Row("archived --status"),
     "rm --prefix": Row("--prefix b --yes"),
     "rm --erase": Row("a --erase", lines=True),
+    "simulate --timeline": Row("{tree}/../trace.csv --prices r2 --split 0 --timeline {out}"),
     "stats work": Row("work"),
     "stats cache": Row("cache"),
     "invalidate --dry-run": Row("'*' --everything --dry-run"),
@@ -112,6 +114,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "tree").mkdir()
     (home / "tree" / "file").write_bytes(b"a file")
     (home / "predictions.csv").write_text("content_id,access_probability\na,0.9\nnone,0.8\n")
+    (home / "trace.csv").write_text(
+        "ts,obj,size\n" + "".join(f"{day * 86_400},o{day % 7},1000000\n" for day in range(90))
+    )
     for name, tier in (("a", "hot"), ("b", "hot"), ("p/c", "hot"), ("archived", "archive")):
         run_process(
             home / "data", "put", "-", name, "--tier", tier, "--config", str(home / "thermocline.toml"), stdin=b"x"

@@ -32,13 +32,12 @@ class TraceBytes:
         self._buffer = bytearray()
         self._ended = False
         self.closed = False
-        begin = self._read_file(HEAD_BYTES)
-        self.is_parquet = begin.startswith(PARQUET_MAGIC)
-        if begin.startswith(GZIP_MAGIC):
-            self._unpack = _Gzip(str(path))
-        elif begin.startswith(ZSTD_MAGIC):
-            self._unpack = _Zstd(str(path))
-        self._take(begin)
+        self.is_parquet = False
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
 
     def head(self) -> bytes:
         """Return the first bytes, unpacked; reading begins with them all the same."""
@@ -67,6 +66,15 @@ class TraceBytes:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _begin(self) -> None:
+        begin = self._read_file(HEAD_BYTES)
+        self.is_parquet = begin.startswith(PARQUET_MAGIC)
+        if begin.startswith(GZIP_MAGIC):
+            self._unpack = _Gzip(str(self.path))
+        elif begin.startswith(ZSTD_MAGIC):
+            self._unpack = _Zstd(str(self.path))
+        self._take(begin)
 
     def _fill(self) -> None:
         self._take(self._read_file(PIECE_BYTES))

@@ -33,7 +33,7 @@ class Trace:
 
 
 def read_trace(path: Path, *, progress: Callable[[int], None] = lambda _: None) -> Trace:
-    """Return the accesses of a file: CSV or Parquet with `ts`, `obj` and perhaps `size`, or an access log; packed or not.
+    """Return the accesses of a file: CSV or Parquet with `ts`, `obj` and perhaps `size`, or an access log.
 
     Rows may come in any order; equal rows are that many reads. Memory holds one row per object and day, and some pieces
     of the file. `progress` is told the bytes read. Raises `InvalidInputError` that says what is wrong and in which row,

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
-from pyarrow import parquet
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 from thermocline.adapters.traces.batches import Batch
 from thermocline.adapters.traces.opening import TraceBytes

@@ -151,8 +151,8 @@ def _sized(trace: "Trace", drawing: Any, *, wants_trace: bool) -> tuple["History
         return trace.history, FROM_TRACE
     if wants_trace:
         raise UsageError("the trace has no sizes", f"draw them with --sizes {DRAWN_SIZES}")
-    chosen = drawing or LogNormalSizes.parse(DRAWN_SIZES)
-    return trace.history.with_sizes(chosen.draw(trace.object_ids)), str(chosen)
+    drawn = drawing or LogNormalSizes.parse(DRAWN_SIZES)
+    return trace.history.with_sizes(drawn.draw(trace.object_ids)), str(drawn)
 
 
 def _as_json(
