@@ -128,7 +128,7 @@ def test_silence_counts_from_the_move_into_it() -> None:
 
 
 def test_r2_infrequent_access() -> None:
-    # 10 GB down on day 0 (class A: $0.009 / 1000), read on day 5 (class B: $0.0009 / 1000 + $0.01 / GB), back on day 10:
+    # 10 GB down on day 0 (class A: $0.009 / 1000), read on day 5 (class B: $0.0009 / 1000 + $0.01 / GB), back on 10:
     # a copy (class A: $0.0045 / 1000) that reads it, and 20 of the 30 days are still to pay
     paid = _bill(["r2.standard", "r2.infrequent"], 10 * GB, days=31, reads=[5], moves=[(0, 1), (10, 0)])
     assert paid.storage == pytest.approx((10 * 0.10 + 21 * 0.15) / MONTH)
