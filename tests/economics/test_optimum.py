@@ -14,7 +14,7 @@ from thermocline.economics.optimum import optimum
 from thermocline.economics.price_books import chosen, default_classes, shipped
 from thermocline.economics.sheets import cost_sheet
 
-CASES = 400 if SOAK else 40
+CASES = 400 if SOAK else 50
 """Histories; each has 8 objects, and each object is a case."""
 NAMES = [
     ("s3.standard", "s3.standard_ia", "s3.glacier_ir"),

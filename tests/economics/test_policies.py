@@ -85,6 +85,17 @@ def test_age_looks_at_age_alone(day: int, expected: str) -> None:
     assert _decided("age", day, _columns(places=2))[0] == "s3.glacier_ir", "never up"
 
 
+def test_a_class_that_the_vendor_watches_is_no_step_down() -> None:
+    classes = chosen(shipped(), ("s3.standard", "s3.intelligent", "s3.glacier_ir"))
+    columns = _columns()
+    sheet = cost_sheet(classes, columns.sizes)
+    setting = Setting(classes, sheet, random_history(np.random.default_rng(0), objects=1, days=2, share=0), 0)
+    assert RULES["age"](setting).decide(31, columns).places.tolist() == [2]
+    assert RULES["velocity"](setting).decide(31, columns).places.tolist() == [2]
+    columns.places[:] = 1
+    assert RULES["age"](setting).decide(5, columns).places.tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("idle", "expected"), [(29, "r2.standard"), (30, "r2.infrequent"), (89, "r2.infrequent"), (1, "r2.standard")]
 )

@@ -77,6 +77,11 @@ Maker = Callable[[Setting], Policy]
 """Makes a policy, and lets it learn from `Setting.past`."""
 
 
-def place_of_tier(tier: int, classes: int) -> int:
-    """Return the class for HOT, WARM, COLD, ARCHIVE (0 to 3) among so many: the last one takes what is left."""
-    return min(tier, classes - 1)
+def ladder(setting: Setting, steps: int) -> NDArray[np.int8]:
+    """Return the place of each step down, from 0 on: the classes in their order, the last one for all that are left.
+
+    Classes that the vendor moves objects in by itself are no step, unless there are no others.
+    """
+    watching = setting.sheet.is_watching
+    places = [place for place in range(len(setting.classes)) if not watching[place]] or [0]
+    return np.array([places[min(step, len(places) - 1)] for step in range(steps)], np.int8)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from thermocline.economics.columns import RECENT_DAYS, Columns
-from thermocline.economics.policies.policy import Decisions, Policy, Reason, Setting, place_of_tier
+from thermocline.economics.policies.policy import Decisions, Policy, Reason, Setting, ladder
 
 HOT_READS_A_DAY: Final = 1.0
 WARM_READS_A_DAY: Final = 0.1
@@ -21,7 +21,7 @@ class Velocity(Policy):
     """Tiers stand for classes in their order: HOT for the first, the last class for all that are left."""
 
     def __init__(self, setting: Setting) -> None:
-        self._places = np.array([place_of_tier(tier, len(setting.classes)) for tier in range(4)], np.int8)
+        self._places = ladder(setting, 4)
 
     def decide(self, day: int, columns: Columns) -> Decisions:
         """Return the seed's tiers as classes."""
