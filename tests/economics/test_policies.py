@@ -226,14 +226,17 @@ def test_no_policy_is_cheaper_than_the_optimum(book: str) -> None:
     for history in _histories():
         large = history.with_sizes(history.sizes * 100)
         names = tuple(name for name in RULES if book != "s3" or name != "intelligent")
-        question = Question(chosen(shipped(), default_classes(book)), names, shipped(), split=0.4)
+        question = Question(chosen(shipped(), default_classes(book)), names, shipped(), split=0.4, periods=7)
         steps: list[int] = []
         found = compare(large, question, progress=steps.append)
         assert sum(steps) == steps_of(question, large)
         assert set(found.outcomes) == set(names)
+        assert sum(found.optimum_course) == pytest.approx(found.optimum)
         for outcome in found.outcomes.values():
             assert outcome.ratio >= 1 - 1e-12
             assert sum(outcome.reasons.values()) == len(outcome.moves)
+            assert len(outcome.course) == 7
+            assert sum(outcome.course) == pytest.approx(outcome.bill.total)
             sheet = cost_sheet(found.classes, large.sizes)
             assert outcome.bill.total == bill(large, outcome.moves, sheet, found.first_day).total
         assert found.outcomes["stay"].bill.total == found.outcomes["stay"].bill.storage + (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.units import Usd
 from thermocline.economics.bills import Bill, Moves, bill
+from thermocline.economics.courses import course, points_of
 from thermocline.economics.figures import ClassPrices
 from thermocline.economics.histories import History
 from thermocline.economics.optimum import optimum
@@ -29,6 +30,8 @@ class Outcome:
     moves: Moves
     reasons: Mapping[str, int]
     """Moves by their reason."""
+    course: Sequence[float]
+    """USD of each period, if asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Comparison:
     first_day: int
     """The first day that counts, from that of the history on."""
     optimum: Usd
+    optimum_course: Sequence[float]
+    """USD of each period, if asked for."""
     outcomes: Mapping[str, Outcome]
     unverified: Sequence[UnverifiedPrice]
     """Prices that this rests on and that nobody read in the vendor's page."""
@@ -56,6 +61,8 @@ class Question:
     """All that there are, for the policy that brings its own class."""
     split: float = 0.0
     delayed_read: Usd = Usd(0.0)
+    periods: int = 0
+    """In how many parts the time is told one by one."""
 
 
 def policy_names(text: str) -> tuple[str, ...]:
@@ -85,15 +92,19 @@ def compare(history: History, question: Question, *, progress: Callable[[int], N
     wide = own
     if wide_classes != question.classes:
         wide = cost_sheet(wide_classes, history.sizes, delayed_read=question.delayed_read)
-    least = optimum(history, own, start, with_moves=False, progress=progress)
+    points = points_of(start, history.days, question.periods)
+    least = optimum(history, own, start, with_moves=bool(points), progress=progress)
+    least_course = course(history, least.moves, own, start, points) if least.moves is not None else []
     past = history.before(start)
     outcomes = {}
     for name in question.policies:
         replayed = replay(history, RULES[name](Setting(question.classes, wide, past, start)), start, progress=progress)
         paid = bill(history, replayed.moves, wide, start)
         ratio = paid.total / least.total if least.total else 1.0
-        outcomes[name] = Outcome(paid, ratio, replayed.moves, replayed.reasons)
-    return Comparison(wide_classes, start, Usd(least.total), outcomes, unverified(wide_classes))
+        outcomes[name] = Outcome(
+            paid, ratio, replayed.moves, replayed.reasons, course(history, replayed.moves, wide, start, points)
+        )
+    return Comparison(wide_classes, start, Usd(least.total), least_course, outcomes, unverified(wide_classes))
 
 
 def _with_watched(question: Question) -> tuple[ClassPrices, ...]:

@@ -91,6 +91,16 @@ def test_the_table_is_for_people(cli: CommandLine, trace: Path) -> None:
     assert out[-1].startswith("prices not verified in the vendor's page: r2.standard (retrieval); r2.infrequent (")
 
 
+def test_the_plot_shows_where_it_costs(cli: CommandLine, trace: Path) -> None:
+    out = cli.ok("simulate", str(trace), "--policies", "stay").out.splitlines()
+    plot = out[out.index("") + 5 :]
+    assert plot[0].startswith("over time  full: ")
+    name, bars = plot[2].split()
+    assert (name, len(bars)) == ("stay", 12)
+    assert set(bars) <= set("▁▂▃▄▅▆▇█")
+    assert list(bars) == sorted(bars), "objects only become more"
+
+
 def test_own_prices_change_the_bill_and_are_not_told_as_unverified(cli: CommandLine, trace: Path) -> None:
     before = cli.ok("simulate", str(trace), "--prices", "r2", "--policies", "stay", "--json").json()
     after = cli.ok(

@@ -1,6 +1,7 @@
 """`simulate`: what each policy would have cost on a trace, against the least that there was to pay."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +15,18 @@ from thermocline.interfaces.cli.shapes import table_lines
 
 if TYPE_CHECKING:
     from thermocline.adapters.traces.reading import Trace
-    from thermocline.economics.comparisons import Comparison, Question
+    from thermocline.economics.comparisons import Comparison, Outcome, Question
     from thermocline.economics.figures import ClassPrices
     from thermocline.economics.histories import History
 
 FROM_TRACE = "trace"
+PERIODS = 12
+"""Of the plot: each is billed by itself."""
+FULL_SHARE = 2.5
+"""A full bar is at most so many times the highest of the optimum."""
+BARS = "▁▂▃▄▅▆▇█"
+PLAIN_BARS = "_.-=+*%#"
+"""Where the output cannot show the others."""
 DRAWN_SIZES = "lognormal:4MB:1.8:1"
 """Where a trace has none."""
 
@@ -74,6 +82,7 @@ def simulate(
         prices=known,
         split=_checked_split(split),
         delayed_read=_checked_price(delayed_read),
+        periods=0 if call.as_json else PERIODS,
     )
     drawing = _drawing(sizes)
     trace = _read(source)
@@ -155,6 +164,36 @@ def _sized(trace: "Trace", drawing: Any, *, wants_trace: bool) -> tuple["History
     return trace.history.with_sizes(drawn.draw(trace.object_ids)), str(drawn)
 
 
+def _by_cost(comparison: "Comparison") -> "list[tuple[str, Outcome]]":
+    return sorted(comparison.outcomes.items(), key=lambda each: each[1].bill.total)
+
+
+def _write_courses(comparison: "Comparison") -> None:
+    courses = {"optimum": comparison.optimum_course}
+    courses |= {name: outcome.course for name, outcome in _by_cost(comparison)}
+    # What is far off must not make everything else look the same.
+    highest = max((cost for course in courses.values() for cost in course), default=0.0)
+    full = min(highest, FULL_SHARE * max(comparison.optimum_course, default=0.0)) or highest
+    if full <= 0:
+        return
+    bars = BARS if _can_show(BARS) else PLAIN_BARS
+    width = max(map(len, courses))
+    write_line("")
+    write_line(f"{'over time'.ljust(width)}  full: {full:.4g} USD{' or more' if full < highest else ''} a period")
+    for name, course in courses.items():
+        shown = "".join(bars[min(int(max(cost, 0.0) / full * len(bars)), len(bars) - 1)] for cost in course)
+        write_line(f"{name.ljust(width)}  {shown}")
+
+
+def _can_show(text: str) -> bool:
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def _as_json(
     trace: "Trace", history: "History", question: "Question", comparison: "Comparison", book: str, sizes: str
 ) -> dict[str, Any]:
@@ -212,7 +251,7 @@ def _write_table(
     ]
     head = ["policy", "USD", "x optimum", *(part.replace("_", " ") for part in used), "moved"]
     rows = [["optimum", f"{comparison.optimum:.4g}", "1.000", *("" for _ in used), ""]]
-    for name, outcome in sorted(comparison.outcomes.items(), key=lambda each: each[1].bill.total):
+    for name, outcome in _by_cost(comparison):
         parts = outcome.bill.parts()
         rows.append(
             [
@@ -225,6 +264,7 @@ def _write_table(
         )
     for line in table_lines(head, rows, right=range(1, len(head))):
         write_line(line)
+    _write_courses(comparison)
     for note in trace.notes:
         write_line(f"note: {note}")
     if comparison.unverified:
