@@ -14,6 +14,7 @@ from bench import (
     redis_hits,
     redis_trouble,
     s3,
+    simulation,
     tier_moves,
     tracker,
 )
@@ -30,6 +31,7 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "import_tree": import_tree.run,
     "coalesced_lookups": coalesced_lookups.run,
     "columns": columns.run,
+    "simulation": simulation.run,
     "memory_hit": memory_hit.run,
     "redis_hits": redis_hits.run,
     "redis_trouble": redis_trouble.run,
