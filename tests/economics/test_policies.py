@@ -39,7 +39,7 @@ def _columns(count: int = 1, **given: int) -> Columns:
         previous_read=np.full(count, NEVER, np.int32),
         reads=np.ones(count, np.int64),
         read_days=np.ones(count, np.int32),
-        recent_reads=np.zeros(count, np.int64),
+        recent_days=np.zeros(count, np.int32),
         places=np.zeros(count, np.int8),
         since=np.zeros(count, np.int32),
     )
@@ -67,7 +67,7 @@ def _decided(name: str, day: int, columns: Columns, book: str = "s3") -> tuple[s
     ],
 )
 def test_velocity_is_the_seeds_rule(day: int, recent: int, last_read: int, expected: tuple[str, Reason]) -> None:
-    assert _decided("velocity", day, _columns(recent_reads=recent, last_read=last_read)) == expected
+    assert _decided("velocity", day, _columns(recent_days=recent, last_read=last_read)) == expected
 
 
 def test_velocity_with_four_classes_and_with_two() -> None:
@@ -214,7 +214,7 @@ def test_columns_are_what_one_object_at_a_time_would_remember() -> None:
             days, counts = history.read_days[mine], history.counts[mine]
             assert columns.reads[number] == counts.sum()
             assert columns.read_days[number] == len(days)
-            assert columns.recent_reads[number] == counts[days >= day - 30].sum()
+            assert columns.recent_days[number] == (days >= day - 30).sum()
             if len(days):
                 assert columns.last_read[number] == days[-1]
             assert columns.previous_read[number] == (days[-2] if len(days) > 1 else NEVER)

@@ -33,8 +33,8 @@ class Columns:
     """All reads so far."""
     read_days: NDArray[np.int32]
     """On how many days."""
-    recent_reads: NDArray[np.int64]
-    """Those of the last `RECENT_DAYS`."""
+    recent_days: NDArray[np.int32]
+    """On how many of the last `RECENT_DAYS`: of a day's reads one reaches the storage."""
     places: NDArray[np.int8]
     """In which of the classes it is."""
     since: NDArray[np.int32]
@@ -67,9 +67,9 @@ class Watcher:
         self._by_day = by_day
         self._offsets = np.searchsorted(history.read_days, np.arange(history.days + 1), sorter=by_day)
         self.columns = _first_columns(history, start)
-        self._recent: deque[DayReads] = deque(self.reads_of(day) for day in range(max(start - RECENT_DAYS, 0), start))
-        for reads in self._recent:
-            self.columns.recent_reads[reads.objects] += reads.counts
+        self._recent = deque(self.reads_of(day).objects for day in range(max(start - RECENT_DAYS, 0), start))
+        for read in self._recent:
+            self.columns.recent_days[read] += 1
 
     def reads_of(self, day: int) -> DayReads:
         """Return the reads of a day."""
@@ -85,11 +85,10 @@ class Watcher:
         columns.last_read[read] = self.day
         columns.reads[read] += reads.counts
         columns.read_days[read] += 1
-        columns.recent_reads[read] += reads.counts
-        self._recent.append(reads)
+        columns.recent_days[read] += 1
+        self._recent.append(read)
         if len(self._recent) > RECENT_DAYS:
-            old = self._recent.popleft()
-            columns.recent_reads[old.objects] -= old.counts
+            columns.recent_days[self._recent.popleft()] -= 1
         self.day += 1
 
 
@@ -110,7 +109,7 @@ def _first_columns(history: History, start: int) -> Columns:
         previous_read=previous,
         reads=np.bincount(objects, weights=history.counts[known], minlength=count).astype(np.int64),
         read_days=np.bincount(objects, minlength=count).astype(np.int32),
-        recent_reads=np.zeros(count, np.int64),
+        recent_days=np.zeros(count, np.int32),
         places=np.zeros(count, np.int8),
         since=np.maximum(history.first_day, start).astype(np.int32),
     )

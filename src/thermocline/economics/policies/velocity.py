@@ -1,6 +1,7 @@
 """`velocity`: the seed's rule. At least one read a day is HOT, at least 0.1 WARM, younger than a year WARM, else COLD.
 
-Where the seed stops: what was then not read for a year is ARCHIVE. Reads a day are those of the last 30 days.
+Where the seed stops: what was then not read for a year is ARCHIVE. Reads a day are those of the last 30 days, and only
+those that reach the storage: of the reads of one day, one. Those that caches answer say nothing about where bytes lie.
 """
 
 from typing import Final
@@ -25,7 +26,7 @@ class Velocity(Policy):
 
     def decide(self, day: int, columns: Columns) -> Decisions:
         """Return the seed's tiers as classes."""
-        velocity = columns.recent_reads / RECENT_DAYS
+        velocity = columns.recent_days / RECENT_DAYS
         rules = [
             (velocity >= HOT_READS_A_DAY, HOT, Reason.READ_DAILY),
             (velocity >= WARM_READS_A_DAY, WARM, Reason.READ_LATELY),
