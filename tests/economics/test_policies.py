@@ -40,6 +40,7 @@ def _columns(count: int = 1, **given: int) -> Columns:
         reads=np.ones(count, np.int64),
         read_days=np.ones(count, np.int32),
         recent_days=np.zeros(count, np.int32),
+        rates=np.zeros((4, count)),
         places=np.zeros(count, np.int8),
         since=np.zeros(count, np.int32),
     )
@@ -215,6 +216,9 @@ def test_columns_are_what_one_object_at_a_time_would_remember() -> None:
             assert columns.reads[number] == counts.sum()
             assert columns.read_days[number] == len(days)
             assert columns.recent_days[number] == (days >= day - 30).sum()
+            for row, horizon in enumerate((5, 20, 80, 320)):
+                expected = (np.exp((days - day) / horizon) / horizon).sum()
+                assert columns.rates[row, number] == pytest.approx(expected, abs=1e-12)
             if len(days):
                 assert columns.last_read[number] == days[-1]
             assert columns.previous_read[number] == (days[-2] if len(days) > 1 else NEVER)

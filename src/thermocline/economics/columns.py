@@ -7,11 +7,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from thermocline.domain.heat import HEAT_DAYS
 from thermocline.economics.histories import History
 from thermocline.economics.sheets import Sizes
 
 RECENT_DAYS: Final = 30
 """The seed's window for what is read lately."""
+_HORIZONS: Final = np.array(HEAT_DAYS, np.float64)[:, None]
 NEVER: Final = np.int32(-(2**20))
 """A day before every history."""
 
@@ -35,6 +37,8 @@ class Columns:
     """On how many days."""
     recent_days: NDArray[np.int32]
     """On how many of the last `RECENT_DAYS`: of a day's reads one reaches the storage."""
+    rates: NDArray[np.float64]
+    """Storage reads a day lately, one row for each of `HEAT_DAYS`: a day with reads weighs exp(-its age / horizon)."""
     places: NDArray[np.int8]
     """In which of the classes it is."""
     since: NDArray[np.int32]
@@ -86,6 +90,8 @@ class Watcher:
         columns.reads[read] += reads.counts
         columns.read_days[read] += 1
         columns.recent_days[read] += 1
+        columns.rates[:, read] += 1.0 / _HORIZONS
+        columns.rates *= np.exp(-1.0 / _HORIZONS)
         self._recent.append(read)
         if len(self._recent) > RECENT_DAYS:
             columns.recent_days[self._recent.popleft()] -= 1
@@ -110,6 +116,9 @@ def _first_columns(history: History, start: int) -> Columns:
         reads=np.bincount(objects, weights=history.counts[known], minlength=count).astype(np.int64),
         read_days=np.bincount(objects, minlength=count).astype(np.int32),
         recent_days=np.zeros(count, np.int32),
+        rates=np.stack(
+            [np.bincount(objects, np.exp((days - start) / each) / each, count).astype(np.float64) for each in HEAT_DAYS]
+        ),
         places=np.zeros(count, np.int8),
         since=np.maximum(history.first_day, start).astype(np.int32),
     )
