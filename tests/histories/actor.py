@@ -59,6 +59,8 @@ class Actor:
                 return await self._run(order)
             case "read":
                 return await self._read_at_once(order)
+            case "store":
+                return await self._store_warm(order)
             case wish:
                 raise ValueError(wish)
 
@@ -165,17 +167,27 @@ class Actor:
         value, whole = (None, True) if body is None else unpack(content_id, body)
         self._events.append(Read(self._number, content_id, begin, end, value, anybody, whole))
 
+    async def _store_warm(self, order: dict[str, Any]) -> dict[str, Any]:
+        body = random.randbytes(order["size"])
+        await self._store.store_content(order["id"], body, initial_tier="warm")
+        return {"digest": hashlib.sha256(body).hexdigest()}
+
     async def _read_at_once(self, order: dict[str, Any]) -> dict[str, Any]:
         await asyncio.sleep(max(order["at"] - time.monotonic(), 0.0))
         totals = self._store.services.tracker.totals
         before = Counter({kind: totals[kind] for kind in ReadKind})
+        failures = self._store.services.cache.failures
         bodies = await asyncio.gather(
             *(self._store.retrieve_content(order["id"]) for _ in range(order["count"])), return_exceptions=True
         )
         digests = Counter(
             hashlib.sha256(body).hexdigest() if isinstance(body, bytes) else repr(body) for body in bodies
         )
-        return {"found": dict(digests), "reads": {kind.name: totals[kind] - before[kind] for kind in ReadKind}}
+        return {
+            "found": dict(digests),
+            "reads": {kind.name: totals[kind] - before[kind] for kind in ReadKind},
+            "failures": self._store.services.cache.failures - failures,
+        }
 
 
 def pack(content_id: str, value: str, filler: bytes) -> bytes:

@@ -25,7 +25,7 @@ IDS = 8
 MEMORY_AGE = 1.0
 SECOND_PASS = 2.0
 TIMEOUT = 0.5
-"""Of one call to Redis."""
+"""Of one call to Redis, in seconds."""
 START_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
 
@@ -162,8 +162,13 @@ def _recorded(files: Sequence[Path]) -> tuple[list[Change], list[Read]]:
 
 
 @contextmanager
-def gathered(folder: Path, postgres: PostgresServer, cluster: RedisCluster, *, objects: str = "") -> Iterator[Crowd]:
-    """Four processes for the length of the block; all must end well. `objects`: settings of the main object store."""
+def gathered(
+    folder: Path, postgres: PostgresServer, cluster: RedisCluster, *, objects: str = "", timeout: float = TIMEOUT
+) -> Iterator[Crowd]:
+    """Four processes for the length of the block; all must end well.
+
+    `objects`: settings of the main object store; `timeout`: seconds that one call to Redis may take.
+    """
     url = fresh_postgres_catalog(postgres)
     database = url.rpartition("/")[2]
     installation = f"test-{secrets.token_hex(6)}"
@@ -173,7 +178,7 @@ def gathered(folder: Path, postgres: PostgresServer, cluster: RedisCluster, *, o
         for node, port in zip(cluster.nodes, partition.ports, strict=True):
             node.cli("CONFIG", "SET", "cluster-announce-port", str(port))
         settings = folder / "crowd.toml"
-        settings.write_text(_settings(folder, url, partition.ports, objects))
+        settings.write_text(_settings(folder, url, partition.ports, objects, timeout))
         crowd = Crowd(folder, settings, postgres, database, cluster, partition)
         _make_token(settings)
         try:
@@ -192,7 +197,7 @@ def gathered(folder: Path, postgres: PostgresServer, cluster: RedisCluster, *, o
     postgres.drop_database(url)
 
 
-def _settings(folder: Path, url: str, ports: Sequence[int], objects: str) -> str:
+def _settings(folder: Path, url: str, ports: Sequence[int], objects: str, timeout: float) -> str:
     nodes = ",".join(f"127.0.0.1:{port}" for port in ports)
     return f"""
 data = "{folder / "data"}"
@@ -201,7 +206,7 @@ url = "{url}"
 [cache]
 url = "redis+cluster://{nodes}"
 memory = "8MiB"
-timeout = "{TIMEOUT}s"
+timeout = "{timeout}s"
 l1_max_age = "{MEMORY_AGE}s"
 second_pass = "{SECOND_PASS}s"
 negative_ttl = "{MEMORY_AGE}s"
