@@ -227,7 +227,8 @@ class CacheLevels:
         if self._aging is None or self.shared is None:
             await self.invalidate_memory(key, version - 1)
             return True
-        # The shared cache may still hold what is older, until the writer evicts it: memory must refuse that.
+        # The shared cache may still hold what is older, until the writer evicts it: that must be refused.
+        self.shared.note_version(key, version)
         held = self._aging.held(key)
         if held is None or held.version < version:
             await self.invalidate_memory(key, version)
