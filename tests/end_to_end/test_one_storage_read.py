@@ -55,7 +55,10 @@ secret_access_key = "{ceph.secret_key}"
 """
     folder = tmp_path_factory.mktemp("readers")
     try:
-        with postgres_server() as postgres, gathered(folder, postgres, cluster, objects=objects, timeout=PATIENT) as crowd:
+        with (
+            postgres_server() as postgres,
+            gathered(folder, postgres, cluster, objects=objects, timeout=PATIENT) as crowd,
+        ):
             yield crowd
     finally:
         cluster.stop()

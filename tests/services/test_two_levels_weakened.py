@@ -114,11 +114,11 @@ def never_ask_whether_it_is_current(patch: Patch) -> None:
 
 def visibility_is_no_change(patch: Patch) -> None:
     """Caches keep the bytes, and with them what they believe of who may see them."""
-    from tests.services.simulated import Process
+    from tests.services.simulated_process import Process
 
     async def show(self: Process) -> None:
         real = self.cache.invalidate
-        self.cache.invalidate = _nothing  # type: ignore[method-assign]
+        self.cache.invalidate = _nothing  # type: ignore[method-assign, assignment]
         try:
             await original(self)
         finally:

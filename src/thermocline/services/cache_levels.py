@@ -199,15 +199,17 @@ class CacheLevels:
             await self.memory.evict([key], ttl=TOMBSTONE_SECONDS)
             await self.lease_memory(key, token)
             version = await self.shared.put(key, entry, ttl=life)
+            if not version:
+                await self._release_memory(key, token)
+                return False
+            self._note_set(key, entry)
+            self._part_lookups(key)
+            if not await self._fill_memory(key, token, replace(entry, version=version), life):
+                # The lease is gone, and memory may have taken in what was there before.
+                await self.memory.evict([key], ttl=TOMBSTONE_SECONDS)
         except StorageError as exc:
             self._note_failure("cache_put_failed", exc)
             return False
-        if not version:
-            await self._release_memory(key, token)
-            return False
-        self._note_set(key, entry)
-        self._part_lookups(key)
-        await self._fill_memory(key, token, replace(entry, version=version), life)
         return True
 
     async def invalidate(self, key: str, version: int) -> bool:
