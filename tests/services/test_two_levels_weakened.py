@@ -1,6 +1,6 @@
 """Each rule of the caches, broken on purpose: the simulation finds a schedule in which that shows.
 
-So the simulation can fail, and none of the rules is there for nothing. (A lease that is renewed by taking it again shows
+So the simulation can fail, and none of the rules is there for nothing. (A lease that is renewed by taking it anew shows
 in one of some thousand schedules; `tests/models/cache_fence.py` finds it at once.)
 """
 
