@@ -36,11 +36,15 @@ def fill_without_token(patch: Patch) -> None:
     patch.setattr(SharedMemoryCache, "fill", fill)
 
 
-def fill_below_the_floor(patch: Patch) -> None:
+def tombstones_spare_leases(patch: Patch) -> None:
     real = SharedMemoryCache.tombstone
 
     async def tombstone(self: SharedMemoryCache, versions: dict[str, int], *, ttl: Seconds) -> None:
-        await real(self, dict.fromkeys(versions, 0), ttl=ttl)
+        now = self._monotonic()
+        for key, version in versions.items():
+            mark = self._marks.live(key, now)
+            if mark is None or mark.token is None:
+                await real(self, {key: version}, ttl=ttl)
 
     patch.setattr(SharedMemoryCache, "tombstone", tombstone)
 
@@ -161,7 +165,7 @@ READING = ("read", "read", "read", "look")
 FACTS = ("learn", "fetch", "fetch", "get")
 WEAKNESSES: dict[Callable[[Patch], None], tuple[tuple[float, bool], Sequence[str]]] = {
     fill_without_token: (CALM, ("write", "flush", *READING)),
-    fill_below_the_floor: (CALM, ("write", *READING)),
+    tombstones_spare_leases: (CALM, ("write", *READING)),
     keep_in_memory_without_looking_for_changes: (CALM, FACTS),
     tombstone_after_the_acknowledgement: (CALM, ("write", *READING)),
     absence_without_mark: (CALM, ("write", "delete", *READING)),
