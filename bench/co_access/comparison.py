@@ -36,8 +36,8 @@ def table_of(paths: Sequence[Path], tell: Callable[[str], None], *, quick: bool 
         notes=(
             "Judged: learned from the first 80% of sessions, frozen, asked for each content of each later session;",
             "right is what else that session reads; averaged within sessions, then over sessions. Peer: popularity.",
-            "Replayed: hit ratio of an LRU cache of a share of all bytes (of contents, where there are no sizes), after",
-            "the first fifth; peer: without fetching ahead. Predictor, judge and rule with their default settings.",
+            "Replayed: hit ratio of an LRU cache of a share of all bytes (of contents, where there are no sizes),",
+            "after the first fifth; peer: without fetching ahead. Predictor, judge and rule with default settings.",
         ),
     )
 
