@@ -8,6 +8,7 @@ from bench.co_access.replay import replay
 from bench.co_access.traces import FOLDER, Read, load
 from bench.figures import Limit, Row, Spread, Table
 from bench.plan import Plan
+from thermocline.wiring.logs import silence_logs
 
 BARS = {"online_retail_374d": (0.19, 0.54)}
 """What a public simple method reaches there: counting all pairs, n / (popularity + 5)."""
@@ -19,6 +20,7 @@ def run(plan: Plan) -> Table:
 
 
 def table_of(paths: Sequence[Path], tell: Callable[[str], None], *, quick: bool = False) -> Table:
+    silence_logs()  # that prefetching was switched off is counted
     rows: list[Row] = []
     for path in paths:
         name = path.name.partition(".")[0]
