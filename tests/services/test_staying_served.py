@@ -13,6 +13,7 @@ from thermocline import ContentNotFoundError, Settings, StorageOrchestrator
 from thermocline.domain.cache_types import content_key
 from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds
+from thermocline.ports.cache import Pressured
 from thermocline.services.tracking import ReadKind
 from thermocline.testing.shared_cache import SharedMemoryCache
 
@@ -270,3 +271,35 @@ async def test_content_that_left_hot_is_not_renewed(machine: Machine) -> None:
         assert store.services.refresher.refreshed == 0
         assert store.services.cache.peek("a") is None
         machine.clock.advance(Seconds(1))
+
+
+class FullCache(SharedMemoryCache, Pressured):
+    """A shared cache that says that it is full."""
+
+    def pressure(self) -> float:
+        return 1.0
+
+
+def test_a_full_shared_cache_takes_in_what_is_missed_again(tmp_path: Path) -> None:
+    """Once is not enough: it would push out what is read often. What is stored as HOT comes in at once."""
+
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        machine.shared = shared = FullCache(machine.clock)
+        async with machine.process() as store:
+            admission = store.services.cache.levels.admission
+            await put(store, "hot", b"x")
+            assert await shared.version_of(content_key("hot")) is not None
+            name = next(name for name in map(str, range(100)) if hash(content_key(name)) % 8 == 0)
+            await put(store, name, b"x", initial_tier="warm")
+            assert await store.retrieve_content(name) == b"x"
+            assert admission.refused == 1
+            assert await shared.version_of(content_key(name)) is None
+            assert await shared.lease(content_key(name), "other", ttl=Seconds(1.0)), "the lease was given back"
+            await shared.release(content_key(name), "other")
+            assert await store.retrieve_content(name) == b"x", "memory has it"
+            await store.services.cache.clear()
+            assert await store.retrieve_content(name) == b"x"
+            assert await shared.version_of(content_key(name)) is not None
+
+    asyncio.run(scenario())

@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 import structlog
 
+from thermocline.domain.cache_admission import Admission
 from thermocline.domain.cache_types import type_of
 from thermocline.domain.errors import StorageError
 from thermocline.domain.glob import glob_matcher
@@ -67,6 +68,7 @@ class CacheLevels:
         self._aging = memory if isinstance(memory, AgingLevel) else None
         self._memory_max_size = memory_max_size
         self._keep_stale = keep_stale
+        self.admission = Admission()
         self._memory_failures = 0
         self.shared_sets: dict[str, tuple[int, int]] = {}
         """By cache type: how many values the shared cache took from here, and their bytes."""
@@ -160,10 +162,13 @@ class CacheLevels:
             refreshing = False
         return token if refreshing or self.shared is not None else None
 
-    async def fill(self, key: str, token: str, entry: CacheEntry, *, shared: bool = True) -> bool:
+    async def fill(
+        self, key: str, token: str, entry: CacheEntry, *, shared: bool = True, by_miss: bool = False
+    ) -> bool:
         """Offer a value to every level, until its `fresh_until`; whether any stored it.
 
-        A level that does not hold `token` refuses. `shared`: whether the shared cache's lease was taken too.
+        A level that does not hold `token` refuses. `shared`: whether the shared cache's lease was taken too. What a
+        miss brought (`by_miss`) does not come into a shared cache that is nearly full unless it is missed again.
         """
         life = self._life(entry)
         if life <= 0:
@@ -171,6 +176,9 @@ class CacheLevels:
             return False
         stored = await self._fill_memory(key, token, entry, life)
         if shared and self.shared is not None:
+            if by_miss and not self.admission.admits(key, len(entry.payload), pressure=self.shared.pressure):
+                await self.shared.release(key, token)
+                return stored
             stored = await self._fill_shared(self.shared, key, token, entry, life) or stored
         return stored
 
