@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from thermocline.adapters.cache.redis_lanes import SLOWEST
+from thermocline.adapters.cache.redis_parsing import LargeReplies
 from thermocline.adapters.cache.redis_urls import RedisLocation
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.units import Seconds
@@ -254,6 +255,7 @@ def connection_settings(access: RedisAccess) -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         "client_name": "thermocline",
+        "parser_class": LargeReplies,
     }
 
 
