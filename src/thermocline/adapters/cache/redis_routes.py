@@ -30,6 +30,8 @@ MAX_CONNECTIONS: Final = 64
 ALONE: Final = "redis"
 """What a server is called where there is only one."""
 ONE_SLOT: Final = frozenset({0})
+_OF_OURS: Final[dict[str, Any]] = {"socket_timeout": None, "parser_class": LargeReplies}
+"""How our connections differ from those that the library makes for itself, to Sentinels."""
 
 Part = bytes | str | int
 """Of a command."""
@@ -172,7 +174,7 @@ class WatchedRoute(SingleRoute):
             self._sentinel,
             db=location.database,
             max_connections=MAX_CONNECTIONS,
-            **{**how, "socket_timeout": None},
+            **how | _OF_OURS,
         )
 
     async def aclose(self) -> None:
@@ -199,7 +201,7 @@ def open_pool(access: RedisAccess, host: str, port: int) -> ConnectionPool:
         host=host,
         port=port,
         db=access.location.database,
-        **{**connection_settings(access), "socket_timeout": None},
+        **connection_settings(access) | _OF_OURS,
         **_tls(access),
     )
 
@@ -255,7 +257,6 @@ def connection_settings(access: RedisAccess) -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         "client_name": "thermocline",
-        "parser_class": LargeReplies,
     }
 
 
