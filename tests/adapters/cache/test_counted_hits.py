@@ -80,7 +80,7 @@ async def _every_hit_is_told_once(data: st.DataObject) -> None:
         counts = cache.counts()["content"]
         assert (counts.hits, counts.misses) == (sum(hits.values()), misses)
         assert counts.bytes + cache._marks.bytes == cache.bytes <= 6_000
-        assert counts.bytes == sum(value.cost for value in held.values.values())  # type: ignore[attr-defined]
+        assert counts.bytes == sum(value.cost for value in held.values.values())
     while tracker.waiting:
         told.update({name: counts[ReadKind.MEMORY] for name, counts in tracker.drain().items()})
     if tracker.dropped:

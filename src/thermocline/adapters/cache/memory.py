@@ -22,8 +22,8 @@ from thermocline.ports.clock import Clock
 from thermocline.ports.held import HotLevel
 
 OVERHEAD_BYTES: Final = 1280
-"""What an entry takes besides key and payload: objects, dictionary slots, stored headers, and that it is remembered for a
-while when it was given up (measured: 990 and 230, rounded up)."""
+"""What an entry takes besides key and payload: objects, dictionary slots, stored headers, and that it is remembered
+for a while when it was given up (measured: 990 and 230, rounded up)."""
 LONGEST_ABSENCE: Final = Seconds(2.0)
 """How long at most it is believed that there is no content: nobody else's write is sure to be heard of sooner."""
 LARGEST_EARLINESS: Final = 0.5
