@@ -281,6 +281,22 @@ def test_both_levels_are_filled(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_what_no_cache_took_is_not_warmed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = machine_of(tmp_path)
+        machine.shared = SharedMemoryCache(machine.clock, capacity=Bytes(1_000_000))
+        async with machine.process() as store:
+            await stored(store, a=(10, "warm"))
+        faults = Faults(chooser=lambda point: FaultMode.LOST if point.startswith("shared.") else None)
+        machine.shared = SharedMemoryCache(machine.clock, capacity=Bytes(1_000_000))
+        async with machine.process(faults) as store:
+            faults.start()
+            report = await store.services.warming.warm_cache(likely(a=0.9))
+            assert [item.reason for item in report.items] == ["the cache did not take it"]
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
