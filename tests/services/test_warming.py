@@ -100,6 +100,17 @@ def test_each_content_tells_what_became_of_it(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_what_is_archived_is_left_alone_also_where_it_needs_no_restore(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with machine_of(
+            tmp_path, tiers={"archive": {"placement": "standard", "cache_ttl": "1h"}}
+        ).process() as store:
+            await stored(store, old=(5, "archive"))
+            assert outcomes(await store.services.warming.warm_cache(likely(old=0.9))) == {"old": "archived"}
+
+    asyncio.run(scenario())
+
+
 def test_what_is_worth_most_comes_first_within_the_budget(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with machine_of(tmp_path).process() as store:
