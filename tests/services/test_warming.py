@@ -100,6 +100,17 @@ def test_each_content_tells_what_became_of_it(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_what_is_archived_is_left_alone_also_where_it_needs_no_restore(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with machine_of(
+            tmp_path, tiers={"archive": {"placement": "standard", "cache_ttl": "1h"}}
+        ).process() as store:
+            await stored(store, old=(5, "archive"))
+            assert outcomes(await store.services.warming.warm_cache(likely(old=0.9))) == {"old": "archived"}
+
+    asyncio.run(scenario())
+
+
 def test_what_is_worth_most_comes_first_within_the_budget(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with machine_of(tmp_path).process() as store:
@@ -277,6 +288,22 @@ def test_both_levels_are_filled(tmp_path: Path) -> None:
             again = await other.services.warming.warm_cache(likely(a=0.9))
             assert outcomes(again) == {"a": "already_cached"}
             assert is_cached(other, "a"), "from Redis into memory"
+
+    asyncio.run(scenario())
+
+
+def test_what_no_cache_took_is_not_warmed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = machine_of(tmp_path)
+        machine.shared = SharedMemoryCache(machine.clock, capacity=Bytes(1_000_000))
+        async with machine.process() as store:
+            await stored(store, a=(10, "warm"))
+        faults = Faults(chooser=lambda point: FaultMode.LOST if point.startswith("shared.") else None)
+        machine.shared = SharedMemoryCache(machine.clock, capacity=Bytes(1_000_000))
+        async with machine.process(faults) as store:
+            faults.start()
+            report = await store.services.warming.warm_cache(likely(a=0.9))
+            assert [item.reason for item in report.items] == ["the cache did not take it"]
 
     asyncio.run(scenario())
 
