@@ -208,15 +208,17 @@ class CacheLevels:
             await self.memory.evict([key], ttl=TOMBSTONE_SECONDS)
             await self.lease_memory(key, token)
             version = await self.shared.put(key, entry, ttl=life)
+            if not version:
+                await self._release_memory(key, token)
+                return False
+            self._note_set(key, entry)
+            self._part_lookups(key)
+            if not await self._fill_memory(key, token, replace(entry, version=version), life):
+                # The lease is gone, and memory may have taken in what was there before.
+                await self.memory.evict([key], ttl=TOMBSTONE_SECONDS)
         except StorageError as exc:
             self._note_failure("cache_put_failed", exc)
             return False
-        if not version:
-            await self._release_memory(key, token)
-            return False
-        self._note_set(key, entry)
-        self._part_lookups(key)
-        await self._fill_memory(key, token, replace(entry, version=version), life)
         return True
 
     async def invalidate(self, key: str, version: int) -> bool:
@@ -236,7 +238,8 @@ class CacheLevels:
         if self._aging is None or self.shared is None:
             await self.invalidate_memory(key, version - 1)
             return True
-        # The shared cache may still hold what is older, until the writer evicts it: memory must refuse that.
+        # The shared cache may still hold what is older, until the writer evicts it: that must be refused.
+        self.shared.note_version(key, version)
         held = self._aging.held(key)
         if held is None or held.version < version:
             await self.invalidate_memory(key, version)
