@@ -6,11 +6,12 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.services.test_tracking import Kept
 from thermocline.adapters.cache.memory import MOST_TYPES, MemoryCache
 from thermocline.domain.units import Bytes, Seconds, later
 from thermocline.ports.cache import LevelCounts
 from thermocline.ports.held import HeldValues
-from thermocline.services.tracking import AccessTracker, ReadKind
+from thermocline.services.tracking import AccessFlush, AccessTracker, ReadKind
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.contracts.cache import TTL, entry, stored
 from thermocline.testing.contracts.running import in_event_loop
@@ -203,3 +204,18 @@ async def test_a_refresh_is_early_by_half_of_its_freshness_at_most() -> None:
     value = cache.held_values("content").values["a"]
     cache.peek("content:a")
     assert value.quiet_until == clock.monotonic() + 5
+
+
+@in_event_loop
+async def test_closing_adds_all_that_memory_counted() -> None:
+    clock = ManualClock()
+    cache = MemoryCache(clock, capacity=Bytes(1_000_000))
+    held = cache.held_values("content")
+    kept = Kept()
+    flush = AccessFlush(AccessTracker(2, held), kept, clock, every=Seconds(5.0), days=30)
+    for number in range(23):
+        await stored(cache, f"content:{number:02}", entry())
+        hit(clock, held, f"{number:02}")
+    await flush.close(max_wait=Seconds(1.0))
+    assert (flush.flushed, flush.tracker.waiting) == (23, 0)
+    assert {name for batch in kept.batches for name in batch} == {f"{number:02}" for number in range(23)}
