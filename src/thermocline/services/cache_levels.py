@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 LEASE_SECONDS = Seconds(60.0)
 TOMBSTONE_SECONDS = Seconds(120.0)
 """Longer than any fill: a tombstone must outlive every read that began before it."""
+TRIAL_SECONDS = Seconds(60.0)
+"""How long a full shared cache keeps what was missed once: refusing it would let each process read it from storage."""
 
 
 class Level(Enum):
@@ -168,7 +170,8 @@ class CacheLevels:
         """Offer a value to every level, until its `fresh_until`; whether any stored it.
 
         A level that does not hold `token` refuses. `shared`: whether the shared cache's lease was taken too. What a
-        miss brought (`by_miss`) does not come into a shared cache that is nearly full unless it is missed again.
+        miss brought (`by_miss`) comes into a shared cache that is nearly full for a short trial only, unless it was
+        missed before.
         """
         life = self._life(entry)
         if life <= 0:
@@ -177,8 +180,7 @@ class CacheLevels:
         stored = await self._fill_memory(key, token, entry, life)
         if shared and self.shared is not None:
             if by_miss and not self.admission.admits(key, len(entry.payload), pressure=self.shared.pressure):
-                await self.shared.release(key, token)
-                return stored
+                life = Seconds(min(life, TRIAL_SECONDS))
             stored = await self._fill_shared(self.shared, key, token, entry, life) or stored
         return stored
 
