@@ -37,6 +37,7 @@ TASKS = 4
 MOST_OPERATIONS = 3000
 """Of one run."""
 CHANGES = ("write",) * 6 + ("show",) * 4 + ("delete",) * 2 + ("move",) * 4 + ("evict",)
+EVICT_ALL = 0.05
 TIERS = ("hot", "warm", "warm", "cold")
 PAUSE = 0.03
 SIZES = (10, 1500, 60_000)
@@ -89,7 +90,8 @@ class Actor:
             if step == "read":
                 await self._read(content_id)
             elif step == "evict":
-                await self._evict(content_id)
+                # Mostly one, for what is evicted everywhere can be stale nowhere.
+                await self._evict(f"{content_id[:-1]}{'*' if chance.random() < EVICT_ALL else f'[{content_id[-1]}]'}")
             else:
                 await self._change(chance, content_id, Act(step))
             await asyncio.sleep(chance.uniform(0.0, PAUSE if time.monotonic() < still else 4 * PAUSE))
@@ -130,9 +132,9 @@ class Actor:
         version = None if act is Act.DELETE else (made.record if act is Act.MOVE else made).version
         self._events.append(Change(self._number, content_id, act, begin, end, version, value, public))
 
-    async def _evict(self, content_id: str) -> None:
+    async def _evict(self, pattern: str) -> None:
         try:
-            await self._store.cache.invalidate_cache(content_id[:-1] + "*")
+            await self._store.cache.invalidate_cache(pattern)
         except StorageError as exc:
             self._failed[f"evict {type(exc).__name__}"] += 1
 
