@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.machine import Machine
 from thermocline.testing.contracts.running import in_event_loop
-from thermocline.testing.shared_cache import SharedMemoryCache, SharedMemoryCounts
+from thermocline.testing.shared_cache import SharedMemoryCache
+from thermocline.testing.shared_counts import SharedMemoryCounts
 
 SharedScenario = Callable[[Machine, SharedMemoryCache], Awaitable[None]]
 Scenario = Callable[[Machine], Awaitable[None]]
