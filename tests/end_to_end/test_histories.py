@@ -74,8 +74,8 @@ def test_in_quiet_weather_nothing_is_staler_than_memory_may_be(crowd: Crowd) -> 
     for _ in range(QUIET_ROUNDS):
         run = crowd.run(some_seed(), seconds=QUIET_SECONDS, changing=CHANGING_SECONDS, share=0.3)
         verdict = judge(run, QUIET)
-        assert verdict.changes > 100
-        assert verdict.reads > 500
+        assert verdict.changes > 50
+        assert verdict.reads > 300
 
 
 def lose_a_master(crowd: Crowd) -> None:
@@ -152,4 +152,4 @@ def test_while_redis_fails_nothing_is_staler_than_the_second_pass(crowd: Crowd, 
         waited = crowd.wait_for_second_passes(bound)
         print(f"{fault.__name__} took {lasted:.1f} s, the second passes {waited:.1f} s more")  # noqa: T201
         assert verdict.changes > 20
-        assert verdict.reads > 500
+        assert verdict.reads > 300

@@ -6,6 +6,7 @@ it took in last, as a failover does. Time passes when somebody sleeps.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from tests.services.simulated_facts import MAX_AGE, A, Facts
 from tests.services.simulated_process import Process, WatchedLevel
@@ -15,8 +16,8 @@ from thermocline.domain.units import Seconds
 class World(Facts):
     """The facts, and the processes that act on them."""
 
-    def __init__(self, seed: int, *, failing: float, losing: bool = False) -> None:
-        super().__init__(seed, failing=failing, losing=losing)
+    def __init__(self, seed: int, *, failing: float, losing: bool = False, steps: Sequence[str] | None = None) -> None:
+        super().__init__(seed, failing=failing, losing=losing, steps=steps)
         self.shared = WatchedLevel(self)
         self.processes: list[Process] = [Process(self, self.shared) for _ in range(3)]
 

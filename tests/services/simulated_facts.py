@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +60,7 @@ class Teaching:
 class Facts:
     """What is committed, what was acknowledged, and the dice."""
 
-    def __init__(self, seed: int, *, failing: float, losing: bool = False) -> None:
+    def __init__(self, seed: int, *, failing: float, losing: bool = False, steps: Sequence[str] | None = None) -> None:
         self.dice = random.Random(seed)
         self.failing = failing
         self.losing = losing
@@ -68,7 +68,8 @@ class Facts:
         rare = [step for step in self.dice.sample(RARE, self.dice.randrange(6)) if losing or step != "lose"]
         self.ttl = Seconds(self.dice.choice((5.0, 3600.0)))
         changes, reads = (self.dice.sample(some, self.dice.randrange(1, len(some) + 1)) for some in (CHANGES, READS))
-        self.steps = [*changes, *reads * self.dice.choice((1, 3, 6)), *rare]
+        self.steps = list(steps or (*changes, *reads * self.dice.choice((1, 3, 6)), *rare))
+        """What the processes do; drawn unless `steps` are given, to look at some of it alone."""
         self.clock = RestlessClock()
         self.states = {1: State(1)}
         self.committed = 1

@@ -1,6 +1,7 @@
 """Each rule of the caches, broken on purpose: the simulation finds a schedule in which that shows.
 
-So the simulation can fail, and none of the rules is there for nothing.
+So the simulation can fail, and none of the rules is there for nothing. (A lease that is renewed by taking it anew shows
+in one of some thousand schedules; `tests/models/cache_fence.py` finds it at once.)
 """
 
 import asyncio
@@ -20,8 +21,10 @@ from thermocline.services.sharing import SharedCache
 from thermocline.services.value_caches import ValueCaches
 from thermocline.testing.shared_cache import SharedMemoryCache
 
+pytestmark = pytest.mark.thorough
+
 ENOUGH = 4000
-"""Schedules in which each weakness must have shown; most do within a hundred."""
+"""Schedules in which each weakness must have shown; most do within a hundred, of those steps that it takes."""
 Patch = pytest.MonkeyPatch
 
 
@@ -33,20 +36,17 @@ def fill_without_token(patch: Patch) -> None:
     patch.setattr(SharedMemoryCache, "fill", fill)
 
 
-def fill_below_the_floor(patch: Patch) -> None:
+def tombstones_spare_leases(patch: Patch) -> None:
     real = SharedMemoryCache.tombstone
 
     async def tombstone(self: SharedMemoryCache, versions: dict[str, int], *, ttl: Seconds) -> None:
-        await real(self, dict.fromkeys(versions, 0), ttl=ttl)
+        now = self._monotonic()
+        for key, version in versions.items():
+            mark = self._marks.live(key, now)
+            if mark is None or mark.token is None:
+                await real(self, {key: version}, ttl=ttl)
 
     patch.setattr(SharedMemoryCache, "tombstone", tombstone)
-
-
-def renewal_by_lease(patch: Patch) -> None:
-    async def renew(self: SharedMemoryCache, key: str, token: str, *, ttl: Seconds) -> bool:
-        return await SharedMemoryCache.lease(self, key, token, ttl=ttl)
-
-    patch.setattr(SharedMemoryCache, "renew", renew)
 
 
 def keep_in_memory_without_looking_for_changes(patch: Patch) -> None:
@@ -162,34 +162,35 @@ async def _evict_nothing(_keys: Sequence[str], *, ttl: Seconds) -> int:
 
 
 CALM, FAILING, LOSING = (0.0, False), (0.2, False), (0.0, True)
-WEAKNESSES: dict[Callable[[Patch], None], tuple[float, bool]] = {
-    fill_without_token: CALM,
-    fill_below_the_floor: CALM,
-    renewal_by_lease: CALM,
-    keep_in_memory_without_looking_for_changes: CALM,
-    tombstone_after_the_acknowledgement: CALM,
-    absence_without_mark: CALM,
-    absence_forgotten_by_nobody: CALM,
-    join_reads_from_before_a_change: CALM,
-    believe_what_could_not_be_evicted: FAILING,
-    believe_what_a_failover_brought_back: LOSING,
-    hear_nothing: CALM,
-    never_ask_whether_it_is_current: CALM,
-    visibility_is_no_change: CALM,
-    evict_values_and_leave_leases: CALM,
-    join_computations_from_before_an_eviction: CALM,
-    put_without_parting_what_is_under_way: CALM,
+READING = ("read", "read", "read", "look")
+FACTS = ("learn", "fetch", "fetch", "get")
+WEAKNESSES: dict[Callable[[Patch], None], tuple[tuple[float, bool], Sequence[str]]] = {
+    fill_without_token: (CALM, ("write", "flush", *READING)),
+    tombstones_spare_leases: (CALM, ("write", *READING)),
+    keep_in_memory_without_looking_for_changes: (CALM, FACTS),
+    tombstone_after_the_acknowledgement: (CALM, ("write", *READING)),
+    absence_without_mark: (CALM, ("write", "delete", *READING)),
+    absence_forgotten_by_nobody: (CALM, ("write", "delete", *READING)),
+    join_reads_from_before_a_change: (CALM, ("write", *READING)),
+    believe_what_could_not_be_evicted: (FAILING, ("write", *READING)),
+    believe_what_a_failover_brought_back: (LOSING, ("write", "copy", "lose", *READING)),
+    hear_nothing: (CALM, ("write", "hear", *READING)),
+    never_ask_whether_it_is_current: (CALM, ("write", "wait", *READING)),
+    visibility_is_no_change: (CALM, ("show", "look", "look")),
+    evict_values_and_leave_leases: (CALM, FACTS),
+    join_computations_from_before_an_eviction: (CALM, FACTS),
+    put_without_parting_what_is_under_way: (CALM, ("put", "get", "fetch")),
 }
 
 
 @pytest.mark.parametrize("weakness", WEAKNESSES, ids=lambda weakness: weakness.__name__)
 def test_a_weaker_rule_shows(weakness: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    failing, losing = WEAKNESSES[weakness]
+    (failing, losing), steps = WEAKNESSES[weakness]
     weakness(monkeypatch)
     first = some_seed()
     for tried in range(ENOUGH):
         try:
-            asyncio.run(World(first + tried, failing=failing, losing=losing).run())
+            asyncio.run(World(first + tried, failing=failing, losing=losing, steps=steps).run())
         except AssertionError as found:
             print(f"after {tried + 1} schedules: {found}")  # noqa: T201 - how soon it shows
             return
