@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from bench import (
+    co_access,
     coalesced_lookups,
     columns,
     durable_put,
@@ -10,7 +11,9 @@ from bench import (
     hot_reads,
     import_tree,
     listing,
+    memory_hit,
     redis_hits,
+    redis_trouble,
     s3,
     tier_moves,
     tracker,
@@ -28,7 +31,11 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "import_tree": import_tree.run,
     "coalesced_lookups": coalesced_lookups.run,
     "columns": columns.run,
+    "memory_hit": memory_hit.run,
     "redis_hits": redis_hits.run,
+    "redis_trouble": redis_trouble.run,
+    "co_access": co_access.run,
     "s3_reads": s3.run_reads,
+    "warm": s3.run_warm,
     "s3_large": s3.run_large,
 }

@@ -6,7 +6,7 @@ would still do takes effect; the next process starts on what is there.
 
 import random
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from thermocline.domain.units import Bytes, Seconds
 from thermocline.domain.work import OutboxKind
 from thermocline.ports.cache import SharedCounts, SharedLevel
 from thermocline.ports.object_store import ObjectStore
+from thermocline.ports.predictor import Predictor
 from thermocline.testing.catalog import INSTALLATION, fresh_sqlite_catalog
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.faults import Faults
+from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.services import Adapters, assemble
 from thermocline.wiring.settings import Settings
 
@@ -47,6 +49,9 @@ SETTINGS = Settings.model_validate(
     }
 )
 """HOT and WARM share a placement, COLD has one of its own, ARCHIVE must be restored before it is read."""
+BUCKET = S3ObjectsSettings(bucket="media", dialect="aws", delete_adopted=True)
+DELETES_ADOPTED = SETTINGS.model_copy(update={"objects": {"main": BUCKET}})
+"""The same, where contents may adopt what lies in the store, which goes with them."""
 WORK = ("moves", "ledger", "restores")
 ROUNDS = 5
 """Passes of the background work after which everything has come to its end: the longest way takes three."""
@@ -75,6 +80,8 @@ class Machine:
         self.shared: SharedLevel | None = None
         """The cache that processes share, if the test says so."""
         self.shared_counts: SharedCounts | None = None
+        self.predictor: Callable[[], Predictor] | None = None
+        """Makes what learns from reads, if the test says so."""
         fresh_sqlite_catalog(self.database, installation=installation)
 
     def twin(self, folder: Path) -> "Machine":
@@ -103,6 +110,7 @@ class Machine:
                 entropy=self.random.randbytes,
                 shared=None if shared is None else injected.wrap("shared", shared),
                 shared_counts=self.shared_counts,
+                predictor=self.predictor,
             )
             services = await assemble(self.settings, adapters)
             await services.listener.poll()

@@ -55,6 +55,7 @@ class RealServers:
                         "dialect": "ceph",
                         "endpoint": self.ceph.endpoint,
                         "bucket": "of-each-machine",
+                        "delete_adopted": True,
                     }
                 },
                 "placements": {

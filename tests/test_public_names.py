@@ -10,7 +10,7 @@ import thermocline
 from thermocline.domain import errors
 
 PROMISED = {"StorageOrchestrator", "SyncStorageOrchestrator", "StorageTier", "Settings", "Receipt", "Record"}
-PROMISED |= {"Visibility", "create_app", "get_store"}
+PROMISED |= {"Visibility", "create_app", "get_store", "StoreCache", "SyncStoreCache", "escape_glob"}
 ERRORS = {
     name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, errors.StorageError)
 }

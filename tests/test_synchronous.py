@@ -22,11 +22,13 @@ from thermocline import (
     Settings,
     StorageOrchestrator,
     StorageTier,
+    StoreCache,
     SyncStorageOrchestrator,
+    SyncStoreCache,
 )
 
 PART = 4 * 2**20
-OUTSIDE_PARAMETERS = {"content_data"}
+OUTSIDE_PARAMETERS = {"content_data", "compute"}
 """Parameters whose type differs on purpose."""
 
 
@@ -45,14 +47,19 @@ def _public(face: type) -> dict[str, inspect.Signature]:
     return {name: inspect.signature(value) for name, value in inspect.getmembers(face, callable) if name[0] != "_"}
 
 
-def test_both_faces_have_the_same_methods() -> None:
-    assert set(_public(SyncStorageOrchestrator)) == set(_public(StorageOrchestrator))
+FACES: dict[type, type] = {StorageOrchestrator: SyncStorageOrchestrator, StoreCache: SyncStoreCache}
+METHODS = [(face, name) for face in FACES for name in _public(face)]
 
 
-@pytest.mark.parametrize("name", _public(StorageOrchestrator))
-def test_both_faces_take_the_same_parameters(name: str) -> None:
-    asynchronous = _public(StorageOrchestrator)[name].parameters
-    synchronous = _public(SyncStorageOrchestrator)[name].parameters
+@pytest.mark.parametrize("face", FACES)
+def test_both_faces_have_the_same_methods(face: type) -> None:
+    assert set(_public(FACES[face])) == set(_public(face))
+
+
+@pytest.mark.parametrize(("face", "name"), METHODS)
+def test_both_faces_take_the_same_parameters(face: type, name: str) -> None:
+    asynchronous = _public(face)[name].parameters
+    synchronous = _public(FACES[face])[name].parameters
     assert list(synchronous) == list(asynchronous)
     for parameter, theirs in asynchronous.items():
         ours = synchronous[parameter]
@@ -61,9 +68,30 @@ def test_both_faces_take_the_same_parameters(name: str) -> None:
             assert ours.annotation == theirs.annotation, parameter
 
 
-@pytest.mark.parametrize("name", _public(StorageOrchestrator))
-def test_every_method_is_documented(name: str) -> None:
-    assert getattr(SyncStorageOrchestrator, name).__doc__
+@pytest.mark.parametrize(("face", "name"), METHODS)
+def test_every_method_is_documented(face: type, name: str) -> None:
+    assert getattr(FACES[face], name).__doc__
+
+
+def test_values_are_cached(store: SyncStorageOrchestrator) -> None:
+    assert store.cache.cache_content("a", b"1", 60, "metadata")
+    assert store.cache.get("a", "metadata") == b"1"
+    threads = set()
+
+    def compute() -> bytes:
+        threads.add(threading.get_ident())
+        return b"2"
+
+    assert store.cache.fetch("b", compute, cache_type="metadata") == b"2"
+    assert store.cache.fetch("b", compute, cache_type="metadata") == b"2"
+    assert len(threads) == 1
+    assert threads != {threading.get_ident()}
+    assert store.cache.invalidate_cache("?", "metadata") == 2
+    assert store.cache.stats()["metadata"]["hits"] == 2
+    store.store_content("c", b"3", None, "warm")
+    report = store.cache.warm_cache([{"content_id": "c", "access_probability": 0.9}])
+    assert report.warmed == 1
+    assert store.cache.get_cached_content("c") == b"3"
 
 
 def test_a_content_comes_back(store: SyncStorageOrchestrator) -> None:

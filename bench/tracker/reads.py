@@ -21,7 +21,7 @@ async def seconds_per_read(plan: Plan) -> AsyncIterator[tuple[int, float, float]
         reading, cache = store.services.reading, store.services.cache
 
         def uncounted(content_id: str) -> object:
-            # `ReadingService.hit` without its line that counts.
+            # `ReadingService.hit` without what counts.
             entry = cache.peek(content_id)
             if entry is not None:
                 pass

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thermocline.cache import StoreCache
     from thermocline.domain.content import Receipt, Record, Visibility
     from thermocline.domain.errors import (
         BusyError,
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
         UnavailableError,
         UnsafePathError,
     )
+    from thermocline.domain.glob import escape_glob
     from thermocline.domain.tiers import StorageTier
     from thermocline.interfaces.http.app import create_app, get_store
     from thermocline.orchestrator import StorageOrchestrator
-    from thermocline.synchronous import SyncStorageOrchestrator
+    from thermocline.synchronous import SyncStorageOrchestrator, SyncStoreCache
     from thermocline.wiring.settings import Settings
 
 __all__ = [
@@ -75,12 +77,15 @@ __all__ = [
     "StorageError",
     "StorageOrchestrator",
     "StorageTier",
+    "StoreCache",
     "SyncStorageOrchestrator",
+    "SyncStoreCache",
     "TruncatedBodyError",
     "UnavailableError",
     "UnsafePathError",
     "Visibility",
     "create_app",
+    "escape_glob",
     "get_store",
 ]
 
@@ -90,6 +95,9 @@ _HOMES = {
     "Visibility": "thermocline.domain.content",
     "StorageTier": "thermocline.domain.tiers",
     "Settings": "thermocline.wiring.settings",
+    "StoreCache": "thermocline.cache",
+    "SyncStoreCache": "thermocline.synchronous",
+    "escape_glob": "thermocline.domain.glob",
     "StorageOrchestrator": "thermocline.orchestrator",
     "SyncStorageOrchestrator": "thermocline.synchronous",
     "create_app": "thermocline.interfaces.http.app",

@@ -1,14 +1,16 @@
 """The face of the caches: `store.cache`, by the seed's names and by short ones. No logic of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from thermocline.domain.cache_types import CONTENT
 from thermocline.domain.content_id import parse_content_id
 from thermocline.domain.digests import Buffer
 from thermocline.domain.errors import InvalidInputError
+from thermocline.domain.predictions import Prediction
 from thermocline.domain.units import Seconds
 from thermocline.services.value_caches import Compute
+from thermocline.services.warming import CONCURRENCY, THRESHOLD, WarmItem, WarmReport
 from thermocline.wiring.services import Services
 
 
@@ -74,6 +76,34 @@ class StoreCache:
         """
         return await self._services.evicting.run(pattern, cache_type, everything=everything, progress=progress)
 
+    async def warm_cache(
+        self,
+        content_predictions: Iterable[Prediction | Mapping[str, Any]],
+        *,
+        threshold: float = THRESHOLD,
+        concurrency: int = CONCURRENCY,
+        byte_budget: int | None = None,
+        deadline: float | None = None,
+        dry_run: bool = False,
+        progress: Callable[[WarmItem], None] | None = None,
+    ) -> WarmReport:
+        """Bring contents with a probability strictly above `threshold` into the caches, the most worthwhile first.
+
+        A prediction is `{"content_id": ..., "access_probability": 0.9}`. The report tells what became of each;
+        `byte_budget` bounds what is read, `deadline` (seconds) how long it may take; nothing is taken from an archive.
+        May be cancelled. Raises `InvalidInputError` for what is no prediction, before anything is done, and
+        `BusyError` while too many warmings run.
+        """
+        return await self._services.warming.warm_cache(
+            content_predictions,
+            threshold=threshold,
+            concurrency=concurrency,
+            byte_budget=byte_budget,
+            deadline=deadline,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
     async def get_cache_statistics(self) -> Mapping[str, Any]:
         """Return hits, misses, sets, sizes and hit ratio of each cache type, and of each level of it.
 
@@ -85,4 +115,5 @@ class StoreCache:
     put = cache_content
     get = get_cached_content
     invalidate = invalidate_cache
+    warm = warm_cache
     stats = get_cache_statistics

@@ -23,6 +23,7 @@ from thermocline.domain.units import Bytes, Seconds, Timestamp, later
 from thermocline.services.checking import Finding
 from thermocline.services.clearing import ClearReport
 from thermocline.services.deleting import Erasure
+from thermocline.services.direct_uploads import UploadSession
 from thermocline.services.exporting import ExportOptions
 from thermocline.services.importing import DEFAULT_JOBS, ImportOptions, folder_prefix
 from thermocline.services.listing import Page
@@ -49,6 +50,9 @@ class StorageOrchestrator:
         """The parts, for interfaces and for those who need more than the face."""
         self.cache = StoreCache(services)
         """The caches: values by type, evictions, statistics."""
+        self._held = services.cache.held.values
+        self._meet = services.cache.held.meet
+        self._monotonic = services.adapters.clock.monotonic
 
     @classmethod
     @asynccontextmanager
@@ -98,24 +102,76 @@ class StorageOrchestrator:
         )
         return await self.services.writing.store(request, content_data)
 
+    async def begin_upload(
+        self,
+        content_id: str,
+        size: int,
+        metadata: Mapping[str, Any] | None = None,
+        initial_tier: StorageTier | str | None = DEFAULT_TIER,
+        *,
+        content_type: str = DEFAULT_CONTENT_TYPE,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        visibility: Visibility | str = Visibility.PRIVATE,
+        expires_in: float | None = None,
+        sha256: bytes | None = None,
+    ) -> UploadSession:
+        """Begin an upload of `size` bytes whose parts go straight to the object store, by the URLs of the session.
+
+        What is not completed when the session ends is removed. `expires_in` counts from the completion on. Raises
+        `InvalidInputError` if the tier's store gives out no URLs or there is more to remember than 4 KiB, and what
+        `store_content` raises for its parameters.
+        """
+        request = WriteRequest(
+            content_id=parse_content_id(content_id),
+            tier=DEFAULT_TIER if initial_tier is None else parse_tier(initial_tier),
+            headers=StoredHeaders(content_type, cache_control, content_disposition),
+            metadata=metadata,
+            visibility=parse_visibility(visibility),
+            expires_at=self._moment_in(expires_in),
+            expected_sha256=sha256,
+        )
+        return await self.services.direct_uploads.begin(request, size)
+
+    async def complete_upload(
+        self, token: str, *, if_match: str | None = None, if_none_match: str | None = None
+    ) -> Receipt:
+        """Make the parts that were sent the content; the receipt means that it is durable. Repeating it succeeds.
+
+        Raises `TruncatedBodyError` while parts are missing, `DigestMismatchError`, `PreconditionFailedError`,
+        `ContentHeldError`, `IntentLostError` if the session is over.
+        """
+        return await self.services.direct_uploads.complete(token, condition=parse_condition(if_match, if_none_match))
+
     async def retrieve_content(
         self,
         content_id: str,
-        user_context: Mapping[str, Any] | None = None,  # noqa: ARG002 - the seed's parameter; prediction will read it
+        user_context: Mapping[str, Any] | None = None,
         *,
         wait: float = 0.0,
     ) -> bytes:
         """Return the whole content, verified.
 
+        `user_context` names who reads (`session_id` or `user_id`): what is read together is learned from it, and what
+        is likely to be read next is fetched ahead, in the background. It is kept as a hash, as long as a session lasts.
         Archived content is being restored from the first call on; `wait` is for how many seconds to wait until it
         is readable. Raises `ContentArchivedError` (its `eta` says when to come back), `ContentNotFoundError`,
         `IntegrityError`, `ContentTooLargeError` (then use `open_content`).
         """
-        entry = self.services.reading.hit(content_id) if type(content_id) is str else None
-        if entry is None:
-            entry = await self.services.reading.retrieve(
-                parse_content_id(content_id), may_restore=True, wait=Seconds(wait)
-            )
+        # A hit goes on here, without a call of ours (`ports.held`): calls are what a read from memory costs.
+        try:
+            value = self._held[content_id]
+        except (KeyError, TypeError):
+            pass  # not in memory, or not even hashable: refused below
+        else:
+            if self._monotonic() < value.quiet_until or self._meet(content_id) is not None:
+                value.hits += 1
+                if user_context is not None:
+                    self._fetch_ahead(content_id, value.entry.tier, user_context)
+                return value.payload
+        entry = await self.services.reading.retrieve(parse_content_id(content_id), may_restore=True, wait=Seconds(wait))
+        if user_context is not None:
+            self._fetch_ahead(content_id, entry.tier, user_context)
         return entry.payload
 
     def open_content(
@@ -243,7 +299,8 @@ class StorageOrchestrator:
         """Store every file below the folder `path` under its relative path, below `prefix`; safe to repeat.
 
         `path` may also be `s3://BUCKET/PREFIX`, where the bucket is one of the settings' object stores: its objects
-        are copied, or with `in_place` adopted where they lie, read once, never moved or deleted by their contents' end.
+        are copied, or with `in_place` adopted where they lie, read once, never moved, and deleted with their
+        contents only where `delete_adopted` says so.
 
         What is there already, by size and time of the file (`checksum`: by digest), is not sent again, so the same
         call goes on after an interruption. Symbolic links are told, not followed. `verify` reads both sides again.
@@ -311,6 +368,10 @@ class StorageOrchestrator:
     def check(self, *, read_bytes: bool = True) -> AsyncIterator[Finding]:
         """Yield what is wrong (`fsck`); with `read_bytes` every object is read and verified. Changes nothing."""
         return self.services.checking.check(read_bytes=read_bytes)
+
+    def _fetch_ahead(self, content_id: str, tier: str, user_context: Mapping[str, Any]) -> None:
+        if self.services.prefetching is not None:
+            self.services.prefetching.after_read(content_id, tier, user_context)
 
     def _moment_in(self, delay: float | None) -> Timestamp | None:
         return None if delay is None else later(self.services.adapters.clock.now(), Seconds(delay))

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from functools import wraps
 from inspect import signature
 from queue import SimpleQueue
-from typing import Any, BinaryIO, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
+from typing import Any, BinaryIO, Concatenate, ParamSpec, Protocol, Self, TypeAlias, TypeVar
 
+from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from thermocline.cache import StoreCache
 from thermocline.domain.content import DEFAULT_CONTENT_TYPE, Receipt, Record, Visibility
 from thermocline.domain.digests import Buffer
 from thermocline.domain.tiers import StorageTier
@@ -29,6 +31,8 @@ from thermocline.wiring.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Face = TypeVar("Face")
+Face_co = TypeVar("Face_co", covariant=True)
 
 SyncBody: TypeAlias = Buffer | Iterable[Buffer] | BinaryIO
 PIECE_BYTES = 1024 * 1024
@@ -53,15 +57,26 @@ class SyncOpenContent:
         return self._chunks
 
 
+class _Waiting(Protocol[Face_co]):
+    """A face that waits for what the asynchronous one does."""
+
+    @property
+    def _face(self) -> Face_co:
+        """The asynchronous face."""
+
+    def _wait(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what `work` returns. If the caller is interrupted, the work is cancelled."""
+
+
 def _blocking(
-    method: Callable[Concatenate[StorageOrchestrator, P], Awaitable[T]],
-) -> Callable[Concatenate["SyncStorageOrchestrator", P], T]:
+    method: Callable[Concatenate[Face, P], Awaitable[T]],
+) -> Callable[Concatenate[_Waiting[Face], P], T]:
     """Return the method that waits for the result of the asynchronous one."""
 
     @wraps(method)
-    def call(self: "SyncStorageOrchestrator", /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self: _Waiting[Face], /, *args: P.args, **kwargs: P.kwargs) -> T:
         async def work() -> T:
-            return await method(self._store, *args, **kwargs)
+            return await method(self._face, *args, **kwargs)
 
         return self._wait(work)
 
@@ -76,10 +91,45 @@ def _iterating(
 
     @wraps(method)
     def call(self: "SyncStorageOrchestrator", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return self._each(method(self._store, *args, **kwargs))
+        return self._each(method(self._face, *args, **kwargs))
 
     call.__signature__ = signature(method)  # type: ignore[attr-defined]
     return call
+
+
+class SyncStoreCache:
+    """`StoreCache` without `async`: the same methods, parameters, results, errors and guarantees."""
+
+    def __init__(self, cache: StoreCache, portal: BlockingPortal) -> None:
+        self._face = cache
+        self._portal = portal
+
+    cache_content = _blocking(StoreCache.cache_content)
+    get_cached_content = _blocking(StoreCache.get_cached_content)
+    invalidate_cache = _blocking(StoreCache.invalidate_cache)
+    get_cache_statistics = _blocking(StoreCache.get_cache_statistics)
+    warm_cache = _blocking(StoreCache.warm_cache)
+    put = cache_content
+    get = get_cached_content
+    invalidate = invalidate_cache
+    warm = warm_cache
+    stats = get_cache_statistics
+
+    def fetch(
+        self, content_id: str, compute: Callable[[], bytes | None], *, ttl: float | None = None, cache_type: str
+    ) -> bytes | None:
+        """Return what is cached; else what `compute()` returns, as `StoreCache.fetch` does.
+
+        `compute` is a plain function; it runs in a thread of its own.
+        """
+
+        async def work() -> bytes | None:
+            return await to_thread.run_sync(compute)
+
+        return self._wait(lambda: self._face.fetch(content_id, work, ttl=ttl, cache_type=cache_type))
+
+    def _wait(self, work: Callable[[], Awaitable[T]]) -> T:
+        return _result_of(self._portal, work)
 
 
 class SyncStorageOrchestrator:
@@ -89,9 +139,11 @@ class SyncStorageOrchestrator:
     """
 
     def __init__(self, store: StorageOrchestrator, portal: BlockingPortal) -> None:
-        self._store = store
+        self._face = store
         self._portal = portal
         self._is_open = True
+        self.cache = SyncStoreCache(store.cache, portal)
+        """The caches: values by type, evictions, statistics."""
 
     @classmethod
     @contextmanager
@@ -134,7 +186,7 @@ class SyncStorageOrchestrator:
         """
 
         def write(body: Buffer | AsyncIterator[Buffer]) -> Awaitable[Receipt]:
-            return self._store.store_content(
+            return self._face.store_content(
                 content_id,
                 body,
                 metadata,
@@ -155,13 +207,15 @@ class SyncStorageOrchestrator:
             return self._wait(lambda: write(data))
         return self._wait_feeding(write, _pieces_of(content_data))
 
+    begin_upload = _blocking(StorageOrchestrator.begin_upload)
+    complete_upload = _blocking(StorageOrchestrator.complete_upload)
     retrieve_content = _blocking(StorageOrchestrator.retrieve_content)
 
     @contextmanager
     def open_content(self, content_id: str, *, start: int = 0, end: int | None = None) -> Iterator[SyncOpenContent]:
         """Open the bytes `[start, end)` as `StorageOrchestrator.open_content` does; iterate over them in the block."""
         opened: AbstractContextManager[OpenContent] = self._portal.wrap_async_context_manager(
-            self._store.open_content(content_id, start=start, end=end)
+            self._face.open_content(content_id, start=start, end=end)
         )
         with opened as content:
             yield SyncOpenContent(content.record, content.start, content.end, self._each(aiter(content)))
@@ -180,13 +234,7 @@ class SyncStorageOrchestrator:
     check = _iterating(StorageOrchestrator.check)
 
     def _wait(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what `work` returns. If the caller is interrupted, the work is cancelled."""
-        future = self._portal.start_task_soon(work)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return _result_of(self._portal, work)
 
     def _wait_feeding(self, write: Callable[[AsyncIterator[Buffer]], Awaitable[T]], pieces: Iterator[Buffer]) -> T:
         """Return what `write` returns, giving it pieces from this thread whenever it asks for one."""
@@ -235,6 +283,16 @@ class SyncStorageOrchestrator:
             # An iterator that outlives its store has nothing left to close.
             if self._is_open:
                 self._wait(close)
+
+
+def _result_of(portal: BlockingPortal, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what `work` returns. If the caller is interrupted, the work is cancelled."""
+    future = portal.start_task_soon(work)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
 
 
 def _answer(answer: "Future[Buffer | None]", pieces: Iterator[Buffer]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import Machine, read_whole
+from tests.machine import DELETES_ADOPTED, SETTINGS, Machine, read_whole
 from thermocline import StorageOrchestrator
 from thermocline.domain.content import ALWAYS, Condition
 from thermocline.domain.content_id import ContentId
@@ -54,6 +54,14 @@ class Operation:
     """The tier before, and after it all has come to its end; None: the content is not moved."""
     copies: bool = False
     """Whether the store copies by itself."""
+    adopts: bool = False
+    """Whether the store deletes what contents have adopted."""
+    keeps: frozenset[str] = frozenset()
+    """Objects of others that must be in the store whatever happens."""
+
+    def machine(self, folder: Path) -> Machine:
+        """Return a machine for this operation."""
+        return Machine(folder, copies=self.copies, settings=DELETES_ADOPTED if self.adopts else SETTINGS)
 
 
 async def nothing(store: StorageOrchestrator, machine: Machine) -> None:
@@ -243,6 +251,66 @@ async def clean(store: StorageOrchestrator, machine: Machine) -> None:
     await store.services.cleaner.run()
 
 
+LEGACY = "legacy/a"
+"""The key of an object that was there before us."""
+
+
+async def put_foreign(store: StorageOrchestrator, machine: Machine) -> None:
+    await machine.objects.put(LEGACY, OLD, {"colour": "blue"})
+
+
+def adopt_below(prefix: str) -> Callable[[StorageOrchestrator, Machine], Awaitable[object]]:
+    async def adopt(store: StorageOrchestrator, machine: Machine) -> None:
+        bucket = getattr(store.services.settings.objects["main"], "bucket")  # noqa: B009 - of one of several kinds
+        passing = asyncio.ensure_future(pass_time(machine))  # what does not answer is asked again later
+        try:
+            report = await store.import_tree(f"s3://{bucket}/legacy", prefix, in_place=True)
+        finally:
+            passing.cancel()
+        if report.stopped_by is not None:
+            raise report.stopped_by
+        if report.copied + report.replaced + report.unchanged != 1:
+            # A listing whose task alone is cancelled, as only this test does, ends like one that found nothing.
+            raise StorageError("it was not adopted")
+
+    return adopt
+
+
+async def pass_time(machine: Machine) -> None:
+    while True:
+        await asyncio.sleep(0.001)
+        machine.clock.advance(Seconds(1.0))
+
+
+async def adopt_old(store: StorageOrchestrator, machine: Machine) -> None:
+    await put_foreign(store, machine)
+    await adopt_below("")(store, machine)
+    await store.services.background.drain()
+
+
+async def adopt_twice(store: StorageOrchestrator, machine: Machine) -> None:
+    await adopt_old(store, machine)
+    await adopt_below("twin")(store, machine)
+    await store.services.background.drain()
+
+
+def then_deliver(
+    act: Callable[[StorageOrchestrator, Machine], Awaitable[object]],
+) -> Callable[[StorageOrchestrator, Machine], Awaitable[object]]:
+    """Let the grace pass after it, and do what it queued."""
+
+    async def both(store: StorageOrchestrator, machine: Machine) -> None:
+        await act(store, machine)
+        machine.clock.advance(Seconds(3 * 3600.0))
+        await deliver(store, machine)
+
+    return both
+
+
+async def delete_twin(store: StorageOrchestrator, machine: Machine) -> None:
+    await store.delete_content("twin/a")
+
+
 OPERATIONS = (
     Operation("write", nothing, put_new, None, NEW),
     Operation("write one part", nothing, put_small, None, SMALL),
@@ -275,6 +343,14 @@ OPERATIONS = (
     Operation("deliver", overwrite_then_wait, deliver, NEW, NEW),
     Operation("clean", abandoned_upload, clean, OLD, OLD),
     Operation("sweep", put_old_beside_orphans, sweep, OLD, OLD),
+    Operation("adopt", put_foreign, adopt_below(""), None, OLD, adopts=True, keeps=frozenset({LEGACY})),
+    Operation("delete adopted", adopt_old, then_deliver(delete), OLD, None, adopts=True),
+    Operation("erase adopted", adopt_old, erase, OLD, None, adopts=True),
+    Operation("overwrite adopted", adopt_old, then_deliver(put_small), OLD, SMALL, adopts=True),
+    Operation("copy adopted", adopt_old, then_deliver(move_to("cold")), OLD, OLD, ("hot", "cold"), adopts=True),
+    Operation(
+        "delete its twin", adopt_twice, then_deliver(delete_twin), OLD, OLD, adopts=True, keeps=frozenset({LEGACY})
+    ),
 )
 
 
@@ -321,6 +397,8 @@ async def strike(operation: Operation, point: str, mode: FaultMode, machine: Mac
     # Looking at archived content has restored it, and much time has passed.
     await machine.recover()
     stored, named, rows, intents = await machine.remains()
+    assert stored >= operation.keeps, f"{operation.name}, {point}, {mode}: deleted {operation.keeps - stored}"
+    stored -= operation.keeps - named
     assert stored == named, f"{operation.name}, {point}, {mode}: orphans {stored - named}, missing {named - stored}"
     assert (rows, intents) == (0, 0), f"{operation.name}, {point}, {mode}: {rows} outbox rows, {intents} intents"
     await machine.close()
@@ -378,14 +456,14 @@ QUICK = {"write one part", "delete", "move in place"}
 )
 def test_every_cell(operation: Operation, tmp_path: Path) -> None:
     (tmp_path / "plan").mkdir()
-    points = asyncio.run(points_of(operation, Machine(tmp_path / "plan", copies=operation.copies)))
+    points = asyncio.run(points_of(operation, operation.machine(tmp_path / "plan")))
     assert points, "the operation makes no port call"
     cells = [(point, mode) for point in points for mode in modes_of(point)]
     visited = []
     for number, (point, mode) in enumerate(cells):
         folder = tmp_path / str(number)
         folder.mkdir()
-        if asyncio.run(strike(operation, point, mode, Machine(folder, copies=operation.copies))):
+        if asyncio.run(strike(operation, point, mode, operation.machine(folder))):
             visited.append((point, mode))
     unvisited = set(cells) - set(visited)
     assert not unvisited, f"cells never struck: {sorted(unvisited)}"

@@ -10,13 +10,14 @@ import pytest
 
 from thermocline import Settings, StorageOrchestrator
 from thermocline.adapters.layers.breaking import BreakingCache
+from thermocline.domain.cache_types import content_key
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.units import Seconds
 from thermocline.domain.work import OutboxKind
 from thermocline.services.tracking import ReadKind
 from thermocline.testing.contracts.running import in_event_loop
-from thermocline.testing.servers.proxy import Proxy, Weather
 from thermocline.testing.servers.redis import RedisCluster, RedisServer
+from thermocline.testing.servers.tcp_proxy import TcpProxy, Weather
 
 pytestmark = pytest.mark.server
 
@@ -27,7 +28,7 @@ MENDED_WITHIN = 20.0
 @dataclass
 class Stage:
     server: RedisServer
-    proxy: Proxy
+    proxy: TcpProxy
     here: StorageOrchestrator
     there: StorageOrchestrator
 
@@ -37,7 +38,7 @@ Change = Callable[[Stage], None]
 
 def _weather(weather: Weather, delay: float = 0.0) -> Change:
     def change(stage: Stage) -> None:
-        stage.proxy.delay = Seconds(delay)
+        stage.proxy.delay(Seconds(delay))
         stage.proxy.weather = weather
 
     return change
@@ -47,7 +48,7 @@ FAULTS: dict[str, tuple[Change, Change]] = {
     "stopped": (lambda stage: stage.server.stop(), lambda stage: stage.server.start()),
     "killed": (lambda stage: stage.server.kill(), lambda stage: stage.server.start()),
     "paused": (lambda stage: stage.server.pause(), lambda stage: stage.server.resume()),
-    "slow": (_weather(Weather.SLOW, 2.0), _weather(Weather.FAIR)),
+    "slow": (_weather(Weather.FAIR, 2.0), _weather(Weather.FAIR)),
     "swallowed": (_weather(Weather.SWALLOWED), _weather(Weather.FAIR)),
     "reset": (_weather(Weather.RESET), _weather(Weather.FAIR)),
     "cut": (_weather(Weather.CUT), _weather(Weather.FAIR)),
@@ -68,7 +69,7 @@ def settings_for(data: Path, url: str, **cache: object) -> Settings:
 
 @asynccontextmanager
 async def staged(tmp_path: Path, server: RedisServer) -> AsyncIterator[Stage]:
-    async with Proxy(server.port).running() as proxy:
+    with TcpProxy(f"tcp://127.0.0.1:{server.port}").running() as proxy:
         settings = settings_for(tmp_path / "data", f"redis://127.0.0.1:{proxy.port}")
         async with StorageOrchestrator.open(settings) as here, StorageOrchestrator.open(settings) as there:
             yield Stage(server, proxy, here, there)
@@ -139,7 +140,7 @@ def test_reads_and_writes_go_on(tmp_path: Path, server: RedisServer, fault: str)
                     await asyncio.sleep(0.1)
             shared = here.services.cache.shared
             assert shared is not None
-            assert await shared.invalidate("b", 10**18)  # type: ignore[arg-type]
+            assert await shared.invalidate(content_key("b"), 10**18)
 
     scenario()
 

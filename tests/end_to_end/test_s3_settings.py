@@ -10,7 +10,9 @@ import pytest
 
 from tests.end_to_end.test_s3_uploads import environment
 from tests.s3_servers import new_bucket, plain_client
+from thermocline.domain.units import Seconds
 from thermocline.testing.servers.ceph import CephServer
+from thermocline.testing.servers.glacier import GlacierServer
 from thermocline.testing.servers.processes import free_port
 
 pytestmark = pytest.mark.server
@@ -107,3 +109,44 @@ def test_secrets_are_read_from_files_and_shown_nowhere(tmp_path: Path, ceph: Cep
     assert code == 0, output
     assert output.count("put, head, fetch, copy and delete work") == 2, output
     assert "agrees with object store 'main'" in output
+
+
+@pytest.mark.parametrize("command", ["serve", "ls", "doctor"])
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"REGION": "eu-west-1"}, "[objects.main] region = 'eu-west-1' is not where bucket"),
+        ({"ACCESS_KEY_ID": "nobody"}, "[objects.main] access_key_id is not known"),
+        ({"SECRET_ACCESS_KEY": "not-the-secret"}, "[objects.main] secret_access_key does not belong to access_key_id"),
+    ],
+)
+def test_a_store_that_looks_at_the_region_is_told_of_in_one_line(
+    tmp_path: Path, glacier: GlacierServer, command: str, changes: dict[str, str], told: str
+) -> None:
+    settings = at_glacier(glacier) | {PREFIX + key: value for key, value in changes.items()}
+    arguments = [command, "--port", str(free_port())] if command == "serve" else [command]
+    code, output = run(tmp_path, settings, *arguments)
+    assert code != 0
+    (line,) = [line for line in output.splitlines() if "[objects.main]" in line]
+    assert told in line
+    assert "Traceback" not in output
+    assert len(output.strip().splitlines()) == 1 or command == "doctor", output
+    assert settings[PREFIX + "SECRET_ACCESS_KEY"] not in output
+
+
+def test_a_clock_that_is_wrong_is_told_of_in_one_line(tmp_path: Path, glacier: GlacierServer) -> None:
+    settings = at_glacier(glacier)
+    glacier.set_skew(Seconds(901.0))
+    try:
+        code, output = run(tmp_path, settings, "ls")
+    finally:
+        glacier.set_skew(Seconds(0.0))
+    assert code != 0
+    assert "[objects.main] the clock of this machine and that of" in output
+    assert len(output.strip().splitlines()) == 1, output
+    assert run(tmp_path, settings, "ls")[0] == 0
+
+
+def at_glacier(glacier: GlacierServer) -> dict[str, str]:
+    """Return settings of a bucket of the server that checks signatures as AWS does."""
+    return environment(glacier, new_bucket(glacier)) | {PREFIX + "DIALECT": "aws"}

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.s3_servers import new_bucket, plain_client
+from tests.s3_servers import S3Server, new_bucket, plain_client
 from tests.service_process import ServiceProcess, client, running_service
 from thermocline.testing.servers.ceph import CephServer
 from thermocline.testing.servers.processes import program
@@ -23,7 +23,7 @@ LARGE = bytes(range(256)) * 4096 * 20 + b"end"
 """20 MiB and a little: three parts."""
 
 
-def environment(server: CephServer, bucket: str, endpoint: str = "") -> dict[str, str]:
+def environment(server: S3Server, bucket: str, endpoint: str = "") -> dict[str, str]:
     return {
         "THERMOCLINE_OBJECTS__MAIN__KIND": "s3",
         "THERMOCLINE_OBJECTS__MAIN__DIALECT": "ceph",
@@ -121,6 +121,34 @@ def test_what_is_missing_is_told_and_can_be_sent(service: ServiceProcess) -> Non
         send(session, LARGE)
         assert http.post(session["complete"]).status_code == 201
         assert http.get("/v1/content/a/ü b").content == LARGE
+
+
+def test_a_session_says_and_asks_what_a_put_does(service: ServiceProcess) -> None:
+    with client(service) as http:
+        told = {"metadata": {"album": "pets"}, "expires_in": 3600, "visibility": "public", "cache_control": "max-age=9"}
+        session = begin(http, b"one", content_disposition="attachment", **told)
+        send(session, b"one")
+        answer = http.post(session["complete"], headers={"If-None-Match": "*"})
+        assert answer.status_code == 201, answer.text
+        read = http.get("/v1/content/a/ü b")
+        assert (read.headers["content-disposition"], read.headers["etag"]) == ("attachment", answer.json()["etag"])
+        record = http.get("/v1/info/a/ü b").json()
+        assert (record["metadata"], record["visibility"]) == ({"album": "pets"}, "public")
+        assert record["expires_at"] is not None
+        session = begin(http, b"two")
+        send(session, b"two")
+        answer = http.post(session["complete"], headers={"If-None-Match": "*"})
+        assert (answer.status_code, answer.json()["type"]) == (412, "urn:thermocline:error:precondition-failed")
+        # The longest that a session may be fits a request.
+        session = begin(http, b"new", metadata={"x": "y" * 3600})
+        send(session, b"new")
+        answer = http.post(session["complete"], headers={"If-Match": read.headers["etag"]})
+        assert answer.status_code == 200, answer.text
+        wrong: dict[str, Any]
+        for wrong in ({"metadata": []}, {"metadata": {"x": "y" * 4096}}, {"expires_in": "1"}, {"expires_in": 0},
+                      {"expires_in": True}, {"cache_control": 1}, {"content_disposition": "a\nb"}):  # fmt: skip
+            answer = http.post("/v1/uploads", json={"content_id": "a", "size": 1, **wrong})
+            assert answer.status_code == 400, (wrong, answer.text)
 
 
 def test_other_bytes_than_announced_are_refused_and_removed(

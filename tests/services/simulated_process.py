@@ -27,7 +27,6 @@ from thermocline.domain.errors import ContentNotFoundError, UnavailableError
 from thermocline.domain.tiers import StorageTier, TierRules
 from thermocline.domain.units import Bytes, Seconds, Timestamp, elapsed
 from thermocline.ports.cache import CacheEntry, SharedLevel
-from thermocline.services.absences import Absences
 from thermocline.services.background import Background
 from thermocline.services.cache_levels import CacheLevels
 from thermocline.services.caching import ContentCache
@@ -154,7 +153,7 @@ class Process:
             placements,
             world.clock,
             max_size=Bytes(1000),
-            absences=Absences(world.clock, ttl=NEGATIVE_TTL),
+            negative_ttl=NEGATIVE_TTL,
         )
         self.reading = Reading(self, placements)
         self.background = Background(10)
@@ -345,23 +344,29 @@ class WatchedMemory(MemoryCache):
         return filled
 
 
+class Records:
+    """The catalog, as readers ask it."""
+
+    def __init__(self, world: Facts) -> None:
+        self._world = world
+
+    async def find(self, _content_id: ContentId) -> Record | None:
+        await self._world.drift()
+        version = self._world.committed
+        await self._world.drift()
+        state = self._world.states[version]
+        return record_of(version, state) if state.exists else None
+
+
 class Reading(ReadingService):
     def __init__(self, process: Process, placements: Placements) -> None:
         none = cast("Any", None)
         super().__init__(
-            *(none, placements, process.cache, none, AccessTracker(10), none, process.world.clock),
+            *(cast("Any", Records(process.world)), placements, process.cache, none, AccessTracker(10), none),
+            process.world.clock,
             max_buffered=Bytes(1000),
         )
         self._process = process
-
-    async def stat(self, content_id: ContentId) -> Record:
-        world = self._process.world
-        await world.drift()
-        version = world.committed
-        await world.drift()
-        if not world.states[version].exists:
-            raise ContentNotFoundError(content_id)
-        return record_of(version, world.states[version])
 
     async def _fetch(self, record: Record) -> bytes:
         self._process.world.storage_reads += 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.machine import Machine, settle
 from tests.services.moves import run
 from thermocline import StorageOrchestrator, StorageTier
 from thermocline.adapters.objects.memory import MemoryObjectStore
-from thermocline.domain.content import Changes
+from thermocline.domain.content import Changes, StoredHeaders, Visibility
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import (
     ContentHeldError,
@@ -21,10 +22,12 @@ from thermocline.domain.errors import (
     DigestMismatchError,
     IntentLostError,
     InvalidInputError,
+    InvalidMetadataError,
+    PreconditionFailedError,
     StorageError,
     TruncatedBodyError,
 )
-from thermocline.domain.units import Bytes, Seconds
+from thermocline.domain.units import Bytes, Seconds, later
 from thermocline.ports.object_store import STANDARD, Upload
 from thermocline.ports.presigns import Presigns
 from thermocline.services.direct_uploads import UploadSession
@@ -234,12 +237,97 @@ def test_a_token_that_was_changed_commits_nothing(tmp_path: Path) -> None:
                 {"content_type": "a\nb"},
                 {"sha256": "zz"},
                 {"more": 1},
+                {"metadata": ["x"]},
+                {"metadata": {"x": "y" * 20_000}},
+                {"cache_control": 1},
+                {"content_disposition": "a\nb"},
+                {"content_lives": 0},
+                {"content_lives": True},
+                {"content_lives": 2**70},
             ):
                 forged = base64.urlsafe_b64encode(json.dumps({**told, **change}).encode()).decode().rstrip("=")
                 with pytest.raises(StorageError):
                     await store.services.direct_uploads.complete(forged)
             assert await complete(store, session)
             assert await store.retrieve_content("a") == BODY
+
+    run(scenario)
+
+
+def test_a_session_remembers_all_that_a_put_can_say(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine, objects = machine_of(tmp_path)
+        async with machine.process() as store:
+            session = await store.begin_upload(
+                "a", len(BODY), {"album": "pets", "deep": {"er": [1, None]}}, "cold",
+                content_type="image/png", cache_control="max-age=60", content_disposition="attachment",
+                visibility="public", expires_in=60.0, sha256=hashlib.sha256(BODY).digest(),
+            )  # fmt: skip
+            send(objects, session)
+            machine.clock.advance(Seconds(600.0))
+            receipt = await store.complete_upload(session.token)
+            record = await store.stat("a")
+            assert (receipt.revision, receipt.tier) == (record.revision, StorageTier.COLD)
+            assert record.metadata == {"album": "pets", "deep": {"er": [1, None]}}
+            assert record.headers == StoredHeaders("image/png", "max-age=60", "attachment")
+            assert record.visibility is Visibility.PUBLIC
+            # From the completion on, not from the beginning.
+            assert record.expires_at == later(machine.clock.now(), Seconds(60.0))
+            # The version before this one completes it, if it says no more than that one could.
+            plain = await begin(store)
+            told = json.loads(base64.urlsafe_b64decode(plain.token + "=="))
+            assert set(told) == {
+                "object_key", "upload_id", "size", "part_size", "tier", "content_type", "visibility", "expires_at",
+                "sha256",
+            }  # fmt: skip
+
+    run(scenario)
+
+
+def test_a_session_remembers_no_more_than_fits_a_url(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine, objects = machine_of(tmp_path)
+        async with machine.process() as store:
+            begun = await machine.remains()
+            for size in (4096, 16_000):
+                with pytest.raises(InvalidInputError, match=r"can remember 4096 bytes of its id, headers and metadata"):
+                    await store.begin_upload("a", 1, {"x": "y" * size})
+            with pytest.raises(InvalidMetadataError):
+                await store.begin_upload("a", 1, {"x": "y" * 20_000})
+            with pytest.raises(InvalidInputError, match="in the future"):
+                await store.begin_upload("a", 1, expires_in=0.0)
+            with pytest.raises(InvalidInputError, match="32 bytes"):
+                await store.begin_upload("a", 1, sha256=b"x")
+            assert await machine.remains() == begun
+            session = await store.begin_upload("a", len(BODY), {"x": "y" * 3500})
+            assert len(session.token) < 6000
+            send(objects, session)
+            await store.complete_upload(session.token)
+            assert (await store.stat("a")).metadata == {"x": "y" * 3500}
+
+    run(scenario)
+
+
+def test_a_condition_is_looked_at_in_the_commit(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine, objects = machine_of(tmp_path)
+        async with machine.process() as store:
+            first, second, third = [await begin(store) for _ in range(3)]
+            for session in (first, second, third):
+                send(objects, session)
+            receipt = await store.complete_upload(first.token, if_none_match="*")
+            assert receipt.created
+            # Repeated, its acknowledgement may have been lost: the content is its own.
+            assert (await store.complete_upload(first.token, if_none_match="*")).revision == receipt.revision
+            with pytest.raises(PreconditionFailedError):
+                await store.complete_upload(second.token, if_none_match="*")
+            with pytest.raises(IntentLostError):
+                await store.complete_upload(second.token)
+            assert (await store.stat("a")).revision == receipt.revision
+            assert not (await store.complete_upload(third.token, if_match=receipt.etag)).created
+            await settle(store, machine.clock)
+            stored, named, rows, intents = await machine.remains()
+            assert (stored, rows, intents) == (named, 0, 0)
 
     run(scenario)
 

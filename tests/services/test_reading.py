@@ -260,7 +260,7 @@ def test_each_way_of_reading_is_counted(tmp_path: Path) -> None:
             await streamed(store)
             assert store.services.tracker.drain() == {"a": [1, 2, 0, 0]}
             assert store.services.tracker.drain() == {}
-            assert store.services.tracker.totals == [1, 2, 0, 0]
+            assert list(store.services.tracker.totals) == [1, 2, 0, 0]
 
     asyncio.run(scenario())
 

@@ -108,13 +108,13 @@ async def test_memory_asks_again_after_its_age_for_the_version_only(
     async with machine.process() as store:
         await put(store, "a", b"x", initial_tier="warm")
         await store.retrieve_content("a")
-        gets = shared.hits
+        gets = shared.counts()["content"].hits
         machine.clock.advance(machine.settings.cache.l1_max_age)
         assert store.services.reading.hit("a") is None
         assert await store.retrieve_content("a") == b"x"
         assert store.services.reading.hit("a") is not None
         assert totals(store) == {MEMORY: 2, STORAGE: 1, REDIS: 0}
-        assert shared.hits == gets, "no payload was asked for"
+        assert shared.counts()["content"].hits == gets, "no payload was asked for"
 
 
 @on_two_levels

@@ -71,7 +71,7 @@ async def test_reads_are_added_by_content_and_kind_and_only_once() -> None:
     assert flush.tracker.waiting == 3
     assert await flush.flush()
     assert kept.batches == [{"a": (1, 0, 0), "b": (2, 1, 0), "c": (1, 0, 1)}]
-    assert (flush.flushed, flush.tracker.waiting, flush.tracker.totals) == (6, 0, [3, 1, 1, 1])
+    assert (flush.flushed, flush.tracker.waiting, list(flush.tracker.totals)) == (6, 0, [3, 1, 1, 1])
     assert await flush.flush()
     assert len(kept.batches) == 1, "nothing to add is no transaction"
 

@@ -133,7 +133,8 @@ async def _nothing(_content_id: object, _version: int) -> bool:
 def evict_values_and_leave_leases(patch: Patch) -> None:
     async def evict(self: SharedMemoryCache, keys: Sequence[str], *, ttl: Seconds) -> int:
         for key in keys:
-            self._discard_value(key)
+            if (value := self._value(key)) is not None:
+                self._drop(value)
         return len(keys)
 
     patch.setattr(SharedMemoryCache, "evict", evict)

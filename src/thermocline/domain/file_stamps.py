@@ -31,12 +31,17 @@ def stamped_metadata(stamp: FileStamp) -> Mapping[str, Any]:
 
 def source_stamp(record: Record) -> FileStamp | None:
     """Return the stamp of the file that the content was imported from, or None if it does not tell."""
-    source = record.metadata.get(SOURCE_KEY)
+    return stamp_in(record.size, record.metadata)
+
+
+def stamp_in(size: Bytes, metadata: Mapping[str, Any]) -> FileStamp | None:
+    """Return the stamp that the metadata of a content of this size tell, or None."""
+    source = metadata.get(SOURCE_KEY)
     modified_ns = source.get(MODIFIED_KEY) if isinstance(source, Mapping) else None
     # Anybody may write metadata.
     if type(modified_ns) is not int or not -_LARGEST <= modified_ns < _LARGEST:
         return None
-    return FileStamp(record.size, modified_ns)
+    return FileStamp(size, modified_ns)
 
 
 def export_stamp(record: Record) -> FileStamp:

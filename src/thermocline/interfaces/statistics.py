@@ -6,6 +6,7 @@ from typing import Any
 from thermocline.domain.units import Seconds, format_moment
 from thermocline.domain.work import JobTotals
 from thermocline.interfaces.cache_state import shared_state
+from thermocline.interfaces.prediction_state import prediction_state
 from thermocline.services.cache_statistics import HOLDINGS, Statistics
 from thermocline.services.recovering import ADVICE, PAUSED_JOBS
 from thermocline.services.tracking import AccessFlush
@@ -73,6 +74,7 @@ async def work_statistics(services: Services) -> dict[str, Any]:
         **work,
         "sweeps": _sweeps_json(services),
         "tracking": _tracking_json(services.tracking),
+        "prediction": prediction_state(services).as_json(),
         "background": {"shed": services.background.shed, "failed": services.background.failed},
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from thermocline.domain.content import StoredHeaders, Visibility
-from thermocline.domain.units import Seconds, Timestamp
+from thermocline.domain.units import Bytes, Seconds, Timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,24 +126,20 @@ class SharedCounts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LevelCounts:
-    """What a level did with values of one cache type since its start, and what it holds of them."""
+    """What became of the values of one cache type in one level: since the start, and now."""
 
+    hits: int = 0
+    misses: int = 0
     sets: int = 0
     evictions: int = 0
+    """Live values that were given up for room."""
     expirations: int = 0
     rejected: int = 0
-    """Values refused for their size."""
+    """Values that were refused for their size."""
     count: int = 0
-    bytes: int = 0
-
-
-@runtime_checkable
-class CountsByType(Protocol):
-    """A level that counts by cache type: the part of a key before the first `:`."""
-
-    @abstractmethod
-    def counts(self) -> Mapping[str, LevelCounts]:
-        """Return the counts by cache type."""
+    """Values held now, those that expired unnoticed included."""
+    bytes: Bytes = Bytes(0)
+    """What they take."""
 
 
 class MemoryLevel(Cache, Sweepable, Protocol):
@@ -157,16 +153,8 @@ class MemoryLevel(Cache, Sweepable, Protocol):
         """Return what `get` would, at once."""
 
     @abstractmethod
-    async def fill_absent(self, key: str, token: str, *, ttl: Seconds) -> bool:
-        """Note that there is nothing to be cached, if the key still holds `token`; whether so.
-
-        The token is used up either way, and a value that it was beside goes. Believed for `ttl`, at most for a few
-        seconds. Raises `ValueError` unless `ttl > 0`.
-        """
-
-    @abstractmethod
-    def is_absent(self, key: str) -> bool:
-        """Whether `fill_absent` noted so, and neither lease, value nor tombstone came since."""
+    def counts(self) -> Mapping[str, LevelCounts]:
+        """Return the counts by cache type: the part of a key before its first colon, "" if it has none."""
 
 
 @runtime_checkable

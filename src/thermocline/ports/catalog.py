@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Protocol
 
 from thermocline.ports.accesses import Accesses
+from thermocline.ports.adopted_objects import AdoptedObjects
 from thermocline.ports.bulk_writes import BulkWrites
 from thermocline.ports.change_feed import ChangeFeed
 from thermocline.ports.columns import Columns
@@ -40,6 +41,7 @@ class Catalog(Protocol):
     cursors: Cursors
     columns: Columns
     recovery: Recovery
+    adopted: AdoptedObjects
 
     @abstractmethod
     async def installation(self) -> str:

@@ -13,7 +13,10 @@ class Intents(Protocol):
 
     @abstractmethod
     async def declare(self, object_key: str, placement: str, *, lease: Seconds) -> None:
-        """Durably name an object that is about to be uploaded."""
+        """Durably name an object that is about to be uploaded, or adopted.
+
+        Raises `UnavailableError` if an intent names it already: keys of ours are never reused, those of others may be.
+        """
 
     @abstractmethod
     async def renew(self, object_keys: Sequence[str], *, lease: Seconds) -> Sequence[str]:

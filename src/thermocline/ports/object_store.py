@@ -39,6 +39,8 @@ class ObjectHead:
     """As the store knows it; ours say it in their attributes."""
     checksum: str | None = None
     """What the store itself reckoned of the bytes alone, if it did: of the same bytes always the same in one store."""
+    etag: str | None = None
+    """What the store calls this state of the object, if it does: another one has another."""
 
 
 class Upload(Protocol):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from thermocline.domain.adopted_objects import ObjectStamp
 from thermocline.domain.content import ALWAYS, Changes, Condition, Record, StoredHeaders, Visibility
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.tiers import StorageTier
@@ -32,6 +33,8 @@ class Write:
     visibility: Visibility
     expires_at: Timestamp | None
     condition: Condition = ALWAYS
+    adopted: ObjectStamp | None = None
+    """Given if somebody else made the object: how it was when its bytes were read. It is noted (`AdoptedObjects`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,10 @@ class Erased:
     committed: Committed | None
     """The deletion; None if there was no content."""
     objects: tuple[ErasedObject, ...]
-    """The live object, replaced ones in their grace, quarantined ones. Their deletion is queued, or will be."""
+    """The live object, replaced ones in their grace, quarantined ones. Their deletion is queued, or will be.
+
+    Adopted ones too: whether they are deleted is another matter.
+    """
     moves: int
     restores: int
     access_days: int
@@ -125,8 +131,9 @@ class Records(Protocol):
         """Delete the content, and all that the catalog tells of it, in one transaction. Idempotent.
 
         `prefixes` are those of its object keys in every placement, up to the slash before the token: deletions queued
-        under them become due now, dead letters too, and so do quarantined objects. Of the content only a catalog
-        tombstone stays (and, until they are done, work and announcements that name it). Raises `ContentHeldError`.
+        under them and of adopted objects become due now, dead letters too, and so do quarantined objects. Of the
+        content only a catalog tombstone stays (and, until they are done, work and announcements that name it). Raises
+        `ContentHeldError`.
         """
 
     @abstractmethod

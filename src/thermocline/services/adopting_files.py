@@ -2,10 +2,11 @@
 
 1. Declare an intent for the object's key, as if it were an upload: whatever happens, nothing deletes it (the key is
    not ours, see `Placements.delete`). 2. Read it once, for the digests; look whether it was replaced meanwhile.
-3. **Commit point**: the record is made or switched, as by any write. 4. Evict.
+3. **Commit point**: the record is made or switched, as by any write, and the object as it was read is noted. 4. Evict.
 
-A crash before 3 leaves an intent, which the cleaner drops. The object stays where it is, whatever becomes of its
-content. Nobody else may change it from now on: a read would find that its bytes are not those of the digest.
+A crash before 3 leaves an intent, which the cleaner drops. What becomes of the object once its content has ended is
+told in `services.releasing`: it stays, unless the settings of its store say otherwise. Nobody else may change it from
+now on: a read would find that its bytes are not those of the digest.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from thermocline.ports.object_store import ObjectHead
 from thermocline.ports.records import Write
 from thermocline.services.caching import ContentCache
 from thermocline.services.object_trees import ObjectTree
-from thermocline.services.placements import Placement
+from thermocline.services.placements import Placement, stamp_of
 from thermocline.services.storing_files import Candidate, Storer, headers_of
 from thermocline.services.transferring import CLEANUP_LEASE, EVICT_DELAY, TransferParts
 from thermocline.services.tree_reports import Outcome
@@ -60,7 +61,7 @@ class TreeAdopter(Storer):
         await self._clear_up(key)
         intent = await transfers.keeper.declare(key, placement.name)
         try:
-            digest, content_type = await self._read(candidate.path)
+            digest, content_type = await self._read(candidate.path, head)
             intent.check()
             now = transfers.clock.now()
             committed = await transfers.records.commit_write(
@@ -76,6 +77,7 @@ class TreeAdopter(Storer):
                     tier=tier,
                     visibility=self._visibility,
                     expires_at=None,
+                    adopted=stamp_of(head),
                 ),
                 now=now,
                 delete_at=later(now, transfers.grace.objects),
@@ -121,13 +123,14 @@ class TreeAdopter(Storer):
         if claim is not None:
             await self._transfers.intents.settle([claim], again_in=None)
 
-    async def _read(self, path: str) -> tuple[ContentDigest, str | None]:
+    async def _read(self, path: str, head: ObjectHead) -> tuple[ContentDigest, str | None]:
+        """Read the object as it was seen. Raises `FileChangedError` if it is another by the end."""
         digest = ContentDigest()
-        async with self._tree.open(path) as file:
-            self._transfers.check_size(file.stamp.size)
-            async for piece in file:
-                if len(piece) < OFFLOAD_BYTES:
-                    digest.update(piece)
-                else:
-                    await asyncio.to_thread(digest.update, piece)
-            return digest, file.content_type
+        file = self._tree.as_seen(path, head)
+        self._transfers.check_size(file.stamp.size)
+        async for piece in file:
+            if len(piece) < OFFLOAD_BYTES:
+                digest.update(piece)
+            else:
+                await asyncio.to_thread(digest.update, piece)
+        return digest, file.content_type

@@ -32,6 +32,14 @@ class Background:
         task.add_done_callback(lambda done: self._end(done, work))
         return True
 
+    def spawn_spare(self, work: Coroutine[Any, Any, object]) -> bool:
+        """Start what is the first to be shed: only while less than half of the capacity is taken; whether so."""
+        if 2 * len(self._tasks) >= self._capacity:
+            self.shed += 1
+            work.close()
+            return False
+        return self.spawn(work)
+
     def _end(self, task: asyncio.Task[None], work: Coroutine[Any, Any, object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():

@@ -15,13 +15,15 @@ from enum import Enum, auto
 
 import structlog
 
+from thermocline.domain.cache_admission import Admission
 from thermocline.domain.cache_types import type_of
 from thermocline.domain.errors import StorageError
 from thermocline.domain.glob import glob_matcher
 from thermocline.domain.keys import TOKEN_ENTROPY_BYTES
 from thermocline.domain.units import Bytes, Seconds, elapsed
-from thermocline.ports.cache import AgingLevel, CacheEntry, MemoryLevel
+from thermocline.ports.cache import AgingLevel, CacheEntry
 from thermocline.ports.clock import Clock
+from thermocline.ports.held import HotLevel
 from thermocline.services.sharing import SharedCache
 
 log = structlog.get_logger(__name__)
@@ -29,6 +31,8 @@ log = structlog.get_logger(__name__)
 LEASE_SECONDS = Seconds(60.0)
 TOMBSTONE_SECONDS = Seconds(120.0)
 """Longer than any fill: a tombstone must outlive every read that began before it."""
+TRIAL_SECONDS = Seconds(60.0)
+"""How long a full shared cache keeps what was missed once: refusing it would let each process read it from storage."""
 
 
 class Level(Enum):
@@ -51,7 +55,7 @@ class CacheLevels:
 
     def __init__(
         self,
-        memory: MemoryLevel,
+        memory: HotLevel,
         clock: Clock,
         *,
         entropy: Callable[[int], bytes],
@@ -66,6 +70,7 @@ class CacheLevels:
         self._aging = memory if isinstance(memory, AgingLevel) else None
         self._memory_max_size = memory_max_size
         self._keep_stale = keep_stale
+        self.admission = Admission()
         self._memory_failures = 0
         self.shared_sets: dict[str, tuple[int, int]] = {}
         """By cache type: how many values the shared cache took from here, and their bytes."""
@@ -159,10 +164,14 @@ class CacheLevels:
             refreshing = False
         return token if refreshing or self.shared is not None else None
 
-    async def fill(self, key: str, token: str, entry: CacheEntry, *, shared: bool = True) -> bool:
+    async def fill(
+        self, key: str, token: str, entry: CacheEntry, *, shared: bool = True, by_miss: bool = False
+    ) -> bool:
         """Offer a value to every level, until its `fresh_until`; whether any stored it.
 
-        A level that does not hold `token` refuses. `shared`: whether the shared cache's lease was taken too.
+        A level that does not hold `token` refuses. `shared`: whether the shared cache's lease was taken too. What a
+        miss brought (`by_miss`) comes into a shared cache that is nearly full for a short trial only, unless it was
+        missed before.
         """
         life = self._life(entry)
         if life <= 0:
@@ -170,6 +179,8 @@ class CacheLevels:
             return False
         stored = await self._fill_memory(key, token, entry, life)
         if shared and self.shared is not None:
+            if by_miss and not self.admission.admits(key, len(entry.payload), pressure=self.shared.pressure):
+                life = Seconds(min(life, TRIAL_SECONDS))
             stored = await self._fill_shared(self.shared, key, token, entry, life) or stored
         return stored
 

@@ -13,7 +13,7 @@ import structlog
 from thermocline.domain.cache_types import CONTENT, type_of
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import Seconds
-from thermocline.ports.cache import CountsByType, SharedCounts
+from thermocline.ports.cache import SharedCounts
 from thermocline.ports.clock import Clock
 from thermocline.services.cache_counts import TypeCounts
 from thermocline.services.caching import ContentCache
@@ -44,7 +44,7 @@ class CacheStatistics:
         shared: SharedCounts | None,
     ) -> None:
         self._levels = levels = contents.levels
-        self._memory = levels.memory if isinstance(levels.memory, CountsByType) else None
+        self._memory = levels.memory
         self._contents = contents
         self._values = values
         self._tracker = tracker
@@ -60,6 +60,7 @@ class CacheStatistics:
 
     def _levels_of(self, name: str, counts: TypeCounts) -> dict[str, dict[str, int]]:
         hits, shared_hits, misses, stale = counts.memory_hits, counts.shared_hits, counts.misses, counts.stale
+        rejected = counts.rejected
         if name == CONTENT:
             # Reads look at the levels more than once: they are counted once, by what served them.
             totals = self._tracker.totals
@@ -67,14 +68,14 @@ class CacheStatistics:
             shared_hits += totals[ReadKind.REDIS]
             misses += totals[ReadKind.STORAGE]
             stale += self._contents.stale_served
-        held = {} if self._memory is None else self._memory.counts()
-        parts = [part for kind, part in held.items() if type_of(kind + ":") == name]
+            rejected += self._contents.too_large
+        parts = [part for kind, part in self._memory.counts().items() if type_of(kind + ":") == name]
         memory = {
             "hits": hits,
             "misses": shared_hits + misses,
             "sets": sum(part.sets for part in parts),
             "evictions": sum(part.evictions for part in parts),
-            "rejected": counts.rejected,
+            "rejected": rejected,
             "stale": stale,
             "saved_bytes": counts.saved_bytes,
             "count": sum(part.count for part in parts),

@@ -7,7 +7,7 @@ counted.
 import asyncio
 from collections.abc import Callable
 
-from thermocline.domain.cache_types import content_key
+from thermocline.domain.cache_types import CONTENT, content_key
 from thermocline.domain.content import Record
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.glob import glob_matcher
@@ -28,16 +28,23 @@ class ContentCache:
     """The cache of contents' bytes, by content id."""
 
     def __init__(
-        self, levels: CacheLevels, placements: Placements, clock: Clock, *, max_size: Bytes, absences: Absences
+        self, levels: CacheLevels, placements: Placements, clock: Clock, *, max_size: Bytes, negative_ttl: Seconds
     ) -> None:
         self.levels = levels
+        self.held = levels.memory.held_values(CONTENT)
+        """The contents in memory, for hits that cost nothing but themselves."""
         self._placements = placements
         self._clock = clock
         self.max_size = max_size
-        self.absences = absences
+        self.absences = Absences(clock, ttl=negative_ttl)
+        """What is not there."""
+        self.hidden = Absences(clock, ttl=negative_ttl)
+        """What is not there for strangers: private content too."""
         self.flights: dict[str, asyncio.Task[Loaded]] = {}
         """Reads under way that others may join. A change takes its flight out: whoever reads after the change was
         acknowledged must not be given what was read before it."""
+        self.too_large = 0
+        """Contents that were not cached for their size."""
         self.stale_served = 0
         """Values given out although they may be fresh no longer."""
         self.on_found: Callable[[ContentId, CacheEntry], None] | None = None
@@ -54,11 +61,9 @@ class ContentCache:
         return self.levels.failures
 
     def peek(self, content_id: str) -> CacheEntry | None:
-        """Return the cached content, not expired, or None. Synchronous: the hot read path."""
-        entry = self.levels.memory.peek("content:" + content_id)
-        if entry is not None and entry.expires_at is not None and self._clock.now() >= entry.expires_at:
-            return None
-        return entry
+        """Return the content in memory, not expired, or None; not counted as a read."""
+        value = self.held.meet(content_id)
+        return None if value is None else value.entry
 
     async def look(self, content_id: ContentId) -> Loaded | None:
         """Return what memory held back, if it is current, or what the shared cache holds; None if neither has it."""
@@ -119,24 +124,36 @@ class ContentCache:
         shared: bool = True,
         fetch_cost: Seconds = Seconds(0.0),
         ttl: Seconds | None = None,
+        by_miss: bool = False,
     ) -> CacheEntry:
         """Offer verified bytes of `record` to every level; return them as an entry, stored or not.
 
         `token` must come from a `begin_fill` that preceded the reading of `record`; a level that does not hold it
         refuses. `shared`: whether the shared cache's lease was taken too. `ttl` goes before the tier's lifetime.
+        `by_miss`: whether a reader's miss brought it, see `CacheLevels.fill`.
         """
         entry = self.entry_of(record, payload, fetch_cost=fetch_cost, ttl=ttl)
-        await self.offer(token, record, entry, shared=shared, ttl=ttl)
+        await self.offer(token, record, entry, shared=shared, ttl=ttl, by_miss=by_miss)
         return entry
 
     async def offer(
-        self, token: str, record: Record, entry: CacheEntry, *, shared: bool = True, ttl: Seconds | None = None
+        self,
+        token: str,
+        record: Record,
+        entry: CacheEntry,
+        *,
+        shared: bool = True,
+        ttl: Seconds | None = None,
+        by_miss: bool = False,
     ) -> bool:
         """Do what `fill` does with an entry of the record; whether any level stored it."""
         if entry.fresh_until is None or not self.is_cacheable(record, ttl=ttl):
+            if record.size > self.max_size:
+                self.too_large += 1
             await self.give_up_fill(record.content_id, token, shared=shared)
             return False
-        return await self.levels.fill(content_key(record.content_id), token, entry, shared=shared)
+        key = content_key(record.content_id)
+        return await self.levels.fill(key, token, entry, shared=shared, by_miss=by_miss)
 
     async def give_up_fill(self, content_id: ContentId, token: str, *, shared: bool = True) -> None:
         """Release the leases that will not be used."""
@@ -147,7 +164,7 @@ class ContentCache:
 
         Never raises `StorageError`.
         """
-        self.absences.forget(content_id)
+        self._forget_absence(content_id)
         self.flights.pop(content_id, None)
         answered = await self.levels.invalidate(content_key(content_id), version)
         # Reads that began meanwhile may have met what was evicted just now.
@@ -159,7 +176,7 @@ class ContentCache:
 
         What is cached of this very version is right.
         """
-        self.absences.forget(content_id)
+        self._forget_absence(content_id)
         if await self.levels.hear(content_key(content_id), version):
             self.flights.pop(content_id, None)
 
@@ -173,6 +190,7 @@ class ContentCache:
     async def clear(self) -> None:
         """Empty this process's memory: changes may have been missed."""
         self.absences.clear()
+        self.hidden.clear()
         self.flights.clear()
         await self.levels.clear()
 
@@ -207,6 +225,10 @@ class ContentCache:
             fetch_cost=fetch_cost,
             fresh_until=later(now, lifetime) if lifetime > 0 else None,
         )
+
+    def _forget_absence(self, content_id: ContentId) -> None:
+        self.absences.forget(content_id)
+        self.hidden.forget(content_id)
 
     def _tier_ttl(self, record: Record, ttl: Seconds | None) -> Seconds:
         return self._placements.rules(record.tier).cache_ttl if ttl is None else ttl

@@ -3,8 +3,9 @@
 1. **Commit point**: one transaction leaves a catalog tombstone and queues the object's deletion (after the grace)
    and a hard invalidation. 2. Before the acknowledgement: evict.
 `erase` waits for no grace. 1. **Commit point**: one transaction leaves the tombstone, drops all else that the catalog
-tells of the content, and makes the deletion of each of its objects due. 2. Evict. 3. Delete the objects, those of older
-revisions too. A crash before 3 leaves outbox rows that are due at once.
+tells of the content, and makes the deletion of each of its objects due. 2. Evict. 3. Take it out of what the predictor
+learned. 4. Delete the objects, those of older revisions too. A crash before 4 leaves outbox rows that are due at once;
+one before 3 what was learned, until the erasure is repeated.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,9 @@ from thermocline.ports.clock import Clock
 from thermocline.ports.records import Records
 from thermocline.services.caching import ContentCache
 from thermocline.services.delivering import OutboxService
+from thermocline.services.learning import LearningService
 from thermocline.services.placements import Placements
+from thermocline.services.prefetching import Prefetcher
 from thermocline.services.tracking import AccessTracker
 from thermocline.services.transferring import EVICT_DELAY
 
@@ -54,6 +57,8 @@ class DeletingService:
         clock: Clock,
         *,
         grace: Grace,
+        learning: LearningService | None = None,
+        prefetching: Prefetcher | None = None,
     ) -> None:
         self._records = records
         self._placements = placements
@@ -62,6 +67,8 @@ class DeletingService:
         self._outbox = outbox
         self._clock = clock
         self._grace = grace
+        self._learning = learning
+        self._prefetching = prefetching
 
     async def delete(self, content_id: ContentId, *, condition: Condition = ALWAYS) -> bool:
         """Delete the content; whether there was one. From now on nobody reads it.
@@ -100,21 +107,26 @@ class DeletingService:
         committed = erased.committed
         if committed is not None:
             await self._cache.invalidate(content_id, committed.record.version)
+        learned = 0 if self._learning is None else await self._learning.erase(content_id)
+        if self._prefetching is not None:
+            self._prefetching.forget(content_id)
+        deleted = 0
         for stored in erased.objects:
             # Itself, not by delivering: much else may be due before it, and another process may hold its row.
-            await self._outbox.delete_now(stored.object_key, stored.placement)
+            deleted += await self._outbox.delete_now(stored.object_key, stored.placement)
         await self._outbox.deliver(OutboxKind.DELETE_OBJECT)
         return Erasure(
             content_id,
             existed=committed is not None,
             steps={
                 "record": int(committed is not None),
-                "objects": len(erased.objects),
+                "objects": deleted,
                 "access_days": erased.access_days,
                 "planned_moves": erased.moves,
                 "restores": erased.restores,
                 "ledger_entries": erased.ledger_entries,
                 "found_objects": erased.found_objects,
                 "cache_keys": int(committed is not None),
+                "predictor_entries": learned,
             },
         )

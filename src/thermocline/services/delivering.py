@@ -1,13 +1,14 @@
 """Delivering the outbox: what commits promised, at least once.
 
-`delete_object`: a key is deleted only if nothing names it in the moment of execution; then the row is removed.
+`delete_object`: a key is deleted only if nothing names it in the moment of execution; then the row is removed. What
+becomes of an object that somebody else made is told in `services.releasing`.
 `invalidate`: evict, announce, purge, in that order; and all three a second time after `second_pass`, which is
 longer than any fill that was under way, because a failover or a slow fill may undo the first.
 A crash between work and removal of the row repeats the work, which is harmless.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -20,6 +21,7 @@ from thermocline.ports.outbox import Outbox
 from thermocline.services.caching import ContentCache
 from thermocline.services.placements import Placements
 from thermocline.services.recovering import RecoveringService
+from thermocline.services.releasing import ReleasingService
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +42,13 @@ class OutboxService:
         cache: ContentCache,
         clock: Clock,
         recovering: RecoveringService,
+        releasing: ReleasingService,
         *,
         second_pass: Seconds,
     ) -> None:
         self._outbox = outbox
         self._recovering = recovering
+        self._releasing = releasing
         self._placements = placements
         self._cache = cache
         self._clock = clock
@@ -69,29 +73,42 @@ class OutboxService:
                 await self._invalidate(rows)
         return len(rows)
 
-    async def delete_now(self, object_key: str, placement: str) -> None:
-        """Delete an object whose deletion is queued, unless something names it. Raises `UnavailableError`.
+    async def delete_now(self, object_key: str, placement: str) -> bool:
+        """Delete an object whose deletion is queued, unless something names it; whether it was deleted.
 
-        The row stays and finds nothing left to do.
+        Raises `UnavailableError`. The row stays and finds nothing left to do. An adopted object waits for it while the
+        catalog recovers.
         """
-        for key in await self._outbox.unnamed([object_key]):
-            for failure in (await self._placements.delete(self._placements.named(placement), [key])).values():
+        where = self._placements.named(placement)
+        answers: Mapping[str, StorageError | None] = {}
+        if self._placements.is_ours(object_key):
+            unnamed = await self._outbox.unnamed([object_key])
+            answers = {**dict.fromkeys(unnamed), **await self._placements.delete(where, unnamed)}
+        elif not await self._recovering.is_recovering():
+            answers = await self._releasing.release(where, [object_key])
+        for failure in answers.values():
+            if failure is not None:
                 raise failure
+        return bool(answers)
 
     async def _delete_objects(self, rows: Sequence[OutboxRow]) -> None:
-        unnamed = set(await self._outbox.unnamed([row.subject for row in rows]))
-        by_placement: defaultdict[str, list[OutboxRow]] = defaultdict(list)
+        ours = [row.subject for row in rows if self._placements.is_ours(row.subject)]
+        unnamed = set(await self._outbox.unnamed(ours))
+        by_placement: defaultdict[tuple[str, bool], list[OutboxRow]] = defaultdict(list)
         done: list[OutboxRow] = []
         for row in rows:
-            if row.subject in unnamed:
-                by_placement[row.placement or ""].append(row)
+            is_ours = self._placements.is_ours(row.subject)
+            if row.subject in unnamed or not is_ours:
+                by_placement[row.placement or "", is_ours].append(row)
             else:
                 # Named again: whoever names it now also queues its deletion.
                 log.warning("deletion_kept_named_object", object_key=row.subject)
                 done.append(row)
-        for name, group in by_placement.items():
+        failures: Mapping[str, StorageError | None]
+        for (name, is_ours), group in by_placement.items():
+            take = self._placements.delete if is_ours else self._releasing.release
             try:
-                failures = await self._placements.delete(self._placements.named(name), [row.subject for row in group])
+                failures = await take(self._placements.named(name), [row.subject for row in group])
             except StorageError as exc:
                 failures = {row.subject: exc for row in group}
             for row in group:

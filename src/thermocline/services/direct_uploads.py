@@ -8,21 +8,33 @@
 
 A session is its token: it names the object's key, the store's upload and what the client announced, and is kept
 nowhere. It is no secret and gives no right: whoever completes needs the right to write the content, and a token that
-was tampered with names a key whose intent does not live. A session that is not completed ends with its intent: the
-intent cleaner aborts the upload. A crash between 3 and 5 leaves the intent, too; completing again goes on from there,
-because a store that has made the object already says so. After the commit it answers with the same receipt.
+was tampered with names a key whose intent does not live. What it remembers is bounded, because it travels in a URL. A
+session that is not completed ends with its intent: the intent cleaner aborts the upload. A crash between 3 and 5 leaves
+the intent, too; completing again goes on from there, because a store that has made the object already says so. After
+the commit it answers with the same receipt.
 """
 
 import asyncio
 import base64
 import json
+from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from thermocline.domain.content import ALWAYS, ObjectAttributes, Receipt, Record, StoredHeaders, Visibility
+from thermocline.domain.content import (
+    ALWAYS,
+    Condition,
+    ObjectAttributes,
+    Receipt,
+    Record,
+    StoredHeaders,
+    Visibility,
+    check_end,
+    freeze_metadata,
+)
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.digests import ContentDigest
+from thermocline.domain.digests import DIGEST_BYTES, ContentDigest
 from thermocline.domain.errors import (
     DigestMismatchError,
     IntentLostError,
@@ -34,10 +46,10 @@ from thermocline.domain.errors import (
 )
 from thermocline.domain.keys import TOKEN_ENTROPY_BYTES, ObjectKey, new_token
 from thermocline.domain.tiers import StorageTier
-from thermocline.domain.units import Bytes, Seconds, Timestamp, elapsed, later
+from thermocline.domain.units import MICROS_PER_SECOND, Bytes, Seconds, Timestamp, elapsed, later
 from thermocline.ports.object_store import ObjectStore
 from thermocline.ports.presigns import Presigns
-from thermocline.ports.records import Write
+from thermocline.ports.records import Committed, Write
 from thermocline.services.caching import ContentCache
 from thermocline.services.placements import Placement
 from thermocline.services.transferring import EVICT_DELAY, TransferParts, WriteRequest, clean_up_after
@@ -47,6 +59,12 @@ MOST_PARTS = 1000
 """One page of every store's list of parts, and an answer of half a megabyte."""
 MIB = 2**20
 TOKEN_LIMIT = 8192
+MOST_REMEMBERED = Bytes(4096)
+"""As JSON, the store's own id of the upload not counted. In base64 and with that id (R2's have some 400 bytes) it stays
+well below the 8 KiB of a request's target."""
+MOST_MICROS = 100 * 366 * 86_400 * MICROS_PER_SECOND
+"""The longest life of a content, as with PUT, with room for how a year is counted."""
+_ADDED = frozenset({"metadata", "cache_control", "content_disposition", "content_lives"})
 _NO_SESSION = "this is no token of an upload session"
 
 
@@ -75,6 +93,16 @@ class _Session:
     visibility: str
     expires_at: int
     sha256: str | None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    content_lives: int | None = None
+    """For how many microseconds the content stays from its commit on; None: for ever."""
+
+    @property
+    def headers(self) -> StoredHeaders:
+        """Return the headers that are kept and replayed."""
+        return StoredHeaders(self.content_type, self.cache_control, self.content_disposition)
 
     @property
     def sizes(self) -> list[Bytes]:
@@ -92,42 +120,52 @@ class DirectUploads:
         self._lives = lives
 
     async def begin(self, request: WriteRequest, size: int) -> UploadSession:
-        """Begin a session for a content of `size` bytes.
+        """Begin a session for a content of `size` bytes; its condition is not looked at before `complete`.
 
-        Raises `InvalidInputError` if the tier's store gives out no URLs, or its objects must be restored before we
-        could check them; `ContentTooLargeError`.
+        The time until `expires_at` is kept, and counted anew from the commit on. Raises `InvalidInputError` if the
+        tier's store gives out no URLs, if its objects must be restored before we could check them, or if there is more
+        to remember than 4 KiB; `InvalidMetadataError`, `ContentTooLargeError`.
         """
+        metadata = freeze_metadata(request.metadata)
+        if request.expected_sha256 is not None and len(request.expected_sha256) != DIGEST_BYTES:
+            raise InvalidInputError("sha256 must be the digest's 32 bytes; make them of text with bytes.fromhex")
         if size < 0:
             raise InvalidInputError(f"a size cannot be negative: {size}")
         self._parts.check_size(size)
         placement = self._parts.placements.of_tier(request.tier)
         store = _presigning(placement, request.tier)
         now = self._parts.clock.now()
+        check_end(request.expires_at, now)
         token = new_token(now, self._parts.entropy(TOKEN_ENTROPY_BYTES))
         key = str(ObjectKey(self._parts.placements.installation, placement.name, request.content_id, token))
         attributes = ObjectAttributes(
             request.content_id, token, request.headers.content_type, now, request.tier
         ).as_headers()
-        await self._parts.intents.declare(key, placement.name, lease=self._lives)
-        upload_id = await store.begin_direct_upload(key, attributes, storage_class=placement.storage_class)
-        part_size = _part_size(size, placement.store.part_size)
         session = _Session(
             object_key=key,
-            upload_id=upload_id,
+            upload_id="",
             size=size,
-            part_size=part_size,
+            part_size=_part_size(size, placement.store.part_size),
             tier=request.tier.value,
             content_type=request.headers.content_type,
             visibility=request.visibility.value,
             expires_at=later(now, self._lives),
             sha256=None if request.expected_sha256 is None else request.expected_sha256.hex(),
+            metadata=dict(metadata),
+            cache_control=request.headers.cache_control,
+            content_disposition=request.headers.content_disposition,
+            content_lives=None if request.expires_at is None else request.expires_at - now,
         )
+        _check_remembered(session)
+        await self._parts.intents.declare(key, placement.name, lease=self._lives)
+        upload_id = await store.begin_direct_upload(key, attributes, storage_class=placement.storage_class)
+        session = replace(session, upload_id=upload_id)
         sizes = session.sizes
         urls = await store.part_urls(key, upload_id, count=len(sizes), lives=self._lives)
         return UploadSession(
             _as_token(session),
             request.content_id,
-            Bytes(part_size),
+            Bytes(session.part_size),
             Timestamp(session.expires_at),
             tuple(urls),
             tuple(sizes),
@@ -137,11 +175,12 @@ class DirectUploads:
         """Return which content a session is for. Raises `InvalidInputError` for what is no token of ours."""
         return self._opened(token)[1].content_id
 
-    async def complete(self, token: str) -> Receipt:
+    async def complete(self, token: str, *, condition: Condition = ALWAYS) -> Receipt:
         """Make the parts that came the content; the receipt is the acknowledgement. Repeating it succeeds.
 
         Raises `TruncatedBodyError` while parts are missing or have other sizes (then it can be tried again),
-        `DigestMismatchError`, `IntentLostError` if the session is over; `ContentHeldError`.
+        `DigestMismatchError`, `IntentLostError` if the session is over; `ContentHeldError`, `PreconditionFailedError`
+        (then nothing was stored, and the session is over).
         """
         session, key = self._opened(token)
         placement = self._parts.placements.named(key.placement)
@@ -157,7 +196,7 @@ class DirectUploads:
             await store.complete_direct_upload(session.object_key, session.upload_id, sizes=session.sizes)
             digest = await self._read(placement.store, session)
             intent.check()
-            committed_now = await self._commit(session, key, placement, digest)
+            committed_now = await self._commit(session, key, placement, digest, condition)
         except TruncatedBodyError:
             await self._go_on(session)
             raise
@@ -189,7 +228,9 @@ class DirectUploads:
             )
         return digest
 
-    async def _commit(self, session: _Session, key: ObjectKey, placement: Placement, digest: ContentDigest) -> Any:
+    async def _commit(
+        self, session: _Session, key: ObjectKey, placement: Placement, digest: ContentDigest, condition: Condition
+    ) -> Committed:
         parts = self._parts
         now = parts.clock.now()
         write = Write(
@@ -199,12 +240,12 @@ class DirectUploads:
             digest=digest.whole(),
             chunk_digests=digest.chunks(),
             size=Bytes(session.size),
-            headers=StoredHeaders(session.content_type),
-            metadata={},
+            headers=session.headers,
+            metadata=session.metadata,
             tier=StorageTier(session.tier),
             visibility=Visibility(session.visibility),
-            expires_at=None,
-            condition=ALWAYS,
+            expires_at=None if session.content_lives is None else Timestamp(now + session.content_lives),
+            condition=condition,
         )
         return await parts.records.commit_write(
             write, now=now, delete_at=later(now, parts.grace.objects), evict_at=later(now, EVICT_DELAY)
@@ -269,7 +310,15 @@ def _read_token(token: str) -> _Session:
     session = _Session(**told)
     StorageTier(session.tier)
     Visibility(session.visibility)
-    StoredHeaders(session.content_type)
+    if not all(text is None or isinstance(text, str) for text in (session.cache_control, session.content_disposition)):
+        raise TypeError(token)
+    _ = session.headers
+    if not isinstance(session.metadata, dict):
+        raise TypeError(token)
+    session = replace(session, metadata=freeze_metadata(session.metadata))
+    lives = session.content_lives
+    if lives is not None and not (type(lives) is int and 0 < lives <= MOST_MICROS):
+        raise ValueError(lives)
     if session.part_size < 1 or not 0 <= session.size <= session.part_size * MOST_PARTS:
         raise ValueError(session.size)
     if session.sha256 is not None:
@@ -277,6 +326,20 @@ def _read_token(token: str) -> _Session:
     return session
 
 
+def _check_remembered(session: _Session) -> None:
+    size = len(_as_json(session))
+    if size > MOST_REMEMBERED:
+        raise InvalidInputError(
+            f"an upload session can remember {MOST_REMEMBERED} bytes of its id, headers and metadata together, not "
+            f"{size}; set the rest with PATCH /v1/info/{{id}} once it is completed"
+        )
+
+
 def _as_token(session: _Session) -> str:
-    told = json.dumps(asdict(session), ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_as_json(session)).decode().rstrip("=")
+
+
+def _as_json(session: _Session) -> bytes:
+    # What is left at its default is left out: so the version before this one, beside it, can complete plain sessions.
+    told = {name: value for name, value in asdict(session).items() if value or name not in _ADDED}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()

@@ -67,7 +67,11 @@ class ObjectTree(FileTree):
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[OpenFile]:
         """Open an object of any size for reading in pieces."""
-        yield _OpenObject(self, path, await self.head(path))
+        yield self.as_seen(path, await self.head(path))
+
+    def as_seen(self, path: str, head: ObjectHead) -> OpenFile:
+        """Return the object for reading in pieces, which fails if it is not the one any more that was seen."""
+        return _OpenObject(self, path, head)
 
     async def digest(self, path: str) -> bytes:
         """Return the SHA-256 of the object's bytes as they are on reading them now."""
@@ -103,7 +107,7 @@ class ObjectTree(FileTree):
     async def check_unchanged(self, path: str, before: ObjectHead) -> None:
         """Raise `FileChangedError` if the object is not any more as it was seen before."""
         after = await self.head(path)
-        if (after.size, after.modified_at) != (before.size, before.modified_at):
+        if (after.size, after.modified_at, after.etag) != (before.size, before.modified_at, before.etag):
             raise FileChangedError(f"object {self.key_of(path)!r} was replaced while it was read")
 
     async def _read_or_tell(self, path: str, at_most: int) -> WholeFile | StorageError | None:

@@ -1,12 +1,21 @@
-"""Placements: named object stores with a storage class, and which tier goes where."""
+"""Placements: named object stores with a storage class, which tier goes where, and what may be deleted there."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from thermocline.domain.errors import ConfigurationError, InstallationMismatchError, StorageError
+import structlog
+
+from thermocline.domain.adopted_objects import ObjectStamp
+from thermocline.domain.errors import ConfigurationError, InstallationMismatchError, StorageError, UnavailableError
+from thermocline.domain.keys import ObjectKey
 from thermocline.domain.restores import RestoreSpeed, RestoreTerms
 from thermocline.domain.tiers import StorageTier, TierRules
-from thermocline.ports.object_store import STANDARD, ObjectStore, Owned, Restorable
+from thermocline.ports.object_store import STANDARD, ObjectHead, ObjectStore, Owned, Restorable
+
+log = structlog.get_logger(__name__)
+
+LOOKS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +28,8 @@ class Placement:
     storage_class: str = STANDARD
     restores: "RestoreRules | None" = None
     """Present if objects of this class must be restored before they can be read."""
+    deletes_adopted: bool = False
+    """Whether objects that contents adopted here are deleted with their last content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,11 @@ class RestoreRules:
     def speed_near(self, wanted: RestoreSpeed) -> RestoreSpeed:
         """Return the wanted speed, or the cheapest there is."""
         return wanted if wanted in self.terms else min(self.terms, key=lambda speed: self.terms[speed].usd_per_gb)
+
+
+def stamp_of(head: ObjectHead) -> ObjectStamp:
+    """Return by what an object that somebody else made is known again."""
+    return ObjectStamp.seen(head.size, head.modified_at, head.etag)
 
 
 class Placements:
@@ -77,6 +93,42 @@ class Placements:
         """
         doomed = [key for key in object_keys if self.is_ours(key)]
         return await placement.store.delete(doomed) if doomed else {}
+
+    async def delete_adopted(
+        self, placement: Placement, stamps: Mapping[str, Sequence[ObjectStamp]], *, may_delete: Callable[[], bool]
+    ) -> Mapping[str, StorageError | None]:
+        """Delete objects that contents adopted, each if it still is as one of them had adopted it.
+
+        Returns None for each that is deleted, and why for each that could not be. What was replaced meanwhile stays,
+        and so does what any installation made. The caller knows that this placement deletes such objects; while
+        `may_delete` nobody can adopt them again.
+        """
+        asked = [key for key in stamps if ObjectKey.parse(key) is None and not self.is_ours(key)]
+        looks = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+        async def look(key: str) -> "ObjectHead | StorageError | None":
+            async with looks:
+                try:
+                    return await placement.store.head(key)
+                except StorageError as exc:
+                    return exc
+
+        heads = dict(zip(asked, await asyncio.gather(*map(look, asked)), strict=True))
+        answers: dict[str, StorageError | None] = {
+            key: head for key, head in heads.items() if isinstance(head, StorageError)
+        }
+        doomed = []
+        for key, each in stamps.items():
+            head = heads.get(key)
+            if isinstance(head, ObjectHead) and any(stamp.is_kept_by(stamp_of(head)) for stamp in each):
+                doomed.append(key)
+            elif key not in answers and not (key in heads and head is None):
+                log.warning("adopted_object_kept", object_key=key, placement=placement.name)
+        if doomed and not may_delete():
+            late = UnavailableError(f"the store of placement {placement.name!r} took too long; nothing was deleted")
+            return answers | dict.fromkeys(doomed, late)
+        failures = await placement.store.delete(doomed) if doomed else {}
+        return answers | {key: failures.get(key) for key in doomed}
 
     def all(self) -> tuple[Placement, ...]:
         """Return every placement."""

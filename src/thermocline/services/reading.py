@@ -21,7 +21,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass
 
 from thermocline.domain.cache_types import content_key
-from thermocline.domain.content import Record
+from thermocline.domain.content import Record, Visibility
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.digests import CHUNK_BYTES, Buffer
 from thermocline.domain.errors import (
@@ -41,6 +41,7 @@ from thermocline.domain.units import Bytes, Seconds
 from thermocline.ports.cache import CacheEntry
 from thermocline.ports.clock import Clock
 from thermocline.ports.records import Records
+from thermocline.services.absences import Absences
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.caching import ContentCache
 from thermocline.services.loaded import Loaded
@@ -97,11 +98,13 @@ class ReadingService:
         """Reads whose bytes were cached, no longer fresh, but still those of the record."""
 
     def hit(self, content_id: str) -> CacheEntry | None:
-        """Return the content from memory, counted as a read, or None. Synchronous: the hot read path."""
-        entry = self._cache.peek(content_id)
-        if entry is not None:
-            self._tracker.note(content_id, ReadKind.MEMORY)
-        return entry
+        """Return the content from memory, counted as a read, or None, counted as a miss."""
+        value = self._cache.held.meet(content_id)
+        if value is None:
+            self._cache.held.misses += 1
+            return None
+        value.hits += 1  # of which the tracker hears: it listens to what memory holds
+        return value.entry
 
     async def look(self, content_id: ContentId) -> Loaded | None:
         """Return the content from the caches, asking the shared one too, counted as a read; or None."""
@@ -122,20 +125,31 @@ class ReadingService:
             raise ContentNotFoundError(content_id)
         return record
 
-    async def find(self, content_id: ContentId) -> Record:
+    def check_absence(self, content_id: ContentId, *, by_stranger: bool = False) -> None:
+        """Return unless it was learnt a moment ago that there is no such content. Raises `ContentNotFoundError`.
+
+        To a stranger private content is not there, and is said to be so as fast.
+        """
+        if self._absences(by_stranger=by_stranger).knows(content_id):
+            raise ContentNotFoundError(content_id)
+
+    async def find(self, content_id: ContentId, *, by_stranger: bool = False) -> Record:
         """Return the record for a read of the content; that there is none may have been learnt a moment ago.
 
-        Raises `ContentNotFoundError`.
+        Raises `ContentNotFoundError`, and to a stranger for private content.
         """
-        absences = self._cache.absences
-        if absences.knows(content_id):
-            raise ContentNotFoundError(content_id)
+        self.check_absence(content_id, by_stranger=by_stranger)
+        absences = self._absences(by_stranger=by_stranger)
         mark = absences.mark()
-        try:
-            return await self.stat(content_id)
-        except ContentNotFoundError:
+        record = await self._records.find(content_id)
+        is_there = record is not None and record.is_alive(self._clock.now())
+        if record is None or not is_there or (by_stranger and record.visibility is not Visibility.PUBLIC):
             absences.note(content_id, mark)
-            raise
+            raise ContentNotFoundError(content_id)
+        return record
+
+    def _absences(self, *, by_stranger: bool) -> Absences:
+        return self._cache.hidden if by_stranger else self._cache.absences
 
     async def stale(self, content_id: ContentId) -> Loaded | None:
         """Return the content as it is cached, fresh or not, counted as a read; for when storage does not answer."""
@@ -187,15 +201,9 @@ class ReadingService:
             return Loaded(entry, ReadKind.MEMORY)
         if known is None and (loaded := await self.look(content_id)) is not None:
             return loaded
-        flight = self._cache.flights.get(content_id)
-        joined = flight is not None
-        if flight is None:
-            flight = asyncio.get_running_loop().create_task(self._load(content_id, known))
-            self._cache.flights[content_id] = flight
-            flight.add_done_callback(lambda done: self._land(content_id, done))
-        # Shielded: one impatient reader must not cancel the read that others wait for.
+        joined = content_id in self._cache.flights
         try:
-            loaded = await asyncio.shield(flight)
+            loaded = await self.bring(content_id, known)
         except ObjectArchivedError as exc:
             raise await self._archived(content_id, exc, may_restore=may_restore) from exc
         except UnavailableError:
@@ -203,10 +211,24 @@ class ReadingService:
             if stale is None:
                 raise
             return stale
+        self._tracker.note(content_id, ReadKind.MEMORY if joined else loaded.kind)
+        return loaded
+
+    async def bring(self, content_id: ContentId, known: Record | None) -> Loaded:
+        """Read the content into the caches, together with all who read it now; it counts as no read.
+
+        Raises as `load`, but `ObjectArchivedError` for an object that must be restored first.
+        """
+        flight = self._cache.flights.get(content_id)
+        if flight is None:
+            flight = asyncio.get_running_loop().create_task(self._load(content_id, known))
+            self._cache.flights[content_id] = flight
+            flight.add_done_callback(lambda done: self._land(content_id, done))
+        # Shielded: one impatient reader must not cancel the read that others wait for.
+        loaded = await asyncio.shield(flight)
         expires_at = loaded.entry.expires_at
         if expires_at is not None and self._clock.now() >= expires_at:
             raise ContentNotFoundError(content_id)  # it ended while the read was under way
-        self._tracker.note(content_id, ReadKind.MEMORY if joined else loaded.kind)
         return loaded
 
     def _land(self, content_id: str, flight: asyncio.Task[Loaded]) -> None:
@@ -320,7 +342,7 @@ class ReadingService:
         if token is None:
             return Loaded(self._cache.entry_of(record, payload), kind)
         cost = Seconds(self._clock.monotonic() - began)
-        return Loaded(await self._cache.fill(token, record, payload, fetch_cost=cost), kind)
+        return Loaded(await self._cache.fill(token, record, payload, fetch_cost=cost, by_miss=True), kind)
 
     async def _load_shared(self, shared: SharedCache, content_id: ContentId, known: Record | None) -> Loaded:
         token = self._cache.new_token()
@@ -343,7 +365,7 @@ class ReadingService:
             await self._cache.give_up_fill(content_id, token, shared=turn is True)
             raise
         cost = Seconds(self._clock.monotonic() - began)
-        entry = await self._cache.fill(token, record, payload, shared=turn, fetch_cost=cost)
+        entry = await self._cache.fill(token, record, payload, shared=turn, fetch_cost=cost, by_miss=True)
         return Loaded(entry, kind)
 
     async def _read_source(self, content_id: ContentId) -> tuple[Record, bytes, ReadKind]:

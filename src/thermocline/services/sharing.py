@@ -19,11 +19,13 @@ import structlog
 
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import MICROS_PER_SECOND, Seconds, Timestamp
-from thermocline.ports.cache import CacheEntry, SharedLevel
+from thermocline.ports.cache import CacheEntry, Pressured, SharedLevel
 from thermocline.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
 
+CONTENT: Final = "content"
+"""The cache type of contents' bytes."""
 LEASE_SECONDS: Final = Seconds(3.0)
 """How long others wait for a holder that died. Living holders renew."""
 LONGEST_FILL: Final = Seconds(60.0)
@@ -57,6 +59,11 @@ class SharedCache:
         """Of those, how many waited in vain."""
         self.disbelieved = 0
         """Values that were older than a change that was made here, or heard of."""
+
+    @property
+    def pressure(self) -> float:
+        """The share of the cache's memory that is in use, as far as is known."""
+        return self._level.pressure() if isinstance(self._level, Pressured) else 0.0
 
     async def find(self, key: str) -> CacheEntry | None:
         """Return what is cached, or None; also where the cache does not answer."""

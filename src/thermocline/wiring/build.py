@@ -12,6 +12,7 @@ from thermocline.adapters.entropy import SystemEntropy
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.units import Seconds
 from thermocline.wiring.logs import hand_logs_over
+from thermocline.wiring.predicting import predictor_factory
 from thermocline.wiring.services import Adapters, Services, assemble
 from thermocline.wiring.settings import Settings
 from thermocline.wiring.sharing_cache import open_shared_cache
@@ -41,7 +42,9 @@ async def running(services: Services, *, work: bool) -> AsyncIterator[Services]:
     await services.authorizing.refresh()
     await services.listener.poll()
     loop = asyncio.get_running_loop()
-    beside = (services.listener.run(), services.tracking.run(), services.statistics.run())
+    beside = [services.listener.run(), services.tracking.run(), services.statistics.run()]
+    if services.learning is not None:
+        beside.append(services.learning.run())
     always = [loop.create_task(work) for work in beside]
     if work:
         services.worker.start()
@@ -57,6 +60,8 @@ async def running(services: Services, *, work: bool) -> AsyncIterator[Services]:
         await services.background.close()
         await services.keeper.close()
         await services.statistics.flush()
+        if services.learning is not None:
+            await services.learning.close(max_wait=LAST_FLUSH_WAIT if work else HASTY_FLUSH_WAIT)
         await services.tracking.close(max_wait=LAST_FLUSH_WAIT if work else HASTY_FLUSH_WAIT)
 
 
@@ -81,6 +86,7 @@ async def _open_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
         shared_counts=shared.counts,
         clock=clock,
         entropy=SystemEntropy(),
+        predictor=predictor_factory(settings.prediction),
         trees=_trees(settings),
     )
 

@@ -10,7 +10,7 @@ from thermocline.domain.units import Usd
 from thermocline.ports.object_store import ObjectStore, Restorable
 from thermocline.services.placements import Placement, Placements, RestoreRules
 from thermocline.services.restoring import RestorePolicy
-from thermocline.wiring.placing import PlacementSettings
+from thermocline.wiring.placing import ObjectsSettings, PlacementSettings
 from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.settings import Settings
 
@@ -20,7 +20,7 @@ def make_placements(settings: Settings, stores: Mapping[str, ObjectStore], insta
     return Placements(
         installation,
         {
-            name: _placement(name, placement, stores[placement.objects])
+            name: _placement(name, placement, settings.objects[placement.objects], stores[placement.objects])
             for name, placement in settings.placements.items()
         },
         {
@@ -58,7 +58,7 @@ def buckets_of(settings: Settings, stores: Mapping[str, ObjectStore]) -> dict[st
     return buckets
 
 
-def _placement(name: str, placement: PlacementSettings, store: ObjectStore) -> Placement:
+def _placement(name: str, placement: PlacementSettings, objects: ObjectsSettings, store: ObjectStore) -> Placement:
     rules = None
     if placement.restore is not None:
         if not isinstance(store, Restorable):
@@ -72,4 +72,5 @@ def _placement(name: str, placement: PlacementSettings, store: ObjectStore) -> P
                 for speed, terms in placement.restore.terms().items()
             },
         )
-    return Placement(name, placement.objects, store, placement.storage_class, rules)
+    deletes_adopted = isinstance(objects, S3ObjectsSettings) and objects.delete_adopted
+    return Placement(name, placement.objects, store, placement.storage_class, rules, deletes_adopted)

@@ -43,6 +43,13 @@ class S3ObjectsSettings(Section):
     profile: str = ""
     """A profile of the files of AWS (`~/.aws/config`), instead of keys."""
 
+    delete_adopted: bool = False
+    """Whether an object that a content adopted in this bucket (`import --in-place`) is deleted with its last content.
+
+    Off, it stays. On, it goes like one of ours, after the grace, unless somebody replaced it meanwhile. Switch it on
+    only if no other program counts on these objects, and once every process runs a version that knows the setting.
+    """
+
     path_style: bool | None = None
     """Whether requests name the bucket in the path instead of in the host; `none`: as the dialect usually does."""
 

@@ -270,6 +270,41 @@ class TrackingSettings(Section):
     """For how many days reads per day are kept; totals and rates stay."""
 
 
+class PredictionSettings(Section):
+    """Learning what is read together, and fetching ahead what a user will read next. Both need a user context."""
+
+    enabled: bool = True
+    """Whether reads with a user context are learned from, and lead to prefetching where a tier has `prefetch`."""
+
+    memory: Size = Field(default=Bytes(32 * 2**20), ge=2**20)
+    """How many bytes each process spends on what it learned."""
+
+    half_life: Duration = Field(default=Seconds(180 * 86400.0), ge=3600)
+    """After how long an observation counts half."""
+
+    session_idle: Duration = Field(default=Seconds(1800.0), gt=0)
+    """After how long without a read a user's session has ended."""
+
+    save_every: Duration = Field(default=Seconds(300.0), ge=1)
+    """How often processes share and save what they learned; a crash loses what came since."""
+
+    wait_weight: float = Field(default=5.0, ge=1, le=1000)
+    """How many reads in the background one spared wait of a user is worth: content is fetched ahead if its probability
+    exceeds 1/`wait_weight`, more if it is large."""
+
+    concurrency: int = Field(default=4, ge=1, le=64)
+    """For how many reads at a time related content is fetched."""
+
+    bytes_per_minute: Size = Bytes(64 * 2**20)
+    """How much each process fetches ahead in a minute at most; 0: nothing."""
+
+    window: Duration = Field(default=Seconds(600.0), gt=0)
+    """What is not read so long after it was fetched ahead was wasted."""
+
+    paid_retrieval: bool = False
+    """Whether content in a storage class other than STANDARD may be fetched ahead: reading it may cost extra."""
+
+
 class ScrubSettings(Section):
     """Reading everything again, to find damage before a reader does."""
 

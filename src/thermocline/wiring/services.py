@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.units import Bytes
 from thermocline.domain.work import Grace
-from thermocline.ports.cache import AgingLevel, CacheEntry, MemoryLevel, SharedCounts, SharedLevel
+from thermocline.ports.cache import CacheEntry, SharedCounts, SharedLevel
 from thermocline.ports.catalog import Catalog
 from thermocline.ports.clock import Clock
 from thermocline.ports.file_trees import FileTrees
+from thermocline.ports.held import HotLevel
 from thermocline.ports.object_store import ObjectStore
-from thermocline.services.absences import Absences
+from thermocline.ports.predictor import Predictor
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.adopting import AdoptingService
 from thermocline.services.adopting_files import FileAdopter
@@ -34,18 +35,22 @@ from thermocline.services.direct_uploads import DirectUploads
 from thermocline.services.evicting import EvictionService
 from thermocline.services.expiring import ExpiryService
 from thermocline.services.exporting import ExportingService
+from thermocline.services.filling import Filler
 from thermocline.services.importing import ImportingService
 from thermocline.services.intent_keeping import IntentKeeper
+from thermocline.services.learning import LearningService
 from thermocline.services.listing import ListingService
 from thermocline.services.mending import MendingService
 from thermocline.services.moving import MovingService
 from thermocline.services.object_trees import ImportSources
 from thermocline.services.placements import Placements
+from thermocline.services.prefetching import Prefetcher
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
 from thermocline.services.recovering import RecoveringService
 from thermocline.services.refreshing import ContentRefresher
+from thermocline.services.releasing import ReleasingService
 from thermocline.services.restoring import RestoringService
 from thermocline.services.scrubbing import ScrubbingService
 from thermocline.services.sharing import SharedCache
@@ -55,14 +60,16 @@ from thermocline.services.totalling import TotallingService
 from thermocline.services.tracking import AccessFlush, AccessTracker
 from thermocline.services.transferring import TransferParts
 from thermocline.services.value_caches import ValueCaches
+from thermocline.services.warming import WarmingService
 from thermocline.services.working import Worker
 from thermocline.services.writing import WritingService
 from thermocline.wiring.jobs import background_jobs
+from thermocline.wiring.predicting import make_learning, make_prefetcher
 from thermocline.wiring.rules import buckets_of, cache_types, make_placements, make_restore_policy
 from thermocline.wiring.settings import Settings
 
-LARGEST_SHARE = 8
-"""One content takes at most an eighth of the memory cache."""
+LARGEST_SHARE = 10
+"""One content takes at most a tenth of the memory cache; what is larger costs more hits than it brings."""
 BACKGROUND_CAPACITY = 64
 HOLDER_BYTES = 8
 
@@ -74,7 +81,7 @@ class Adapters:
     catalog: Catalog
     stores: Mapping[str, ObjectStore]
     """By the names of `[objects.NAME]`."""
-    memory: MemoryLevel
+    memory: HotLevel
     clock: Clock
     entropy: Callable[[int], bytes]
     """Returns that many random bytes, fit for secrets."""
@@ -82,6 +89,8 @@ class Adapters:
     """The cache that processes share; then `memory` is an `AgingLevel`."""
     shared_counts: SharedCounts | None = None
     """Counters that all processes add to, where they share a cache."""
+    predictor: Callable[[], Predictor] | None = None
+    """Makes what learns from reads; None: nothing is learned."""
     trees: FileTrees = field(default_factory=LocalTrees)
     """Opens what is imported, and where exports go."""
 
@@ -125,6 +134,10 @@ class Services:
     values: ValueCaches
     evicting: EvictionService
     refresher: ContentRefresher
+    warming: WarmingService
+    learning: LearningService | None
+    """None where nothing is learned; then nothing is fetched ahead."""
+    prefetching: Prefetcher | None
     memory: MemoryBudget
     keeper: IntentKeeper
     background: Background
@@ -157,11 +170,11 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         placements,
         clock,
         max_size=in_memory if shared is None else largest,
-        absences=Absences(clock, ttl=settings.cache.negative_ttl),
+        negative_ttl=settings.cache.negative_ttl,
     )
     memory = MemoryBudget(limits.memory, max_wait=limits.max_wait, max_waiters=limits.max_waiting)
     background = Background(BACKGROUND_CAPACITY)
-    tracker = AccessTracker(settings.tracking.capacity)
+    tracker = AccessTracker(settings.tracking.capacity, cache.held)
     tracking = AccessFlush(
         tracker, catalog.accesses, clock, every=settings.tracking.flush_every, days=settings.tracking.days
     )
@@ -177,6 +190,11 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     evicting = EvictionService(cache, values, adapters.shared, catalog.changes, clock)
     _notice_due(adapters.memory, cache, refresher, values)
     prefiller = Prefiller(catalog.records, placements, cache, background)
+    filler = Filler(catalog.records, placements, cache, reading, clock)
+    learning = make_learning(settings, catalog, adapters.predictor, clock, entropy)
+    prefetching = make_prefetcher(
+        settings, learning, filler, tracking, background, memory, placements, clock, entropy, shared=adapters.shared
+    )
     transfers = TransferParts(
         records=catalog.records,
         intents=catalog.intents,
@@ -198,7 +216,10 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         clock,
     )
     recovering = RecoveringService(catalog.recovery, catalog.cursors)
-    outbox = OutboxService(catalog.outbox, placements, cache, clock, recovering, second_pass=settings.cache.second_pass)
+    releasing = ReleasingService(catalog.adopted, catalog.cursors, placements, clock)
+    outbox = OutboxService(
+        catalog.outbox, placements, cache, clock, recovering, releasing, second_pass=settings.cache.second_pass
+    )
     cleaner = IntentCleaner(catalog.intents, placements, longest_request=limits.longest_request)
     sweep = OrphanSweep(
         catalog.sweeps,
@@ -221,7 +242,17 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     listing = ListingService(catalog.records, clock)
     writing = WritingService(transfers, cache, memory, prefiller)
     changing = ChangingService(catalog.records, cache, clock)
-    deleting = DeletingService(catalog.records, placements, cache, tracker, outbox, clock, grace=grace)
+    deleting = DeletingService(
+        catalog.records,
+        placements,
+        cache,
+        tracker,
+        outbox,
+        clock,
+        grace=grace,
+        learning=learning,
+        prefetching=prefetching,
+    )
     stored = StoredBytes(catalog.records, placements, memory, clock)
     return Services(
         settings=settings,
@@ -283,6 +314,9 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         values=values,
         evicting=evicting,
         refresher=refresher,
+        warming=WarmingService(filler, clock),
+        learning=learning,
+        prefetching=prefetching,
         memory=memory,
         keeper=keeper,
         background=background,
@@ -290,7 +324,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     )
 
 
-def _notice_due(memory: MemoryLevel, cache: ContentCache, refresher: ContentRefresher, values: ValueCaches) -> None:
+def _notice_due(memory: HotLevel, cache: ContentCache, refresher: ContentRefresher, values: ValueCaches) -> None:
     """Let values that are due for an early refresh be refreshed, whichever level served them."""
 
     def note_due(key: str, entry: CacheEntry) -> None:
@@ -300,5 +334,4 @@ def _notice_due(memory: MemoryLevel, cache: ContentCache, refresher: ContentRefr
             values.note_due(key, entry)
 
     cache.on_found = refresher.note_found
-    if isinstance(memory, AgingLevel):
-        memory.on_refresh_due = note_due
+    memory.on_refresh_due = note_due

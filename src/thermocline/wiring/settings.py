@@ -35,6 +35,7 @@ from thermocline.wiring.sections import (
     HttpSettings,
     LimitsSettings,
     LogSettings,
+    PredictionSettings,
     RestoreSettings,
     ScrubSettings,
     Section,
@@ -42,8 +43,8 @@ from thermocline.wiring.sections import (
 )
 
 DEFAULT_FILE = Path("thermocline.toml")
-NOT_SETTINGS = frozenset({"THERMOCLINE_SOAK", "THERMOCLINE_TRACEBACK"})
-"""Variables with our prefix that other parts read: the tests' counts, the command line's error display."""
+NOT_SETTINGS = frozenset({"THERMOCLINE_SOAK", "THERMOCLINE_TOKEN", "THERMOCLINE_TRACEBACK"})
+"""Variables with our prefix that other parts read: the tests' counts, the command line's token and error display."""
 
 
 class Settings(Section):
@@ -62,6 +63,7 @@ class Settings(Section):
     limits: LimitsSettings = LimitsSettings()
     tracking: TrackingSettings = TrackingSettings()
     scrub: ScrubSettings = ScrubSettings()
+    prediction: PredictionSettings = PredictionSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("tiers", mode="before")

@@ -1,13 +1,17 @@
 """The cache in Redis keeps the contract: on one server, with TLS and a password, behind Sentinels, on a cluster."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from urllib.parse import quote
 
 import pytest
 
-from tests.adapters.cache.opening import redis_harness
+from tests.adapters.cache.opening import redis_cache, redis_harness
+from thermocline.ports.cache import SharedCounts
 from thermocline.testing.contracts.cache import CacheContract, OpenCache
 from thermocline.testing.contracts.shared_cache import SharedCacheContract
+from thermocline.testing.contracts.shared_counts import OpenCounts, SharedCountsContract
 from thermocline.testing.servers.redis import RedisCluster, RedisSentinels, RedisServer
 
 pytestmark = pytest.mark.server
@@ -36,3 +40,21 @@ class TestRedisBehindSentinels(SharedCacheContract):
     @pytest.fixture
     def open_cache(self, redis_sentinels: RedisSentinels) -> OpenCache:
         return partial(redis_harness, redis_sentinels.url)
+
+
+class TestCountsInOneRedis(SharedCountsContract):
+    @pytest.fixture
+    def open_counts(self, redis_server: RedisServer) -> OpenCounts:
+        return partial(redis_counts, redis_server.url)
+
+
+class TestCountsInACluster(SharedCountsContract):
+    @pytest.fixture
+    def open_counts(self, redis_cluster: RedisCluster) -> OpenCounts:
+        return partial(redis_counts, redis_cluster.url)
+
+
+@asynccontextmanager
+async def redis_counts(url: str) -> AsyncIterator[SharedCounts]:
+    async with redis_cache(url) as cache:
+        yield cache.counts

@@ -84,7 +84,7 @@ def test_what_is_no_counter_makes_room(redis_server: RedisServer) -> None:
 def test_a_dead_server_is_waited_for_once(redis_server: RedisServer) -> None:
     @in_event_loop
     async def scenario() -> None:
-        async with redis_cache(redis_server.url, timeout=Seconds(0.3)) as cache:
+        async with redis_cache(redis_server.url, timeout=Seconds(1.0)) as cache:
             clock = ManualClock()
             breaker = BreakingCache(cache, clock)
             counts = BreakingCounts(cache.counts, breaker)

@@ -63,6 +63,11 @@ def slots_with_keys(cache: RedisCache, server: RedisServer, count: int) -> list[
     return [slot for slot in ours if slot in its][:count]
 
 
+def _move(cluster: RedisCluster, slots: list[int], target: RedisServer) -> None:
+    for slot in slots:
+        cluster.move_slot(slot, target)
+
+
 @pytest.mark.parametrize("at_page", [1, 4, 7])
 def test_slots_that_move_behind_our_back_are_looked_for_again(cluster: RedisCluster, at_page: int) -> None:
     """From each server to the one before it: at some time that is from one not looked through to one that was."""
@@ -160,9 +165,7 @@ def test_evicting_what_is_found_while_slots_move(cluster: RedisCluster) -> None:
             await fill(cache)
             servers = [node_at(cluster, name) for name in await cache._route.servers()]
             moving = slots_with_keys(cache, servers[-1], 8)
-            mover = asyncio.create_task(
-                asyncio.to_thread(lambda: [cluster.move_slot(slot, servers[0]) for slot in moving])
-            )
+            mover = asyncio.create_task(asyncio.to_thread(_move, cluster, moving, servers[0]))
             async for page in cache.match("k*"):
                 assert await cache.evict(page, ttl=TTL) == 0, "leases are no values"
             await mover
@@ -179,7 +182,7 @@ def test_what_cannot_be_looked_through_is_told_at_the_end(tmp_path: Path) -> Non
 
     @in_event_loop
     async def scenario() -> None:
-        async with redis_cache(cluster.url, timeout=Seconds(0.3)) as cache:
+        async with redis_cache(cluster.url, timeout=Seconds(1.0)) as cache:
             await fill(cache)
             victim = node_at(cluster, (await cache._route.servers())[0])
             victim.kill()

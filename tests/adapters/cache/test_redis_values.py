@@ -1,5 +1,7 @@
 """What others put under our keys is a miss, a count, and in nobody's way; scripts that Redis forgot are told again."""
 
+import asyncio
+import random
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.cache.opening import redis_cache
+from thermocline.adapters.cache import redis as redis_module
 from thermocline.adapters.cache.redis import RedisCache
 from thermocline.adapters.cache.redis_frame import pack_value
 from thermocline.adapters.cache.redis_routes import RedisAccess
@@ -139,6 +142,45 @@ def test_an_entry_lives_no_longer_than_its_content_in_redis_too(redis_server: Re
     scenario()
 
 
+def test_what_is_refused_leaves_nothing_of_what_it_was_to_replace(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @in_event_loop
+    async def scenario() -> None:
+        async with redis_cache(redis_server.url) as cache:
+            ended = entry(expires_at=later(cache._clock.now(), Seconds(-1.0)))
+            assert await cache.put("ended", entry(), ttl=TTL)
+            assert await cache.put("ended", ended, ttl=TTL) == 0
+            assert await cache.put("large", entry(), ttl=TTL)
+            assert await cache.lease("filled", "t", ttl=TTL)
+            large = entry(payload=random.Random(1).randbytes(2000))
+            monkeypatch.setattr(redis_module, "LARGEST_FRAME", 1000)
+            assert await cache.put("large", large, ttl=TTL) == 0
+            assert not await cache.fill("filled", "t", large, ttl=TTL)
+            for key in ("ended", "large", "filled"):
+                assert await cache.stale(key) is None
+                assert await cache.lease(key, "u", ttl=TTL)
+
+    scenario()
+
+
+def test_a_version_is_the_next_of_any_that_was_there(redis_server: RedisServer) -> None:
+    """Also where its halves carry; and whoever reads finds the checksum right."""
+
+    @in_event_loop
+    async def scenario() -> None:
+        async with redis_cache(redis_server.url) as cache:
+            for floor in (0, 1, 2**32 - 2, 2**32 - 1, 2**32, 2**53, 2**63 - 1):
+                await cache.tombstone({"k": floor}, ttl=TTL)
+                assert await cache.put("k", entry(1 if floor else 0), ttl=TTL) == floor + 1
+                found = await cache.get("k")
+                assert found is not None
+                assert found.version == floor + 1
+                await cache.clear()
+
+    scenario()
+
+
 def test_installations_do_not_see_one_another(redis_server: RedisServer) -> None:
     @in_event_loop
     async def scenario() -> None:
@@ -218,5 +260,30 @@ def test_values_of_any_size(redis_server: RedisServer, size: int) -> None:
             assert await stored(cache, "k", what)
             assert await cache.get("k") == what
             assert await cache.version_of("k") == 1
+
+    scenario()
+
+
+@pytest.mark.parametrize("size", [1024, 70_000, 2**20])
+def test_what_shrinks_is_kept_small_and_read_back_whole(redis_server: RedisServer, size: int) -> None:
+    """In threads too, many at once; and a damaged stream is a miss, however large."""
+    dice = random.Random(size)
+    words = [dice.randbytes(3).hex().encode() for _ in range(200)]
+    payload = b" ".join(dice.choices(words, k=size // 5))[:size]
+
+    @in_event_loop
+    async def scenario() -> None:
+        async with redis_cache(redis_server.url, timeout=Seconds(10.0)) as cache:
+            keys = [f"k{number}" for number in range(12)]
+            what = entry(payload=payload)
+            assert all(await asyncio.gather(*(stored(cache, key, what) for key in keys)))
+            assert await asyncio.gather(*(cache.get(key) for key in keys)) == [what] * len(keys)
+            name = cache._name("k0")
+            kept = await cache._calls.command(name, "STRLEN", name)
+            assert kept < size * 0.8
+            byte = await cache._calls.command(name, "GETRANGE", name, kept - 100, kept - 100)
+            await cache._calls.command(name, "SETRANGE", name, kept - 100, bytes([byte[0] ^ 1]))
+            assert await cache.get("k0") is None
+            assert cache.unreadable == 1
 
     scenario()

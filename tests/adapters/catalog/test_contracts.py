@@ -12,6 +12,7 @@ from thermocline.domain.units import Timestamp
 from thermocline.ports.catalog import Catalog
 from thermocline.testing.catalog import fresh_sqlite_catalog
 from thermocline.testing.contracts.catalog.accesses import AccessesContract
+from thermocline.testing.contracts.catalog.adopted_objects import AdoptedObjectsContract
 from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.bulk_writes import BulkWritesContract
 from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
@@ -100,6 +101,9 @@ class TestRecovery(OnSqlite, RecoveryContract):
         with closing(sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)) as raw:
             raw.execute("UPDATE installation SET recovering = 1")
         return open_catalog
+
+
+class TestAdoptedObjects(OnSqlite, AdoptedObjectsContract): ...
 
 
 class TestCatalog(OnSqlite, WholeCatalogContract): ...

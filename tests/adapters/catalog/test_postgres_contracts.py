@@ -11,6 +11,7 @@ from thermocline.domain.units import Timestamp
 from thermocline.ports.catalog import Catalog
 from thermocline.testing.catalog import empty_postgres_catalog, fresh_postgres_catalog
 from thermocline.testing.contracts.catalog.accesses import AccessesContract
+from thermocline.testing.contracts.catalog.adopted_objects import AdoptedObjectsContract
 from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.bulk_writes import BulkWritesContract
 from thermocline.testing.contracts.catalog.catalog import WholeCatalogContract
@@ -116,6 +117,9 @@ class TestRecovery(OnPostgres, RecoveryContract):
         with psycopg.connect(url) as raw:
             raw.execute("UPDATE installation SET recovering = true")
         return open_catalog
+
+
+class TestAdoptedObjects(OnPostgres, AdoptedObjectsContract): ...
 
 
 class TestCatalog(OnPostgres, WholeCatalogContract): ...

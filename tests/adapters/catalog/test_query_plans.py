@@ -9,6 +9,7 @@ import pytest
 
 from thermocline.adapters.catalog import (
     accesses,
+    adopted_objects,
     announcing,
     booking,
     bulk_writes,
@@ -41,9 +42,9 @@ from thermocline.adapters.catalog.statements import Statement
 from thermocline.testing.catalog import fresh_sqlite_catalog
 
 MODULES = (
-    accesses, announcing, booking, bulk_writes, change_feed, columns, commits, cursors, describing, elections,
-    erasing, finding, intents, job_runs, locking, move_commits, moves, naming, outbox, queueing, records, recovery,
-    restores, sql, sweeps, tier_changes, tokens, totals,
+    accesses, adopted_objects, announcing, booking, bulk_writes, change_feed, columns, commits, cursors, describing,
+    elections, erasing, finding, intents, job_runs, locking, move_commits, moves, naming, outbox, queueing, records,
+    recovery, restores, sql, sweeps, tier_changes, tokens, totals,
 )  # fmt: skip
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
@@ -58,6 +59,8 @@ LISTS = {
     "row_ids",
 }  # fmt: skip
 SCANS_BY_PURPOSE = {
+    "adopted_objects.OWN_PREFIX",  # one row
+    "adopted_objects.LAST_CONTENT",  # stops at the first row
     "accesses.NEWEST_DAY",  # stops at the first row
     "accesses.OLDEST_DAY",  # stops at the first row
     "accesses.RESCALE",  # once in years

@@ -68,6 +68,8 @@ TABLE = {
     "change": Row("a --hold --pin"),
     "tier": Row("a cold"),
     "restore": Row("archived --days 1"),
+    "invalidate": Row("p/*"),
+    "warm": Row("{tree}/../predictions.csv --dry-run"),
     "stats": Row(""),
     "import": Row("{tree}"),
     "export": Row("{out} --prefix p"),
@@ -89,6 +91,8 @@ MORE = {
     "rm --prefix": Row("--prefix b --yes"),
     "rm --erase": Row("a --erase", lines=True),
     "stats work": Row("work"),
+    "stats cache": Row("cache"),
+    "invalidate --dry-run": Row("'*' --everything --dry-run"),
     "fsck --sweep": Row("--sweep --dry-run", lines=True),
     "migrate --check": Row("--check"),
 }
@@ -107,6 +111,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "thermocline.toml").write_text(SETTINGS)
     (home / "tree").mkdir()
     (home / "tree" / "file").write_bytes(b"a file")
+    (home / "predictions.csv").write_text("content_id,access_probability\na,0.9\nnone,0.8\n")
     for name, tier in (("a", "hot"), ("b", "hot"), ("p/c", "hot"), ("archived", "archive")):
         run_process(
             home / "data", "put", "-", name, "--tier", tier, "--config", str(home / "thermocline.toml"), stdin=b"x"

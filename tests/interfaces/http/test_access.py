@@ -1,6 +1,7 @@
 """Who may do what: every route, every kind of caller."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +32,7 @@ MATRIX = {
         ("GET", "/v1/info/ours", "200 401 401 200 403 403 403 200"),
         ("GET", "/v1/info/nothing", "404 401 401 404 403 403 403 404"),
         ("PATCH", "/v1/info/mine", "200 401 401 403 200 403 403 200"),
+        ("POST", "/v1/invalidate", "200 401 401 403 200 403 403 200"),
         ("GET", "/v1/stats/work", "200 401 401 200 403 200 403 200"),
         ("GET", "/v1/stats/cache", "200 401 401 200 403 200 403 200"),
         ("GET", "/v1/stats/storage", "200 401 401 200 403 200 403 200"),
@@ -65,7 +67,7 @@ async def prepare(client: Client) -> dict[str, int]:
 
 async def try_all(client: Client, caller: str, revisions: dict[str, int]) -> None:
     for (method, path), expected in MATRIX.items():
-        body = {"PUT": b"new", "PATCH": b'{"metadata": {"a": 1}}'}.get(method, b"")
+        body = {"PUT": b"new", "PATCH": b'{"metadata": {"a": 1}}', "POST": b'{"pattern": "nothing/*"}'}.get(method, b"")
         answer = await client.ask(method, path.format(**revisions), body=body)
         wanted = {200, 201} if expected[caller] == OK else {expected[caller]}
         assert answer.status in wanted, (method, path, caller, answer)
@@ -140,14 +142,14 @@ async def test_hidden_content_costs_the_catalog_as_much_as_missing(
         await clients["both"].store("hidden", b"x" * 100)
         await clients["both"].get("/v1/content/hidden")
         looked: list[str] = []
-        real = run.services.reading.stat
+        real = run.services.reading._records.find
         with pytest.MonkeyPatch.context() as patch:
 
-            async def stat(_: object, content_id: str) -> object:
+            async def find(content_id: str) -> object:
                 looked.append(content_id)
                 return await real(content_id)  # type: ignore[arg-type]
 
-            patch.setattr(type(run.services.reading), "stat", stat)
+            patch.setattr(run.services.reading, "_records", SimpleNamespace(find=find))
             for content_id in ("hidden", "absent"):
                 assert (await clients["none"].get(f"/v1/content/{content_id}")).status == 404
         assert looked == ["hidden", "absent"]

@@ -164,10 +164,10 @@ async def test_an_unexpected_error_is_a_problem_without_a_trace(
 ) -> None:
     async with running_app(tmp_path) as run:
 
-        async def fail(*_: object) -> None:
+        async def fail(*_: object, **__: object) -> None:
             raise RuntimeError("secret")
 
-        monkeypatch.setattr(type(run.services.reading), "stat", fail)
+        monkeypatch.setattr(type(run.services.reading), "find", fail)
         monkeypatch.setattr(type(run.services.describing), "describe", fail)
         monkeypatch.setattr(type(run.services.listing), "page", fail)
         for path in ("/v1/content/a", "/v1/info/a", "/v1/content"):

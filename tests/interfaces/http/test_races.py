@@ -7,23 +7,27 @@ import pytest
 
 from tests.interfaces.http.harness import MIB, Running, in_loop, running_app
 from thermocline.domain.content import Record
+from thermocline.domain.content_id import ContentId
 from thermocline.services.reading import ReadingService
 
 
 def after_first_look(monkeypatch: pytest.MonkeyPatch, then: Callable[[], Awaitable[object]], times: int = 1) -> None:
     """Let something happen right after a reader has looked at the record."""
-    real = ReadingService.stat
     left = times
 
-    async def stat(self: ReadingService, content_id: object) -> Record:
-        nonlocal left
-        record = await real(self, content_id)  # type: ignore[arg-type]
-        if left:
-            left -= 1
-            await then()
-        return record
+    def disturbed(real: Callable[..., Awaitable[Record]]) -> Callable[..., Awaitable[Record]]:
+        async def look(self: ReadingService, content_id: ContentId, **how: bool) -> Record:
+            nonlocal left
+            record = await real(self, content_id, **how)
+            if left:
+                left -= 1
+                await then()
+            return record
 
-    monkeypatch.setattr(ReadingService, "stat", stat)
+        return look
+
+    for name in ("find", "stat"):
+        monkeypatch.setattr(ReadingService, name, disturbed(getattr(ReadingService, name)))
 
 
 async def store_direct(run: Running, body: bytes, **headers: str) -> None:

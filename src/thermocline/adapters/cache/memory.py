@@ -1,7 +1,8 @@
 """The cache inside this process, bounded by bytes.
 
-A key holds one of: value, lease, tombstone, the knowledge that there is no content; beside a value there may be a
-token of who refreshes it. All but values are `marks`.
+A key holds one of: value, lease, tombstone; beside a value there may be a token of who refreshes it. All but values are
+`marks`. Values lie on a `shelf` for each cache type; which of them a full cache gives up, whatever their type, is the
+`eviction`'s to say.
 """
 
 import asyncio
@@ -9,51 +10,31 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
-from typing import Final
+from typing import Final, cast
 
+from thermocline.adapters.cache.eviction import Eviction, TrialAndMain
 from thermocline.adapters.cache.marks import Mark, Marks
-from thermocline.adapters.cache.recency import LeastRecentlyUsed
+from thermocline.adapters.cache.shelf import Shelf, Value
 from thermocline.domain.glob import glob_matcher
 from thermocline.domain.units import Bytes, Seconds, elapsed
-from thermocline.ports.cache import AgingLevel, CacheEntry
+from thermocline.ports.cache import AgingLevel, CacheEntry, LevelCounts
 from thermocline.ports.clock import Clock
+from thermocline.ports.held import HotLevel
 
-OVERHEAD_BYTES: Final = 768
-"""What an entry takes besides key and payload: objects, dictionary slots, stored headers (measured, rounded up)."""
-LONGEST_ABSENCE: Final = Seconds(2.0)
-"""How long at most it is believed that there is no content: nobody else's write is sure to be heard of sooner."""
+OVERHEAD_BYTES: Final = 1280
+"""What an entry takes besides key and payload: objects, dictionary slots, stored headers, and that it is remembered
+for a while when it was given up (measured: 990 and 230, rounded up)."""
 LARGEST_EARLINESS: Final = 0.5
 """Of the time that a value is fresh, how much a refresh may come early."""
+MOST_TYPES: Final = 64
+"""Cache types that have a shelf of their own; the others share one."""
+LARGEST_SHARE: Final = 0.1
+"""What takes more of the capacity is refused, as S3-FIFO does: measured, larger ones cost more hits than they bring."""
 _MARKS_SHARE: Final = 8
 _PAGE: Final = 1000
 
 
-class _Value:
-    __slots__ = ("cost", "dies_at", "entry", "expires_at", "fresh_until", "quiet_until", "refresh_at", "shown_until")
-
-    def __init__(
-        self, entry: CacheEntry, cost: int, dies_at: float, fresh_until: float, refresh_at: float, shown_until: float
-    ) -> None:
-        self.entry = entry
-        self.cost = cost
-        self.dies_at = dies_at
-        self.fresh_until = fresh_until
-        self.refresh_at = refresh_at
-        self.expires_at = entry.expires_at
-        self.show(shown_until)
-
-    def show(self, until: float) -> None:
-        """Let hits meet the value until then, if it is fresh so long."""
-        self.shown_until = min(until, self.fresh_until)
-        self.quieten()
-
-    def quieten(self) -> None:
-        """Note until when a hit has nothing to do but to return the value."""
-        # The end of a content is a moment of the wall clock, to be compared at every hit.
-        self.quiet_until = -inf if self.expires_at is not None else min(self.shown_until, self.refresh_at)
-
-
-class MemoryCache(AgingLevel):
+class MemoryCache(AgingLevel, HotLevel):
     """Never holds more than `capacity` bytes; for one event loop, and never suspends except in `match`.
 
     Lifetimes run on the monotonic clock, so that no jump of the wall clock lengthens them; `expires_at` of the
@@ -70,50 +51,61 @@ class MemoryCache(AgingLevel):
         clock: Clock,
         *,
         capacity: Bytes,
-        largest_share: float = 0.125,
+        largest_share: float = LARGEST_SHARE,
         max_age: Seconds | None = None,
         draw: Callable[[], float] = lambda: random.expovariate(1.0),
     ) -> None:
         self.capacity = capacity
         self.on_refresh_due: Callable[[str, CacheEntry], None] | None = None
         """Must not raise."""
-        self.hits = 0
-        self.misses = 0
-        self.sets = 0
-        self.evictions = 0
-        """Live values given up for room."""
-        self.expirations = 0
-        self.rejected = 0
-        """Values refused for their size."""
         self._max_age = inf if max_age is None else max_age
         self._largest = int(capacity * largest_share)
         self._clock = clock
         self._monotonic = clock.monotonic
         self._now = clock.now
         self._draw = draw
-        self._values: dict[str, _Value] = {}
-        self._value_bytes = 0
-        self._order = LeastRecentlyUsed()
+        self._eviction: Eviction = TrialAndMain(capacity)
         self._marks = Marks()
+        self._rest = Shelf("", self._see_to)
+        self._shelves: dict[str, Shelf] = {}
+        self._value_bytes = 0
 
     @property
     def count(self) -> int:
         """How many values are held, those that expired unnoticed included."""
-        return len(self._values)
+        return sum(len(shelf.values) for shelf in self._all_shelves())
 
     @property
     def bytes(self) -> int:
         """Bytes held now, marks included."""
         return self._value_bytes + self._marks.bytes
 
+    @property
+    def sets(self) -> int:
+        """Values taken in."""
+        return sum(shelf.sets for shelf in self._all_shelves())
+
+    @property
+    def evictions(self) -> int:
+        """Live values given up for room."""
+        return sum(shelf.evictions for shelf in self._all_shelves())
+
+    def counts(self) -> Mapping[str, LevelCounts]:
+        """Return the counts by cache type; "" is of keys without one, and of types beyond `MOST_TYPES`."""
+        return {shelf.prefix.removesuffix(":"): shelf.counts() for shelf in self._all_shelves()}
+
+    def held_values(self, cache_type: str) -> Shelf:
+        """Return the values of one cache type, for hits that cost nothing but themselves."""
+        return self._shelves.setdefault(cache_type, Shelf(f"{cache_type}:", self._see_to))
+
     def peek(self, key: str) -> CacheEntry | None:
         """Return the value, or None if the key is absent, expired, no longer fresh, a lease or a tombstone."""
-        value = self._values.get(key)
-        if value is not None and (self._monotonic() < value.quiet_until or (value := self._met(key)) is not None):
-            self._order.touch(key)
-            self.hits += 1
+        shelf, name = self._place(key)
+        value = shelf.values.get(name)
+        if value is not None and (self._monotonic() < value.quiet_until or (value := self._see_to(value)) is not None):
+            value.hits += 1
             return value.entry
-        self.misses += 1
+        shelf.misses += 1
         return None
 
     async def get(self, key: str) -> CacheEntry | None:
@@ -135,7 +127,8 @@ class MemoryCache(AgingLevel):
         value = self._fresh_value(key, now := self._monotonic())
         if value is None or value.entry is not entry:
             return False
-        value.show(now + self._max_age)
+        value.shown_until = min(now + self._max_age, value.fresh_until)
+        value.quieten()
         return True
 
     async def lease(self, key: str, token: str, *, ttl: Seconds) -> bool:
@@ -175,7 +168,7 @@ class MemoryCache(AgingLevel):
         if mark is None or mark.token != token:
             return
         self._marks.drop(key)
-        if mark.floor and key not in self._values:
+        if mark.floor and self._value(key) is None:
             self._mark(key, Mark(None, mark.floor, mark.dies_at), now)
 
     async def tombstone(self, versions: Mapping[str, int], *, ttl: Seconds) -> None:
@@ -187,15 +180,9 @@ class MemoryCache(AgingLevel):
             if value is not None:
                 if value.entry.version > version:
                     continue
-                self._drop_value(key)
+                self._drop(value)
             mark = self._marks.live(key, now)
-            if (
-                mark is not None
-                and mark.token is None
-                and not mark.absent
-                and mark.floor >= version
-                and mark.dies_at >= now + ttl / 2
-            ):
+            if mark is not None and mark.token is None and mark.floor >= version and mark.dies_at >= now + ttl / 2:
                 continue  # told again: each own commit is, by the change feed
             floor = max(version, mark.floor) if mark is not None else version
             self._mark(key, Mark(None, floor, now + ttl), now)
@@ -217,26 +204,11 @@ class MemoryCache(AgingLevel):
             self._mark(key, Mark(None, floor, now + ttl), now)
         return 0
 
-    async def fill_absent(self, key: str, token: str, *, ttl: Seconds) -> bool:
-        """Note that there is no content, if the key still holds `token`; at most for `LONGEST_ABSENCE`. Whether so."""
-        _check_ttl(ttl)
-        now = self._monotonic()
-        mark = self._marks.live(key, now)
-        if mark is None or mark.token != token:
-            return False
-        self._discard_value(key)
-        self._mark(key, Mark(None, mark.floor, now + min(ttl, LONGEST_ABSENCE), absent=True), now)
-        return True
-
-    def is_absent(self, key: str) -> bool:
-        """Whether a fill told a moment ago that there is no content, and nothing has happened to the key since."""
-        mark = self._marks.live(key, self._monotonic())
-        return mark is not None and mark.absent
-
     async def match(self, pattern: str) -> AsyncIterator[Sequence[str]]:
         """Yield the keys of values and leases; other tasks run between two pages."""
         matches = glob_matcher(pattern)
-        keys = [*self._values, *(key for key in self._marks.leased() if key not in self._values)]
+        keys = [shelf.prefix + name for shelf in self._all_shelves() for name in shelf.values]
+        keys += [key for key in self._marks.leased() if self._value(key) is None]
         for first in range(0, len(keys), _PAGE):
             page = [key for key in keys[first : first + _PAGE] if matches(key)]
             if page:
@@ -251,47 +223,64 @@ class MemoryCache(AgingLevel):
         for key in keys:
             floor = self._floor(key, now)
             mark = self._marks.live(key, now)
-            if key in self._values:
-                self._drop_value(key)
+            if (value := self._value(key)) is not None:
+                self._drop(value)
                 values += 1
             elif mark is None or mark.token is None:
-                if mark is not None:
-                    mark.absent = False
                 continue
             self._mark(key, Mark(None, floor, now + ttl), now)
         return values
 
     async def clear(self) -> None:
         """Forget values, leases and tombstones; the counters go on."""
-        self._values.clear()
-        self._order.clear()
+        for shelf in self._all_shelves():
+            shelf.clear()
+        self._eviction.clear()
         self._marks.clear()
         self._value_bytes = 0
 
-    def _met(self, key: str) -> _Value | None:
-        """Return the value if it may be shown now, and see to what is due: the way of hits that are not quiet."""
+    def _see_to(self, value: Value) -> Value | None:
+        """Return the value if it may be shown now, and do what is due: the way of hits that are not quiet."""
         now = self._monotonic()
-        value = self._live_value(key, now)
-        if value is None or now >= value.shown_until:
+        if self._is_over(value, now) or now >= value.shown_until:
             return None
-        if now >= value.refresh_at:
+        is_due = now >= value.refresh_at
+        if is_due:
             value.refresh_at = inf
             value.quieten()
-            if self.on_refresh_due is not None:
-                self.on_refresh_due(key, value.entry)
+        value.shelf.list_hit(value)
+        if is_due and self.on_refresh_due is not None:
+            self.on_refresh_due(value.shelf.prefix + value.name, value.entry)
         return value
 
     def _store(self, key: str, entry: CacheEntry, now: float, ttl: Seconds) -> bool:
-        self._discard_value(key)
+        shelf, name = self._place(key)
+        old = shelf.values.get(name)
         cost = OVERHEAD_BYTES + len(key) + len(entry.payload)
         if cost > self._largest:
-            self.rejected += 1
+            shelf.rejected += 1
+            if old is not None:
+                self._drop(old)
             return False
         fresh_for, refresh_after = self._freshness(entry, ttl)
-        self._values[key] = _Value(entry, cost, now + ttl, now + fresh_for, now + refresh_after, now + self._max_age)
-        self._order.add(key)
+        value = Value(
+            shelf,
+            name,
+            entry,
+            cost=cost,
+            dies_at=now + ttl,
+            fresh_until=now + fresh_for,
+            refresh_at=now + refresh_after,
+            shown_until=now + self._max_age,
+        )
+        if old is None:
+            self._eviction.add(value)
+        else:
+            self._eviction.replace(old, value)
+            self._value_bytes -= old.cost
+            shelf.take(old)
+        shelf.put(value)
         self._value_bytes += cost
-        self.sets += 1
         self._make_room()
         return True
 
@@ -320,19 +309,40 @@ class MemoryCache(AgingLevel):
         value, mark = self._live_value(key, now), self._marks.live(key, now)
         return max(0 if value is None else value.entry.version, 0 if mark is None else mark.floor)
 
-    def _fresh_value(self, key: str, now: float) -> _Value | None:
+    def _fresh_value(self, key: str, now: float) -> Value | None:
         value = self._live_value(key, now)
         return value if value is not None and now < value.fresh_until else None
 
-    def _live_value(self, key: str, now: float) -> _Value | None:
-        value = self._values.get(key)
-        if value is None:
-            return None
-        if now >= value.dies_at or (value.expires_at is not None and self._now() >= value.expires_at):
-            self._drop_value(key)
-            self.expirations += 1
-            return None
-        return value
+    def _live_value(self, key: str, now: float) -> Value | None:
+        value = self._value(key)
+        return None if value is None or self._is_over(value, now) else value
+
+    def _is_over(self, value: Value, now: float) -> bool:
+        """Whether the life of the value has ended; then it is gone."""
+        if now < value.dies_at and (value.expires_at is None or self._now() < value.expires_at):
+            return False
+        value.shelf.expirations += 1
+        self._drop(value)
+        return True
+
+    def _value(self, key: str) -> Value | None:
+        shelf, name = self._place(key)
+        return shelf.values.get(name)
+
+    def _place(self, key: str) -> tuple[Shelf, str]:
+        """Return the shelf of the key's type, and the key's name on it."""
+        cache_type, colon, name = key.partition(":")
+        if not colon:
+            return self._rest, key
+        shelf = self._shelves.get(cache_type)
+        if shelf is None:
+            if len(self._shelves) >= MOST_TYPES:
+                return self._rest, key
+            shelf = self._shelves[cache_type] = Shelf(f"{cache_type}:", self._see_to)
+        return shelf, name
+
+    def _all_shelves(self) -> list[Shelf]:
+        return [*self._shelves.values(), self._rest]
 
     def _mark(self, key: str, mark: Mark, now: float) -> None:
         self._marks.put(key, mark, now)
@@ -342,19 +352,21 @@ class MemoryCache(AgingLevel):
         while self._marks.bytes * _MARKS_SHARE > self.capacity and len(self._marks) > 1:
             self._marks.drop_oldest()
         while self.bytes > self.capacity:
-            if self._values:
-                self._drop_value(self._order.victim())
-                self.evictions += 1
+            if self._value_bytes:
+                value = cast("Value", self._eviction.give_up())
+                if self._monotonic() < value.dies_at:
+                    value.shelf.evictions += 1
+                else:
+                    value.shelf.expirations += 1
+                value.shelf.take(value)
+                self._value_bytes -= value.cost
             else:
                 self._marks.drop_oldest()
 
-    def _discard_value(self, key: str) -> None:
-        if key in self._values:
-            self._drop_value(key)
-
-    def _drop_value(self, key: str) -> None:
-        self._value_bytes -= self._values.pop(key).cost
-        self._order.remove(key)
+    def _drop(self, value: Value) -> None:
+        self._eviction.remove(value)
+        value.shelf.take(value)
+        self._value_bytes -= value.cost
 
 
 def _check_ttl(ttl: Seconds) -> None:

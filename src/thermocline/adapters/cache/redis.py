@@ -157,8 +157,8 @@ class RedisCache(SharedLevel, Partitioned, Pressured):
         A fill whose answer was lost may say False although it was stored.
         """
         life, name = self._life(entry, ttl), self._name(key)
-        frame = await _packed(name, entry)
-        if len(frame) > LARGEST_FRAME or life <= 0:
+        frame = await _packed(name, entry) if life > 0 else b""
+        if not 0 < len(frame) <= LARGEST_FRAME:
             await self.release(key, token)
             return False
         filled = await self._holding(FILL_SCRIPT, key, token, frame, life)
@@ -187,13 +187,15 @@ class RedisCache(SharedLevel, Partitioned, Pressured):
         return bool(await self._calls.script(script, self._name(key), pack_token(token), *arguments))
 
     async def put(self, key: str, entry: CacheEntry, *, ttl: Seconds) -> int:
-        """Store `entry` over whatever is there; return the version that it was given, 0 if it was refused for its size.
+        """Store `entry` over whatever is there; return the version that it was given, 0 if it was refused.
 
-        A put whose answer was lost may have been done twice: then it has the later version.
+        What is too large, or has ended, is refused, and what it would have replaced goes. A put whose answer was lost
+        may have been done twice: then it has the later version.
         """
         life, name = self._life(entry, ttl), self._name(key)
-        frame = await _packed(name, entry)
-        if len(frame) > LARGEST_FRAME or life <= 0:
+        frame = await _packed(name, entry) if life > 0 else b""
+        if not 0 < len(frame) <= LARGEST_FRAME:
+            await self.evict([key], ttl=ttl)
             return 0
         version = int.from_bytes(await self._calls.script(PUT_SCRIPT, name, frame, life))
         self.sets += 1

@@ -51,7 +51,6 @@ class ClusterRoute(RedisRoute):
         self._access = access
         self._seeds = [_name(host, port) for host, port in access.location.hosts]
         self._pools: dict[str, ConnectionPool] = {}
-        self._lane_pools: dict[str, ConnectionPool] = {}
         self._slots: list[str | None] = [None] * SLOTS
         self._masters: list[str] = []
         self._ids: dict[str, str] = {}
@@ -67,10 +66,11 @@ class ClusterRoute(RedisRoute):
         return part
 
     def lane_pool(self, part: str) -> ConnectionPool:
-        """Return the connections to a node whose users watch over time themselves."""
-        pool = self._lane_pools.get(part)
+        """Return the connections to a node. Their users watch over time themselves."""
+        pool = self._pools.get(part)
         if pool is None:
-            pool = self._lane_pools[part] = self._open_pool(part, is_timed=False)
+            host, _, port = part.rpartition(":")
+            pool = self._pools[part] = open_pool(self._access, host, int(port))
         return pool
 
     async def execute(self, key: bytes, *command: Part) -> Any:
@@ -83,7 +83,7 @@ class ClusterRoute(RedisRoute):
             raise RedisConnectionError("the slot is served by nobody")
         for _ in range(MOST_REDIRECTIONS):
             try:
-                return await exchange(self._pool(part), *([("ASKING",)] if asking else []), command)
+                return await self._exchange(part, *([("ASKING",)] if asking else []), command)
             except MovedError as exc:
                 self._slots[slot] = part = _name(exc.host or _host(part), exc.port)
                 asking = False
@@ -100,7 +100,7 @@ class ClusterRoute(RedisRoute):
 
     async def execute_at(self, part: str, *command: Part) -> Any:
         """Return one node's answer."""
-        return await exchange(self._pool(part), command)
+        return await self._exchange(part, command)
 
     def slots_of(self, part: str) -> frozenset[int]:
         """Return the slots of a node, as far as is known."""
@@ -144,17 +144,10 @@ class ClusterRoute(RedisRoute):
         if self._learning is not None:
             self._learning.cancel()
             await asyncio.gather(self._learning, return_exceptions=True)
-        await asyncio.gather(*(pool.disconnect() for pool in self._all_pools()))
+        await asyncio.gather(*(pool.disconnect() for pool in self._pools.values()))
 
-    def _pool(self, part: str) -> ConnectionPool:
-        pool = self._pools.get(part)
-        if pool is None:
-            pool = self._pools[part] = self._open_pool(part, is_timed=True)
-        return pool
-
-    def _open_pool(self, part: str, *, is_timed: bool) -> ConnectionPool:
-        host, _, port = part.rpartition(":")
-        return open_pool(self._access, host, int(port), is_timed=is_timed)
+    async def _exchange(self, part: str, *commands: Sequence[Part]) -> Any:
+        return await exchange(self.lane_pool(part), *commands, within=self._access.socket_timeout)
 
     def doubt(self) -> None:
         """Learn the map in the background, unless that is under way or was done a moment ago."""
@@ -179,7 +172,7 @@ class ClusterRoute(RedisRoute):
         random.shuffle(known)
         for part in known:
             try:
-                ranges = await exchange(self._pool(part), ("CLUSTER", "SLOTS"))
+                ranges = await self._exchange(part, ("CLUSTER", "SLOTS"))
             except ResponseError as exc:
                 if "cluster support disabled" in str(exc):
                     raise
@@ -212,18 +205,13 @@ class ClusterRoute(RedisRoute):
         """Close what leads to nodes that serve nothing any more, once no call can be on its way to them."""
         now = asyncio.get_running_loop().time()
         used = {*masters, *self._seeds}
-        for name in {*self._pools, *self._lane_pools}:
+        for name in list(self._pools):
             if name in used:
                 self._unused_since.pop(name, None)
             elif now - self._unused_since.setdefault(name, now) > KEPT_UNUSED:
                 log.info("redis_node_gone", node=name)
                 del self._unused_since[name]
-                for pools in (self._pools, self._lane_pools):
-                    if (pool := pools.pop(name, None)) is not None:
-                        await pool.disconnect()
-
-    def _all_pools(self) -> list[ConnectionPool]:
-        return [*self._pools.values(), *self._lane_pools.values()]
+                await self._pools.pop(name).disconnect()
 
 
 def _name(host: str, port: int) -> str:

@@ -4,6 +4,7 @@ Of the client library only connections and their pools are used, by their public
 themselves: `redis_calls` does, at one place.
 """
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +19,8 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
+from thermocline.adapters.cache.redis_lanes import SLOWEST
+from thermocline.adapters.cache.redis_parsing import LargeReplies
 from thermocline.adapters.cache.redis_urls import RedisLocation
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.units import Seconds
@@ -27,6 +30,8 @@ MAX_CONNECTIONS: Final = 64
 ALONE: Final = "redis"
 """What a server is called where there is only one."""
 ONE_SLOT: Final = frozenset({0})
+_OF_OURS: Final[dict[str, Any]] = {"socket_timeout": None, "parser_class": LargeReplies}
+"""How our connections differ from those that the library makes for itself, to Sentinels."""
 
 Part = bytes | str | int
 """Of a command."""
@@ -70,7 +75,7 @@ class RedisRoute(Protocol):
 
     @abstractmethod
     def lane_pool(self, part: str) -> ConnectionPool:
-        """Return the connections to a server whose users watch over time themselves."""
+        """Return the connections to a server. Their users watch over time themselves."""
 
     @abstractmethod
     def doubt(self) -> None:
@@ -109,23 +114,23 @@ class SingleRoute(RedisRoute):
     """One server."""
 
     def __init__(self, access: RedisAccess) -> None:
+        self._timeout = access.socket_timeout
         self._pool = open_pool(access, *access.location.hosts[0])
-        self._lane_pool = open_pool(access, *access.location.hosts[0], is_timed=False)
 
     def part_of(self, key: bytes) -> str:  # noqa: ARG002 - there is one server
         """Return its only name."""
         return ALONE
 
     def lane_pool(self, part: str) -> ConnectionPool:  # noqa: ARG002 - likewise
-        """Return the connections whose users watch over time themselves."""
-        return self._lane_pool
+        """Return the connections to it."""
+        return self._pool
 
     def doubt(self) -> None:
         """Do nothing: there is no other server."""
 
     async def execute(self, key: bytes, *command: Part) -> Any:  # noqa: ARG002 - likewise
         """Return the answer. Tries once."""
-        return await exchange(self._pool, command)
+        return await exchange(self._pool, command, within=self._timeout)
 
     async def servers(self) -> Sequence[str]:
         """Return its only name."""
@@ -133,7 +138,7 @@ class SingleRoute(RedisRoute):
 
     async def execute_at(self, part: str, *command: Part) -> Any:  # noqa: ARG002 - likewise
         """Return the answer."""
-        return await exchange(self._pool, command)
+        return await exchange(self._pool, command, within=self._timeout)
 
     def slots_of(self, part: str) -> frozenset[int]:  # noqa: ARG002 - likewise
         """Return the one slot."""
@@ -150,7 +155,6 @@ class SingleRoute(RedisRoute):
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pool.disconnect()
-        await self._lane_pool.disconnect()
 
 
 class WatchedRoute(SingleRoute):
@@ -164,15 +168,13 @@ class WatchedRoute(SingleRoute):
             location.hosts,
             sentinel_kwargs={key: value for key, value in how.items() if key not in {"username", "password"}},
         )
-        self._pool, self._lane_pool = (
-            SentinelConnectionPool(  # type: ignore[no-untyped-call]
-                location.service,
-                self._sentinel,
-                db=location.database,
-                max_connections=MAX_CONNECTIONS,
-                **{**how, "socket_timeout": timeout},
-            )
-            for timeout in (access.socket_timeout, None)
+        self._timeout = access.socket_timeout
+        self._pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+            location.service,
+            self._sentinel,
+            db=location.database,
+            max_connections=MAX_CONNECTIONS,
+            **how | _OF_OURS,
         )
 
     async def aclose(self) -> None:
@@ -187,21 +189,19 @@ async def run_of(route: RedisRoute, part: str) -> str:
     return next((line[7:].decode() for line in told.splitlines() if line.startswith(b"run_id:")), "")
 
 
-def open_pool(access: RedisAccess, host: str, port: int, *, is_timed: bool = True) -> ConnectionPool:
+def open_pool(access: RedisAccess, host: str, port: int) -> ConnectionPool:
     """Return a pool of connections to one server. Connects to nothing yet.
 
-    Connections that are not timed take less of the processor: a timer for each write and read is much of its price.
+    The connections keep no time of their own. A timer for each write and read is much of the price of a read; and the
+    library's (`asyncio.wait_for` of Python 3.11) swallows a cancellation that comes as the write ends.
     """
-    settings = connection_settings(access)
-    if not is_timed:
-        settings["socket_timeout"] = None
     return ConnectionPool(
         connection_class=SSLConnection if access.location.tls else Connection,
         max_connections=MAX_CONNECTIONS,
         host=host,
         port=port,
         db=access.location.database,
-        **settings,
+        **connection_settings(access) | _OF_OURS,
         **_tls(access),
     )
 
@@ -219,10 +219,12 @@ async def lend(pool: ConnectionPool) -> AsyncIterator[AbstractConnection]:
         await pool.release(connection)
 
 
-async def exchange(pool: ConnectionPool, *commands: Sequence[Part]) -> Any:
+async def exchange(pool: ConnectionPool, *commands: Sequence[Part], within: Seconds) -> Any:
     """Send the commands on one connection and return the answer to the last. Raises what any is answered with."""
-    async with lend(pool) as connection:
-        await connection.send_packed_command([pack(*command) for command in commands])
+    packed = [pack(*command) for command in commands]
+    size = sum(map(len, packed))
+    async with asyncio.timeout(within + size / SLOWEST), lend(pool) as connection:
+        await connection.send_packed_command(packed)
         answers = []
         for _ in commands:
             try:

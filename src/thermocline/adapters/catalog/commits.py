@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import and_, bindparam, delete, false, literal_column, null, update
 from sqlalchemy.dialects import postgresql
 
+from thermocline.adapters.catalog.adopted_objects import note_adoption
 from thermocline.adapters.catalog.announcing import announce
 from thermocline.adapters.catalog.locking import Locked, lock
 from thermocline.adapters.catalog.queueing import queue_deletion, queue_invalidation
@@ -100,6 +101,8 @@ def commit_write(connection: Connection, write: Write, moments: Moments) -> Comm
             switch_record(connection, checked, moments)
         if not connection.change(END_INTENT, {"object_key": write.object_key}):
             raise intent_lost(write.object_key)
+        if write.adopted is not None:
+            note_adoption(connection, write, write.adopted)
         announce(connection, write.content_id, checked.record.version, now=moments.now)
         return checked.committed
     raise UnavailableError(f"content {write.content_id!r} is created by too many at once; try again")

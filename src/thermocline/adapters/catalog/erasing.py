@@ -16,6 +16,7 @@ from thermocline.adapters.catalog.dialects import (
 )
 from thermocline.adapters.catalog.schema import (
     access_days,
+    adopted,
     found_objects,
     ledger,
     moves,
@@ -25,7 +26,7 @@ from thermocline.adapters.catalog.schema import (
     restores,
 )
 from thermocline.adapters.catalog.statements import Statement
-from thermocline.adapters.catalog.transactions import Connection
+from thermocline.adapters.catalog.transactions import Connection, Row
 from thermocline.domain.content import ALWAYS
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.keys import TOKEN_LENGTH, ObjectKey
@@ -47,6 +48,11 @@ QUARANTINED_OBJECTS = Statement(
         quarantine.c.object_key < bindparam("end"),
         func.length(quarantine.c.object_key) == bindparam("length"),
     )
+)
+ADOPTED_OBJECTS = Statement(
+    select(outbox.c.row_id, outbox.c.subject, outbox.c.placement)
+    .select_from(adopted.join(outbox, outbox.c.subject == adopted.c.object_key))
+    .where(adopted.c.content_id == bindparam("content_id"), names_an_object)
 )
 HURRY = Statement(
     update(outbox)
@@ -77,6 +83,7 @@ def commit_erase(connection: Connection, content_id: ContentId, prefixes: Sequen
     committed = commit_delete(connection, content_id, ALWAYS, moments, only_expired=False)
     objects = [found for prefix in prefixes for found in _hurry(connection, content_id, prefix, moments.now)]
     parameters = {"content_id": content_id}
+    objects += _hurried(connection, connection.all(ADOPTED_OBJECTS, parameters), moments.now)
     connection.change(DROP_PLAN, parameters)
     days = rows_parameter((day,) for day in known_days(connection))
     return Erased(
@@ -95,13 +102,18 @@ def _hurry(connection: Connection, content_id: ContentId, prefix: str, now: Time
     # The prefix ends with a slash, which "0" follows.
     bounds = {"first": prefix, "end": prefix[:-1] + "0", "length": len(prefix) + TOKEN_LENGTH}
     queued = [row for row in connection.all(QUEUED_OBJECTS, bounds) if _is_of(row[1], content_id)]
-    if queued:
-        connection.change(HURRY, {"row_ids": rows_parameter((row[0],) for row in queued), "due_at": now})
+    hurried = _hurried(connection, queued, now)
     kept = [row for row in connection.all(QUARANTINED_OBJECTS, bounds) if _is_of(row[0], content_id)]
     if kept:
         keys = texts_parameter(row[0] for row in kept)
         connection.change(HURRY_QUARANTINED, {"object_keys": keys, "delete_at": now})
-    return [ErasedObject(key, placement) for key, placement in (*(row[1:] for row in queued), *kept)]
+    return [*hurried, *(ErasedObject(key, placement) for key, placement in kept)]
+
+
+def _hurried(connection: Connection, queued: Sequence[Row], now: Timestamp) -> list[ErasedObject]:
+    if queued:
+        connection.change(HURRY, {"row_ids": rows_parameter((row[0],) for row in queued), "due_at": now})
+    return [ErasedObject(key, placement) for _, key, placement in queued]
 
 
 def _is_of(object_key: str, content_id: ContentId) -> bool:

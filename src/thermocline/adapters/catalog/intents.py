@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from sqlalchemy import bindparam, case, delete, false, func, insert, literal_column, null, or_, select, update
+from sqlalchemy import bindparam, case, delete, false, func, literal_column, null, or_, select, update
 from sqlalchemy import true as sql_true
+from sqlalchemy.dialects import postgresql
 
 from thermocline.adapters.catalog.claims import micros, new_lease_token
 from thermocline.adapters.catalog.dialects import is_listed, now_micros, texts_parameter
 from thermocline.adapters.catalog.schema import intents
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Row, Runner
+from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds
 from thermocline.domain.work import CondemnedIntent
 from thermocline.ports.intents import Intents
@@ -33,7 +35,8 @@ _free = (
 )
 
 DECLARE = Statement(
-    insert(intents).values(
+    postgresql.insert(intents)
+    .values(
         object_key=bindparam("object_key"),
         placement=bindparam("placement"),
         lease_until=_lease_end,
@@ -41,6 +44,7 @@ DECLARE = Statement(
         condemned=false(),
         deleted_once=false(),
     )
+    .on_conflict_do_nothing(index_elements=[intents.c.object_key])
 )
 RENEW = Statement(
     update(intents).where(_is_named, _is_live).values(lease_until=_lease_end).returning(intents.c.object_key)
@@ -81,7 +85,10 @@ class SqlIntents(Intents):
     async def declare(self, object_key: str, placement: str, *, lease: Seconds) -> None:
         """Durably name an object that is about to be uploaded."""
         parameters = {"object_key": object_key, "placement": placement, "lease": micros(lease)}
-        await self._runner.write(lambda connection: connection.change(DECLARE, parameters))
+        if not await self._runner.write(lambda connection: connection.change(DECLARE, parameters)):
+            raise UnavailableError(
+                f"something else is at work on the object {object_key!r}: it is just adopted, or deleted; try again"
+            )
 
     async def renew(self, object_keys: Sequence[str], *, lease: Seconds) -> Sequence[str]:
         """Extend live intents from now on; return those that are still live."""

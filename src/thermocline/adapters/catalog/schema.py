@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from thermocline.domain.heat import HEAT_DAYS
 
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 """The newest migration; a test compares it with `migrations/versions`."""
 
 NAMES: Final = {"pk": "pk_%(table_name)s", "ck": "ck_%(constraint_name)s"}
@@ -309,6 +309,19 @@ found_objects = Table(
     Column("finished_at", BigInteger, nullable=False),
     Column("attributes", Text, nullable=False),
     Column("rival_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Objects that somebody else made, and which content adopted each where it lies: until that content has ended.
+adopted = Table(
+    "adopted",
+    metadata,
+    Column("object_key", BinaryText, primary_key=True),
+    Column("content_id", BinaryText, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("modified_at", BigInteger),
+    Column("etag", Text),
+    Index("ix_adopted_content_id", "content_id"),
     sqlite_with_rowid=False,
 )
 

@@ -7,6 +7,7 @@ from typing import Final, Self
 from sqlalchemy import literal_column, select
 
 from thermocline.adapters.catalog.accesses import SqlAccesses
+from thermocline.adapters.catalog.adopted_objects import SqlAdoptedObjects
 from thermocline.adapters.catalog.bulk_writes import SqlBulkWrites
 from thermocline.adapters.catalog.change_feed import SqlChangeFeed
 from thermocline.adapters.catalog.columns import SqlColumns
@@ -70,6 +71,7 @@ class SqlCatalog(Catalog):
         self.cursors = SqlCursors(runner)
         self.columns = SqlColumns(runner)
         self.recovery = SqlRecovery(runner)
+        self.adopted = SqlAdoptedObjects(runner)
 
     @classmethod
     async def open(

@@ -1,5 +1,6 @@
 """An object store in this process's memory: for tests, and for trying Thermocline out. Nothing outlives the process."""
 
+import hashlib
 import heapq
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ class _Object:
     attributes: Mapping[str, str]
     storage_class: str = STANDARD
     archived: bool = False
+
+    @property
+    def etag(self) -> str:
+        """What S3 calls an object that was put whole."""
+        return hashlib.md5(self.data, usedforsecurity=False).hexdigest()
 
 
 class _Contents:
@@ -195,7 +201,9 @@ class MemoryObjectStore(ObjectStore, PutsMany, Owned, Restorable, ListsRanges):
         found = self._contents.objects.get(key)
         if found is None:
             return None
-        return ObjectHead(Bytes(len(found.data)), found.modified_at, found.attributes, found.storage_class)
+        return ObjectHead(
+            Bytes(len(found.data)), found.modified_at, found.attributes, found.storage_class, etag=found.etag
+        )
 
     async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
         """Delete objects and unfinished uploads; never fails."""

@@ -227,6 +227,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
             head.get("StorageClass") or STANDARD,
             content_type=head.get("ContentType"),
             checksum=plain_etag(head),
+            etag=str(head.get("ETag", "")).strip('"') or None,
         )
 
     async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:

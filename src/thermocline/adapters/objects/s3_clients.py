@@ -291,6 +291,7 @@ async def open_clients(location: S3Location, limits: S3Limits) -> AsyncIterator[
                     config=_botocore_config(location, limits),
                 )
             )
+            client.meta.events.register_last("before-parameter-build.s3", _stay_in_region)
             credentials = None if given else await session.get_credentials()
             objects = _obstore(location, limits, credentials)
         except (ProfileNotFound, ValueError, BotoCoreError) as exc:
@@ -305,6 +306,14 @@ async def open_clients(location: S3Location, limits: S3Limits) -> AsyncIterator[
             )
         )
         yield S3Clients(location, limits, objects, client, http)
+
+
+def _stay_in_region(context: dict[str, Any], **_event: Any) -> None:
+    """Have botocore tell of a wrong region, as obstore does, instead of silently going to the right one.
+
+    Else a store would start whose every read and write of bytes then fails. Its redirector begins no second redirect.
+    """
+    context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _botocore_config(location: S3Location, limits: S3Limits) -> AioConfig:

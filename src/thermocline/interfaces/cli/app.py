@@ -16,6 +16,7 @@ from thermocline.interfaces.cli.commands import (
     tiers,
     tokens,
     trees,
+    warming,
 )
 from thermocline.interfaces.cli.options import ConfigOption, DataOption, Invocation, JsonOption
 
@@ -67,6 +68,7 @@ app.command("change", short_help="Change metadata, visibility, expiry, hold or p
 app.command("tier", short_help="Move contents to another tier.")(tiers.tier)
 app.command("restore", short_help="Make archived content readable.")(tiers.restore)
 app.command("invalidate", short_help="Evict from the caches by pattern.")(caching.invalidate)
+app.command("warm", short_help="Bring what is likely to be read into the caches.")(warming.warm)
 app.command("stats", short_help="Show what is stored, and what the background work does.")(statistics.stats)
 app.command("import", short_help="Store every file of a folder.")(trees.import_)
 app.command("export", short_help="Write contents into a folder.")(trees.export)

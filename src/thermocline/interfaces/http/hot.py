@@ -22,7 +22,6 @@ from thermocline.interfaces.http.targets import decode_path
 from thermocline.interfaces.http.wire.hot_reads import HotAnswer, HotRead, HotReads
 from thermocline.ports.cache import CacheEntry
 from thermocline.services.authorizing import OWNER, Caller
-from thermocline.services.tracking import ReadKind
 
 MAX_TARGETS: Final = 32_768
 """Request targets remembered; when full, all are forgotten. With those below: mostly some 20 MiB."""
@@ -71,10 +70,12 @@ class HotContentReads(HotReads):
 
     def __init__(self, routes: ServiceRoutes, counters: HttpCounters) -> None:
         services = routes.store.services
-        self.peek = services.cache.peek
+        held = services.cache.held
+        self.find = held.values.get
+        self.meet = held.meet
         self.known = services.authorizing.known
-        self.note = services.tracker.note
         self.now = services.adapters.clock.now
+        self.monotonic = services.adapters.clock.monotonic
         ids = RequestIds()
         self.next_number = ids.next_number
         self.ok = b"HTTP/1.1 200 OK\r\n%b: %b" % (FIELD, ids.prefix)
@@ -182,8 +183,11 @@ class _ContentRead(HotRead):
     def answer(self, end: bytes) -> HotAnswer | None:
         """Return the complete answer, or None for the slow way."""
         reads, content_id = self._reads, self._content_id
-        entry = reads.peek(content_id)
-        if entry is None or entry.expires_at is not None:
+        value = reads.find(content_id)
+        if value is None or (reads.monotonic() >= value.quiet_until and (value := reads.meet(content_id)) is None):
+            return None
+        entry = value.entry
+        if entry.expires_at is not None:
             return None
         caller = reads.known(self._token)
         if caller is None or (caller is not self._admitted and not self._may_come_in(caller, entry)):
@@ -203,7 +207,7 @@ class _ContentRead(HotRead):
         block.reads.count += 1
         if not self._wants_body:
             return head, b""
-        reads.note(content_id, ReadKind.MEMORY)
+        value.hits += 1
         return head, body
 
     def _may_come_in(self, caller: Caller, entry: CacheEntry) -> bool:

@@ -15,8 +15,10 @@ from thermocline.interfaces.cache_state import SharedState, shared_state
 from thermocline.interfaces.http.catalog_metrics import ask_catalog, catalog_metrics
 from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.interfaces.http.families import counter, gauge, moment
+from thermocline.interfaces.http.prediction_metrics import prediction_metrics
 from thermocline.interfaces.http.processes.reports import Report, add_up
 from thermocline.interfaces.http.processes.siblings import Siblings
+from thermocline.interfaces.prediction_state import prediction_state
 from thermocline.interfaces.statistics import cache_statistics
 from thermocline.services.tracking import ReadKind
 from thermocline.wiring.services import Services
@@ -80,6 +82,7 @@ class _Snapshot(Collector):
         yield from self._store()
         yield from self._tracking()
         yield from self._work()
+        yield from prediction_metrics(prediction_state(self._services))
 
     def _http(self) -> Iterator[Metric]:
         counters = self._counters
@@ -159,7 +162,7 @@ class _Snapshot(Collector):
             "thermocline_cache_absences",
             "Reads of contents known not to be there.",
             (),
-            [((), self._services.cache.absences.hits)],
+            [((), self._services.cache.absences.hits + self._services.cache.hidden.hits)],
         )
         yield gauge("thermocline_cache_circuits_open", "Servers left alone now.", (), [((), shared.circuits_open)])
         yield counter("thermocline_cache_circuits_opened", "How often that began.", (), [((), shared.circuits_opened)])

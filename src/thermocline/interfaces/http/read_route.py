@@ -39,7 +39,7 @@ from thermocline.interfaces.http.read_plan import (
     ReadRequest,
     plan_read,
 )
-from thermocline.interfaces.http.user_context import check_user_context
+from thermocline.interfaces.http.user_context import user_context
 from thermocline.ports.clock import Clock
 from thermocline.services.caching import ContentCache
 from thermocline.services.direct_downloads import DirectDownloads
@@ -87,6 +87,7 @@ class ReadRoute:
             direct=services.direct_downloads,
             stream_max=services.settings.limits.stream_max,
         )
+        self._prefetching = services.prefetching
         self._clock = clock
         self._counters = counters
 
@@ -96,7 +97,7 @@ class ReadRoute:
         Raises what `domain.errors` has for reads, before anything was sent; `AnswerCutError` after.
         """
         head = exchange.head
-        check_user_context(exchange)
+        context = user_context(exchange)
         request = ReadRequest(
             is_head=exchange.is_head,
             conditions=ReadConditions(
@@ -110,6 +111,7 @@ class ReadRoute:
         )
         one = _OneRead(self._parts, exchange, content_id, revision, request)
         began = self._clock.monotonic()
+        self._parts.reading.check_absence(content_id, by_stranger=one.is_stranger)
         if not await one.from_memory() and not await one.from_shared_cache():
             try:
                 await one.from_storage()
@@ -120,6 +122,9 @@ class ReadRoute:
             source = one.facts.source
             self._counters.reads[source, one.facts.tier].count += 1
             self._counters.durations[source].add(self._clock.monotonic() - began)
+            if context is not None and self._prefetching is not None and not request.is_head:
+                realm = exchange.caller.token_id or ""
+                self._prefetching.after_read(content_id, one.facts.tier, context, realm=realm)
 
 
 class _OneRead:
@@ -134,18 +139,21 @@ class _OneRead:
         self._content_id = content_id
         self._revision = revision
         self._request = request
+        self.is_stranger = not exchange.caller.may(Scope.READ, content_id)
+        """Whether the caller may only see what is public."""
         self.facts: ContentFacts | None = None
 
     async def from_memory(self) -> bool:
         """Answer from memory if it holds the content and the caller may read it; whether it was answered."""
-        entry = self._parts.cache.peek(self._content_id)
-        if entry is None:
+        value = self._parts.cache.held.meet(self._content_id)
+        if value is None:
             return False
+        entry = value.entry
         facts = facts_of_entry(self._content_id, entry, Source.MEMORY)
         if not self._is_for_caller(facts):
             return False  # the slow way: "no right" must not be answered faster than "not there"
         if not self._request.is_head:
-            self._parts.tracker.note(self._content_id, ReadKind.MEMORY)
+            value.hits += 1
         await self._send_buffered(facts, entry.payload)
         return True
 
@@ -177,7 +185,7 @@ class _OneRead:
 
     async def from_storage(self) -> None:
         """Answer from the catalog and the object store."""
-        record = await self._reading.find(self._content_id)
+        record = await self._reading.find(self._content_id, by_stranger=self.is_stranger)
         for _ in range(ATTEMPTS):
             facts = facts_of_record(record)
             self._check(facts)
@@ -231,7 +239,7 @@ class _OneRead:
         return self._exchange.caller.may(Scope.WRITE, self._content_id)
 
     def _is_for_caller(self, facts: ContentFacts) -> bool:
-        readable = facts.is_public or self._exchange.caller.may(Scope.READ, self._content_id)
+        readable = facts.is_public or not self.is_stranger
         return readable and self._revision in {None, facts.revision}
 
     def _check(self, facts: ContentFacts) -> None:

@@ -1,6 +1,7 @@
 """`Thermocline-User-Context`: what a caller tells about the user for whom it reads. Never logged, never stored."""
 
 import json
+from typing import Any
 
 from thermocline.interfaces.http.exchange import Exchange
 from thermocline.interfaces.http.problems import ProblemError, invalid_request
@@ -10,14 +11,14 @@ HEADER = b"thermocline-user-context"
 MAX_CONTEXT_BYTES = 1024
 
 
-def check_user_context(exchange: Exchange) -> None:
-    """Return if the header is absent, well-formed, or of an unauthenticated caller (then it is ignored).
+def user_context(exchange: Exchange) -> dict[str, Any] | None:
+    """Return what the header tells; None if it is absent, or of an unauthenticated caller (then it is ignored).
 
     Raises `ProblemError` (400) unless it is a JSON object of at most 1 KiB.
     """
     text = exchange.head.get(HEADER)
     if text is None or exchange.caller is ANYBODY:
-        return
+        return None
     # Its content must not show in the answer either: proxies log those.
     problem = invalid_request(f"Thermocline-User-Context must be a JSON object of at most {MAX_CONTEXT_BYTES} bytes.")
     if len(text) > MAX_CONTEXT_BYTES:
@@ -28,3 +29,4 @@ def check_user_context(exchange: Exchange) -> None:
         raise ProblemError(problem) from exc
     if not isinstance(context, dict):
         raise ProblemError(problem)
+    return context

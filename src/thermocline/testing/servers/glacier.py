@@ -1,10 +1,11 @@
 """An S3 with Glacier semantics, in a process of its own, for tests.
 
 It models what no free server does: 403 InvalidObjectState, RestoreObject with tiers and delays, 409
-RestoreAlreadyInProgress, `x-amz-restore`, expiry (the object is archived again), and digests that are checked
-(Content-MD5, x-amz-content-sha256, x-amz-checksum-crc32 and -sha256). Its clock stands still until `advance`.
+RestoreAlreadyInProgress, `x-amz-restore`, expiry (the object is archived again), digests that are checked
+(Content-MD5, x-amz-content-sha256, x-amz-checksum-crc32 and -sha256), and signatures: user, secret, region, and that
+they are fresh by this machine's clock. Its own clock stands still until `advance`.
 
-It does not model: signatures and rights (any credentials will do; Ceph checks them), versions, tags, rounding a copy's
+It does not model: rights (its one user has all), bodies in signed chunks, versions, tags, rounding a copy's
 end up to midnight, that a restore may be late, and that AWS lets a faster tier overtake one under way (it answers 409).
 Objects lie in memory. Any storage class may be written; those in `delays` need a restore.
 """
@@ -24,6 +25,7 @@ from thermocline.domain.units import Seconds, Timestamp
 from thermocline.testing.clock import START
 from thermocline.testing.servers.glacier_objects import Delays, GlacierObjects
 from thermocline.testing.servers.glacier_requests import MOST_BODY, GlacierRequests
+from thermocline.testing.servers.glacier_signatures import Signatures
 from thermocline.testing.servers.http import answers
 from thermocline.testing.servers.processes import ServerProcess, free_port
 
@@ -33,6 +35,9 @@ AWS_DELAYS: Final[Delays] = {
     "DEEP_ARCHIVE": {"Bulk": 48 * _HOUR, "Standard": 12 * _HOUR},
 }
 """The longest that AWS names for each class and tier (S3 user guide, "Understanding archive retrieval options")."""
+ACCESS_KEY: Final = "glacier-key"
+SECRET_KEY: Final = "glacier/secret+that nobody may see"  # noqa: S105 - of nobody
+REGION: Final = "us-east-1"
 _CONTROL: Final = "/_control"
 _CONTROL_WAIT: Final = 10.0
 
@@ -40,9 +45,9 @@ _CONTROL_WAIT: Final = 10.0
 class GlacierServer:
     """The server of this module, started and stopped."""
 
-    access_key = "any"
-    secret_key = "any"  # noqa: S105 - it looks at none
-    region = "us-east-1"
+    access_key = ACCESS_KEY
+    secret_key = SECRET_KEY
+    region = REGION
 
     def __init__(self, folder: Path, *, delays: Mapping[str, Mapping[str, float]] = AWS_DELAYS) -> None:
         self.port = free_port()
@@ -91,6 +96,10 @@ class GlacierServer:
         """Let the next requests fail with these statuses and codes."""
         self._tell("fail", {"failures": [[status, code, retry_after] for status, code in failures]})
 
+    def set_skew(self, seconds: Seconds) -> None:
+        """Put the clock by which it judges signatures that much ahead of this machine's."""
+        self._tell("skew", {"skew": seconds})
+
     def _tell(self, what: str, how: Mapping[str, object]) -> Mapping[str, int]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_CONTROL_WAIT)
         try:
@@ -104,11 +113,13 @@ class GlacierServer:
 def application(delays: Delays) -> web.Application:
     """Return the server as an application of aiohttp."""
     objects = GlacierObjects(delays, START)
-    requests = GlacierRequests(objects)
+    signatures = Signatures(ACCESS_KEY, SECRET_KEY, REGION)
+    requests = GlacierRequests(objects, signatures)
 
     async def control(request: web.Request) -> web.Response:
         told = await request.json()
         objects.advance(told.get("seconds", 0.0))
+        signatures.skew = told.get("skew", signatures.skew)
         requests.failures += [(status, code, after) for status, code, after in told.get("failures", ())]
         return web.json_response({"now": objects.now})
 

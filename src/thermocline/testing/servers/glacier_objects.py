@@ -17,10 +17,12 @@ Delays = Mapping[str, Mapping[str, float]]
 class S3Error(Exception):
     """An error as S3 answers it."""
 
-    def __init__(self, status: int, code: str, message: str = "") -> None:
+    def __init__(self, status: int, code: str, message: str = "", details: Mapping[str, str] | None = None) -> None:
         super().__init__(message or code)
         self.status = status
         self.code = code
+        self.details = details or {}
+        """Further elements of the answer's body."""
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, format_moment
 from thermocline.testing.servers.glacier_objects import Bucket, GlacierObjects, S3Error, Stored, md5
+from thermocline.testing.servers.glacier_signatures import Signatures
 
 MOST_BODY: Final = 6 * 2**30
 _KEPT: Final = frozenset({"content-type", "cache-control", "content-disposition", "content-encoding"})
@@ -23,8 +24,9 @@ _MAX_KEYS: Final = 1000
 class GlacierRequests:
     """Answers requests to `/{bucket}/{key}`; `fail` makes the next ones fail."""
 
-    def __init__(self, objects: GlacierObjects) -> None:
+    def __init__(self, objects: GlacierObjects, signatures: Signatures) -> None:
         self._objects = objects
+        self._signatures = signatures
         self.failures: list[tuple[int, str, str]] = []
         """Status, code and Retry-After of the next answers, first first."""
 
@@ -38,11 +40,14 @@ class GlacierRequests:
                 if retry_after:
                     error.headers["Retry-After"] = retry_after
                 return error
+            self._signatures.check(request)
             # As it came: a framework that decodes would confuse %2F with a slash.
             bucket, _, raw = request.raw_path.partition("?")[0].removeprefix("/").partition("/")
             key = unquote(raw, errors="strict")
             return await (self._of_object(request, bucket, key) if key else self._of_bucket(request, bucket))
         except S3Error as exc:
+            async for _ in request.content.iter_any():
+                pass  # a client that still sends would not hear the answer
             return _error(request, exc)
 
     # --- buckets ---------------------------------------------------------------------------------
@@ -326,6 +331,6 @@ def _xml(body: bytes) -> ET.Element:
 
 def _error(request: web.Request, exc: S3Error) -> web.Response:
     root = ET.Element("Error")
-    _texts(root, Code=exc.code, Message=str(exc))
+    _texts(root, Code=exc.code, Message=str(exc), **exc.details)
     body = b"" if request.method == "HEAD" else ET.tostring(root)
     return web.Response(status=exc.status, body=body, content_type="application/xml")

@@ -1,7 +1,7 @@
-"""A proxy between a client and a server of HTTP that counts what passes and breaks what it is told to break.
+"""A proxy between a client and a server that counts what passes and breaks what it is told to break.
 
-It runs in a thread of its own, so that a test may block. Whole connections pass through untouched except that the
-beginning of each request is recognised; a fault that is armed strikes the next request that fits it.
+It runs in a thread of its own, so that a test may block. The weather is that of all connections, whatever they speak.
+Of HTTP the beginning of each request is recognised; a fault that is armed strikes the next request that fits it.
 """
 
 import asyncio
@@ -9,10 +9,11 @@ import re
 import socket
 import struct
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final
+from enum import Enum, StrEnum
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from thermocline.domain.units import Seconds
@@ -20,8 +21,21 @@ from thermocline.domain.units import Seconds
 _BLOCK: Final = 64 * 1024
 _REQUEST: Final = re.compile(rb"(?:GET|HEAD|PUT|POST|DELETE) [^ \r\n]+ HTTP/1\.1\r\n")
 _START_WAIT: Final = 10.0
+_LEFT_OF_AN_ANSWER: Final = 3
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER of no time: closing sends RST."""
+
+
+class Weather(StrEnum):
+    """What happens to every connection."""
+
+    FAIR = "fair"
+    SWALLOWED = "swallowed"
+    """Nothing comes through, nothing is closed."""
+    RESET = "reset"
+    """Every connection is cut, and new ones as soon as they say something."""
+    CUT = "cut"
+    """Each answer is cut after three bytes, and its connection closed."""
 
 
 class Fault(Enum):
@@ -69,6 +83,7 @@ class TcpProxy:
         parts = urlsplit(target)
         self._target = (parts.hostname or "", parts.port or 80)
         self._latency = Seconds(0.0)
+        self._weather = Weather.FAIR
         self._armed: list[_Armed] = []
         self._lock = threading.Lock()
         self._ready = threading.Event()
@@ -90,6 +105,26 @@ class TcpProxy:
     def endpoint(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def weather(self) -> Weather:
+        """What happens to every connection now."""
+        return self._weather
+
+    @weather.setter
+    def weather(self, weather: Weather) -> None:
+        self._weather = weather
+        if weather is Weather.RESET and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cut_all)
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Listen for the length of the block."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
 
     def start(self) -> None:
         """Listen."""
@@ -162,6 +197,11 @@ class TcpProxy:
         with suppress(OSError):
             while data := await reader.read(_BLOCK):
                 await asyncio.sleep(self._latency)
+                if self._weather is Weather.SWALLOWED:
+                    continue
+                if self._weather is Weather.RESET:
+                    self._end(connection, reset=True)
+                    return
                 self.to_server += len(data)
                 if (found := _REQUEST.search(data)) is not None:
                     line = found[0].decode("latin-1").strip()
@@ -205,10 +245,14 @@ class TcpProxy:
         with suppress(OSError):
             while data := await reader.read(_BLOCK):
                 await asyncio.sleep(self._latency)
+                if self._weather is Weather.SWALLOWED:
+                    continue
                 armed = connection.fault
-                if armed is not None and armed.fault is Fault.LOSE_ANSWER:
+                if self._weather is Weather.RESET or (armed is not None and armed.fault is Fault.LOSE_ANSWER):
                     self._end(connection, reset=True)
                     return
+                if self._weather is Weather.CUT:
+                    armed = _Armed(Fault.TRUNCATE, b"", 0, connection.answered + _LEFT_OF_AN_ANSWER)
                 if armed is not None and armed.fault is Fault.TRUNCATE:
                     data = data[: max(0, armed.keep - connection.answered)]
                     connection.answered += len(data)
@@ -221,6 +265,10 @@ class TcpProxy:
                     return
         with suppress(OSError):
             connection.client.write_eof()
+
+    def _cut_all(self) -> None:
+        for connection in self._connections:
+            self._end(connection, reset=True)
 
     def _next_fault(self, request: bytes) -> _Armed | None:
         with self._lock:

@@ -55,7 +55,10 @@ def import_(
     checksum: Annotated[bool, typer.Option("--checksum", help="Skip by digest, not by size and time.")] = False,  # noqa: FBT002 - a flag
     verify: Annotated[bool, typer.Option("--verify", help="Then read both sides again and compare.")] = False,  # noqa: FBT002 - a flag
     in_place: Annotated[  # noqa: FBT002 - a flag
-        bool, typer.Option("--in-place", help="Leave the bytes in their bucket: read once, never copied or deleted.")
+        bool,
+        typer.Option(
+            "--in-place", help="Leave the bytes in their bucket: read once, never copied; deleted if it is told so."
+        ),
     ] = False,
     jobs: JobsOption = None,
     dry_run: DryRunOption = False,  # noqa: FBT002 - a flag

@@ -10,7 +10,16 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from thermocline.domain.errors import StorageError
-from thermocline.interfaces.http.control import documentation, invalidation, probes, records, statistics, tiers, uploads
+from thermocline.interfaces.http.control import (
+    documentation,
+    invalidation,
+    predictions,
+    probes,
+    records,
+    statistics,
+    tiers,
+    uploads,
+)
 from thermocline.interfaces.http.control.calls import current_services
 from thermocline.interfaces.http.counters import HttpCounters
 from thermocline.interfaces.http.error_table import problem_of
@@ -27,7 +36,7 @@ from thermocline.interfaces.http.processes.siblings import Siblings
 
 log = structlog.get_logger(__name__)
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
-PARTS = (records, tiers, uploads, invalidation, statistics, probes, documentation)
+PARTS = (records, tiers, uploads, invalidation, predictions, statistics, probes, documentation)
 
 
 def create_control(counters: HttpCounters, siblings: Siblings) -> FastAPI:

@@ -15,8 +15,8 @@ router = APIRouter(tags=["statistics"])
 async def work_statistics(exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
     """Return when each job ran in any process of this catalog, what waits, and what this process does beside requests.
 
-    `here` in a job is what this process did; processes note their runs at least twice a minute. Sweeps, tracking and
-    `background` are of this process. Needs `read` without a prefix, or `admin`.
+    `here` in a job is what this process did; processes note their runs at least twice a minute. Sweeps, tracking,
+    `prediction` and `background` are of this process. Needs `read` without a prefix, or `admin`.
     """
     require_overview(exchange)
     return json_answer(exchange, await statistics.work_statistics(services))
