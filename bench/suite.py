@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from bench import (
+    co_access,
     coalesced_lookups,
     columns,
     durable_put,
@@ -35,6 +36,8 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "memory_hit": memory_hit.run,
     "redis_hits": redis_hits.run,
     "redis_trouble": redis_trouble.run,
+    "co_access": co_access.run,
     "s3_reads": s3.run_reads,
+    "warm": s3.run_warm,
     "s3_large": s3.run_large,
 }

@@ -2,5 +2,6 @@
 
 from bench.s3.large import run as run_large
 from bench.s3.reads import run as run_reads
+from bench.s3.warm import run as run_warm
 
-__all__ = ["run_large", "run_reads"]
+__all__ = ["run_large", "run_reads", "run_warm"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.models import cache_fence, commit, move
+from tests.models import cache_absence, cache_fence, commit, move
 
 
 @pytest.mark.parametrize("case", commit.CASES)
@@ -67,3 +67,23 @@ def test_a_token_that_never_ends_keeps_everybody_out() -> None:
     trace, _ = cache_fence.explore("refresh-without-end")
     assert trace is not None
     assert any("dies" in step for step in trace)
+
+
+def test_cache_absence_holds() -> None:
+    trace, states = cache_absence.explore("protocol")
+    assert trace is None
+    assert states > 1000
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "note-without-mark",
+        "mark-after-asking",
+        "forget-after-acknowledgement",
+        "count-only-what-is-noted",
+        "absence-without-end",
+    ],
+)
+def test_weaker_rules_tell_that_there_is_nothing(rule: str) -> None:
+    assert cache_absence.explore(rule)[0] is not None

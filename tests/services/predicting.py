@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.machine import INSTALLATION, Machine
+from tests.machine import Machine
 from thermocline import Settings, StorageOrchestrator
 from thermocline.domain.units import Seconds
 from thermocline.ports.predictor import Predictor
@@ -22,7 +22,7 @@ class LearningMachine(Machine):
 
     def __init__(self, folder: Path, **prediction: Any) -> None:
         settings = Settings.model_validate({"prediction": prediction})
-        super().__init__(folder, settings=settings, installation=INSTALLATION)
+        super().__init__(folder, settings=settings)
 
     @asynccontextmanager
     async def learning(self, faults: Faults | None = None) -> AsyncIterator[StorageOrchestrator]:

@@ -205,7 +205,7 @@ def test_the_first_read_of_a_user_wakes_what_learns(tmp_path: Path) -> None:
             learning = learning_of(store)
             running = asyncio.ensure_future(learning.run())
             await asyncio.sleep(0.05)
-            assert learning.predictor is None, "commands that serve no users never make it"
+            assert learning_of(store).predictor is None, "commands that serve no users never make it"
             await store.retrieve_content("a", {"user_id": "u"})
             assert await learning.open() is learning.predictor
             for name in ("a", "b"):
@@ -221,6 +221,27 @@ def test_the_first_read_of_a_user_wakes_what_learns(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_bug_in_the_predictor_ends_no_process(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = LearningMachine(tmp_path, save_every="10s")
+        async with machine.learning() as store:
+            learning = learning_of(store)
+
+            def broken(*_: object, **__: object) -> int:
+                raise ZeroDivisionError
+
+            predictor_of(store).learn = broken  # type: ignore[method-assign]
+            learning._wanted.set()
+            running = asyncio.ensure_future(learning.run())
+            await machine.clock.run_for(30)
+            assert learning.failures == 2
+            assert not running.done()
+            running.cancel()
+            await asyncio.wait([running])
+
+    asyncio.run(scenario())
+
+
 def test_a_catalog_that_does_not_answer_at_the_start_is_no_failure(tmp_path: Path) -> None:
     async def scenario() -> None:
         machine = LearningMachine(tmp_path)
@@ -230,7 +251,7 @@ def test_a_catalog_that_does_not_answer_at_the_start_is_no_failure(tmp_path: Pat
             await stored(store, "a")
         async with machine.process(faults) as store:
             faults.start()
-            assert await learning_of(store).open()
+            await learning_of(store).open()
             assert learning_of(store).failures == 1
 
     asyncio.run(scenario())

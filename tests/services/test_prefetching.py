@@ -99,7 +99,7 @@ def test_whoever_reads_is_kept_as_a_hash_only(tmp_path: Path) -> None:
         async with machine.learning() as store:
             await taught(machine, store, a="hot", b="hot")
             noted: list[str] = []
-            learning_of(store).note = lambda _, session: noted.append(session)  # type: ignore[method-assign]
+            learning_of(store).note = lambda _, session: noted.append(session)  # type: ignore[method-assign, assignment]
             for context in ({"user_id": SECRET_NAME}, {"session_id": SECRET_NAME}, {"user_id": SECRET_NAME}):
                 await read(store, **context)
             prefetcher_of(store).after_read("a", "hot", {"user_id": SECRET_NAME}, realm="token")

@@ -13,6 +13,8 @@ from thermocline import ContentNotFoundError, Settings, StorageOrchestrator
 from thermocline.domain.cache_types import content_key
 from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds
+from thermocline.ports.cache import Pressured
+from thermocline.services.cache_levels import TRIAL_SECONDS
 from thermocline.services.tracking import ReadKind
 from thermocline.testing.shared_cache import SharedMemoryCache
 
@@ -270,3 +272,35 @@ async def test_content_that_left_hot_is_not_renewed(machine: Machine) -> None:
         assert store.services.refresher.refreshed == 0
         assert store.services.cache.peek("a") is None
         machine.clock.advance(Seconds(1))
+
+
+class FullCache(SharedMemoryCache, Pressured):
+    """A shared cache that says that it is full."""
+
+    def pressure(self) -> float:
+        return 1.0
+
+
+def test_a_full_shared_cache_tries_what_is_missed_once(tmp_path: Path) -> None:
+    """It would push out what is read often. What is stored as HOT stays, and so does what is missed again."""
+
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        machine.shared = shared = FullCache(machine.clock)
+        async with machine.process() as here, machine.process() as there:
+            await put(here, "hot", b"x")
+            name = next(name for name in map(str, range(100)) if hash(content_key(name)) % 8 == 0)
+            await put(here, name, b"x", initial_tier="warm")
+            assert await here.retrieve_content(name) == b"x"
+            assert here.services.cache.levels.admission.refused == 1
+            assert await there.retrieve_content(name) == b"x"
+            assert there.services.tracker.totals[ReadKind.STORAGE] == 0, "a burst over processes is one storage read"
+            machine.clock.advance(TRIAL_SECONDS)
+            assert await shared.version_of(content_key("hot")) is not None
+            assert await shared.version_of(content_key(name)) is None
+            await here.services.cache.clear()
+            assert await here.retrieve_content(name) == b"x"
+            machine.clock.advance(TRIAL_SECONDS * 2)
+            assert await shared.version_of(content_key(name)) is not None, "missed again"
+
+    asyncio.run(scenario())

@@ -75,7 +75,7 @@ def test_each_content_tells_what_became_of_it(tmp_path: Path) -> None:
             }
             assert {item.content_id: item for item in heard} == {item.content_id: item for item in report.items}
             assert is_cached(store, "hot")
-            assert store.services.tracker.totals == reads, "warming is no read"
+            assert list(store.services.tracker.totals) == reads, "warming is no read"
             assert report.as_dict() == {
                 "accepted": 8,
                 "duplicates": 2,
@@ -96,6 +96,17 @@ def test_each_content_tells_what_became_of_it(tmp_path: Path) -> None:
             assert store.services.warming.totals.outcomes[WarmOutcome.WARMED] == 1
             state = await store.services.adapters.catalog.restores.state(now=store.services.adapters.clock.now())
             assert state.requested == 0
+
+    asyncio.run(scenario())
+
+
+def test_what_is_archived_is_left_alone_also_where_it_needs_no_restore(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with machine_of(
+            tmp_path, tiers={"archive": {"placement": "standard", "cache_ttl": "1h"}}
+        ).process() as store:
+            await stored(store, old=(5, "archive"))
+            assert outcomes(await store.services.warming.warm_cache(likely(old=0.9))) == {"old": "archived"}
 
     asyncio.run(scenario())
 
@@ -171,7 +182,7 @@ def test_at_the_deadline_it_ends_and_says_so(tmp_path: Path) -> None:
             await machine.clock.run_for(4)
             report = await warming
             assert sorted(outcomes(report).values()) == ["past_deadline", "warmed", "warmed"]
-            assert report.seconds == 10
+            assert float(report.seconds) == 10.0
 
     asyncio.run(scenario())
 
@@ -236,9 +247,9 @@ def test_it_joins_whoever_reads_the_same(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with machine_of(tmp_path).process() as store:
             await stored(store, a=(10, "hot"))
-            report, *bodies = await asyncio.gather(
-                store.services.warming.warm_cache(likely(a=0.9)), *(store.retrieve_content("a") for _ in range(5))
-            )
+            warming = asyncio.ensure_future(store.services.warming.warm_cache(likely(a=0.9)))
+            bodies = await asyncio.gather(*(store.retrieve_content("a") for _ in range(5)))
+            report = await warming
             assert set(bodies) == {b"a" * 10}
             assert set(outcomes(report).values()) <= {"warmed", "already_cached"}
 
@@ -277,6 +288,22 @@ def test_both_levels_are_filled(tmp_path: Path) -> None:
             again = await other.services.warming.warm_cache(likely(a=0.9))
             assert outcomes(again) == {"a": "already_cached"}
             assert is_cached(other, "a"), "from Redis into memory"
+
+    asyncio.run(scenario())
+
+
+def test_what_no_cache_took_is_not_warmed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = machine_of(tmp_path)
+        machine.shared = SharedMemoryCache(machine.clock, capacity=Bytes(1_000_000))
+        async with machine.process() as store:
+            await stored(store, a=(10, "warm"))
+        faults = Faults(chooser=lambda point: FaultMode.LOST if point.startswith("shared.") else None)
+        machine.shared = SharedMemoryCache(machine.clock, capacity=Bytes(1_000_000))
+        async with machine.process(faults) as store:
+            faults.start()
+            report = await store.services.warming.warm_cache(likely(a=0.9))
+            assert [item.reason for item in report.items] == ["the cache did not take it"]
 
     asyncio.run(scenario())
 

@@ -1,30 +1,16 @@
 """Tests that run on a machine whose processes share a cache, or on both kinds of machines."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.machine import Machine
-from thermocline.ports.cache import SharedCounts
 from thermocline.testing.contracts.running import in_event_loop
 from thermocline.testing.shared_cache import SharedMemoryCache
+from thermocline.testing.shared_counts import SharedMemoryCounts
 
 SharedScenario = Callable[[Machine, SharedMemoryCache], Awaitable[None]]
 Scenario = Callable[[Machine], Awaitable[None]]
-
-
-class MemoryCounts(SharedCounts):
-    """Counters that the processes of one machine share."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-
-    async def add(self, counts: Mapping[str, int]) -> None:
-        for name, count in counts.items():
-            self.counts[name] = self.counts.get(name, 0) + count
-
-    async def totals(self) -> Mapping[str, int]:
-        return dict(self.counts)
 
 
 def on_two_levels(scenario: SharedScenario) -> Callable[[Path], None]:
@@ -35,7 +21,7 @@ def on_two_levels(scenario: SharedScenario) -> Callable[[Path], None]:
         async def run() -> None:
             machine = Machine(tmp_path)
             machine.shared = shared = SharedMemoryCache(machine.clock)
-            machine.shared_counts = MemoryCounts()
+            machine.shared_counts = SharedMemoryCounts()
             await scenario(machine, shared)
 
         run()
@@ -54,7 +40,7 @@ def on_both(scenario: Scenario) -> Callable[[Path], None]:
                 machine = Machine(folder)
                 if name == "shared":
                     machine.shared = SharedMemoryCache(machine.clock)
-                    machine.shared_counts = MemoryCounts()
+                    machine.shared_counts = SharedMemoryCounts()
                 await scenario(machine)
 
         asyncio.run(run())

@@ -153,18 +153,6 @@ class MemoryLevel(Cache, Sweepable, Protocol):
         """Return what `get` would, at once."""
 
     @abstractmethod
-    async def fill_absent(self, key: str, token: str, *, ttl: Seconds) -> bool:
-        """Note that there is nothing to be cached, if the key still holds `token`; whether so.
-
-        The token is used up either way, and a value that it was beside goes. Believed for `ttl`, at most for a few
-        seconds. Raises `ValueError` unless `ttl > 0`.
-        """
-
-    @abstractmethod
-    def is_absent(self, key: str) -> bool:
-        """Whether `fill_absent` noted so, and neither lease, value nor tombstone came since."""
-
-    @abstractmethod
     def counts(self) -> Mapping[str, LevelCounts]:
         """Return the counts by cache type: the part of a key before its first colon, "" if it has none."""
 

@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 import structlog
 
+from thermocline.domain.cache_admission import Admission
 from thermocline.domain.cache_types import type_of
 from thermocline.domain.errors import StorageError
 from thermocline.domain.glob import glob_matcher
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 LEASE_SECONDS = Seconds(60.0)
 TOMBSTONE_SECONDS = Seconds(120.0)
 """Longer than any fill: a tombstone must outlive every read that began before it."""
+TRIAL_SECONDS = Seconds(60.0)
+"""How long a full shared cache keeps what was missed once: refusing it would let each process read it from storage."""
 
 
 class Level(Enum):
@@ -67,6 +70,7 @@ class CacheLevels:
         self._aging = memory if isinstance(memory, AgingLevel) else None
         self._memory_max_size = memory_max_size
         self._keep_stale = keep_stale
+        self.admission = Admission()
         self._memory_failures = 0
         self.shared_sets: dict[str, tuple[int, int]] = {}
         """By cache type: how many values the shared cache took from here, and their bytes."""
@@ -160,10 +164,14 @@ class CacheLevels:
             refreshing = False
         return token if refreshing or self.shared is not None else None
 
-    async def fill(self, key: str, token: str, entry: CacheEntry, *, shared: bool = True) -> bool:
+    async def fill(
+        self, key: str, token: str, entry: CacheEntry, *, shared: bool = True, by_miss: bool = False
+    ) -> bool:
         """Offer a value to every level, until its `fresh_until`; whether any stored it.
 
-        A level that does not hold `token` refuses. `shared`: whether the shared cache's lease was taken too.
+        A level that does not hold `token` refuses. `shared`: whether the shared cache's lease was taken too. What a
+        miss brought (`by_miss`) comes into a shared cache that is nearly full for a short trial only, unless it was
+        missed before.
         """
         life = self._life(entry)
         if life <= 0:
@@ -171,6 +179,8 @@ class CacheLevels:
             return False
         stored = await self._fill_memory(key, token, entry, life)
         if shared and self.shared is not None:
+            if by_miss and not self.admission.admits(key, len(entry.payload), pressure=self.shared.pressure):
+                life = Seconds(min(life, TRIAL_SECONDS))
             stored = await self._fill_shared(self.shared, key, token, entry, life) or stored
         return stored
 
@@ -200,15 +210,17 @@ class CacheLevels:
             await self.memory.evict([key], ttl=TOMBSTONE_SECONDS)
             await self.lease_memory(key, token)
             version = await self.shared.put(key, entry, ttl=life)
+            if not version:
+                await self._release_memory(key, token)
+                return False
+            self._note_set(key, entry)
+            self._part_lookups(key)
+            if not await self._fill_memory(key, token, replace(entry, version=version), life):
+                # The lease is gone, and memory may have taken in what was there before.
+                await self.memory.evict([key], ttl=TOMBSTONE_SECONDS)
         except StorageError as exc:
             self._note_failure("cache_put_failed", exc)
             return False
-        if not version:
-            await self._release_memory(key, token)
-            return False
-        self._note_set(key, entry)
-        self._part_lookups(key)
-        await self._fill_memory(key, token, replace(entry, version=version), life)
         return True
 
     async def invalidate(self, key: str, version: int) -> bool:
@@ -228,7 +240,8 @@ class CacheLevels:
         if self._aging is None or self.shared is None:
             await self.invalidate_memory(key, version - 1)
             return True
-        # The shared cache may still hold what is older, until the writer evicts it: memory must refuse that.
+        # The shared cache may still hold what is older, until the writer evicts it: that must be refused.
+        self.shared.note_version(key, version)
         held = self._aging.held(key)
         if held is None or held.version < version:
             await self.invalidate_memory(key, version)

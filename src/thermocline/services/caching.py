@@ -124,18 +124,27 @@ class ContentCache:
         shared: bool = True,
         fetch_cost: Seconds = Seconds(0.0),
         ttl: Seconds | None = None,
+        by_miss: bool = False,
     ) -> CacheEntry:
         """Offer verified bytes of `record` to every level; return them as an entry, stored or not.
 
         `token` must come from a `begin_fill` that preceded the reading of `record`; a level that does not hold it
         refuses. `shared`: whether the shared cache's lease was taken too. `ttl` goes before the tier's lifetime.
+        `by_miss`: whether a reader's miss brought it, see `CacheLevels.fill`.
         """
         entry = self.entry_of(record, payload, fetch_cost=fetch_cost, ttl=ttl)
-        await self.offer(token, record, entry, shared=shared, ttl=ttl)
+        await self.offer(token, record, entry, shared=shared, ttl=ttl, by_miss=by_miss)
         return entry
 
     async def offer(
-        self, token: str, record: Record, entry: CacheEntry, *, shared: bool = True, ttl: Seconds | None = None
+        self,
+        token: str,
+        record: Record,
+        entry: CacheEntry,
+        *,
+        shared: bool = True,
+        ttl: Seconds | None = None,
+        by_miss: bool = False,
     ) -> bool:
         """Do what `fill` does with an entry of the record; whether any level stored it."""
         if entry.fresh_until is None or not self.is_cacheable(record, ttl=ttl):
@@ -143,7 +152,8 @@ class ContentCache:
                 self.too_large += 1
             await self.give_up_fill(record.content_id, token, shared=shared)
             return False
-        return await self.levels.fill(content_key(record.content_id), token, entry, shared=shared)
+        key = content_key(record.content_id)
+        return await self.levels.fill(key, token, entry, shared=shared, by_miss=by_miss)
 
     async def give_up_fill(self, content_id: ContentId, token: str, *, shared: bool = True) -> None:
         """Release the leases that will not be used."""

@@ -17,6 +17,7 @@ from thermocline.ports.clock import Clock
 from thermocline.ports.object_store import STANDARD
 from thermocline.ports.records import Records
 from thermocline.services.caching import ContentCache
+from thermocline.services.loaded import Loaded
 from thermocline.services.placements import Placements
 from thermocline.services.reading import ReadingService
 
@@ -86,9 +87,16 @@ class Filler:
         except StorageError as exc:
             return failed(exc)
         size = Bytes(len(loaded.entry.payload))
-        if self._cache.shared is None and not self.is_in_memory(content_id):
-            return Filled(WarmOutcome.FAILED, size, "the cache did not take it")
-        return Filled(WarmOutcome.WARMED, size)
+        if await self._is_taken(content_id, loaded):
+            return Filled(WarmOutcome.WARMED, size)
+        return Filled(WarmOutcome.FAILED, size, "the cache did not take it")
+
+    async def _is_taken(self, content_id: ContentId, loaded: Loaded) -> bool:
+        shared = self._cache.shared
+        if shared is None:
+            return self.is_in_memory(content_id)
+        # Twelve bytes: a cache that is down or full must not count as warmed.
+        return await shared.is_current(content_id, loaded.entry.version)
 
 
 def failed(exc: StorageError) -> Filled:

@@ -83,13 +83,19 @@ class LearningService:
     async def run(self) -> None:
         """Learn and save until cancelled, from the first noted read on."""
         await self._wanted.wait()
-        await self.open()
         save_at = self._clock.monotonic() + self._save_every
         while True:
-            await self._clock.sleep(LEARN_EVERY)
-            await self.learn()
-            if self._clock.monotonic() >= save_at and await self.sync():
-                save_at = self._clock.monotonic() + self._save_every
+            try:
+                await self.open()
+                await self._clock.sleep(LEARN_EVERY)
+                await self.learn()
+                if self._clock.monotonic() >= save_at and await self.sync():
+                    save_at = self._clock.monotonic() + self._save_every
+            except Exception:
+                # A bug. Reads go on without predictions; trying again at once would fill the log.
+                self.failures += 1
+                log.exception("prediction_failed")
+                await self._clock.sleep(self._save_every)
 
     async def open(self) -> Predictor:
         """Make the predictor and load what is known, unless that was done; return it. Never raises `StorageError`."""

@@ -342,7 +342,7 @@ class ReadingService:
         if token is None:
             return Loaded(self._cache.entry_of(record, payload), kind)
         cost = Seconds(self._clock.monotonic() - began)
-        return Loaded(await self._cache.fill(token, record, payload, fetch_cost=cost), kind)
+        return Loaded(await self._cache.fill(token, record, payload, fetch_cost=cost, by_miss=True), kind)
 
     async def _load_shared(self, shared: SharedCache, content_id: ContentId, known: Record | None) -> Loaded:
         token = self._cache.new_token()
@@ -365,7 +365,7 @@ class ReadingService:
             await self._cache.give_up_fill(content_id, token, shared=turn is True)
             raise
         cost = Seconds(self._clock.monotonic() - began)
-        entry = await self._cache.fill(token, record, payload, shared=turn, fetch_cost=cost)
+        entry = await self._cache.fill(token, record, payload, shared=turn, fetch_cost=cost, by_miss=True)
         return Loaded(entry, kind)
 
     async def _read_source(self, content_id: ContentId) -> tuple[Record, bytes, ReadKind]:

@@ -5,7 +5,8 @@ the lease back. Whoever finds another's lease waits for what it fills, a bounded
 ends: its holder died. A lease that was lost is never taken again by the same reader: what it read may be old by then.
 
 A tombstone that Redis did not take is remembered: what Redis still shows of that key is then not believed here,
-so that this process never reads what is older than its own last acknowledged change.
+so that this process never reads what is older than its own last acknowledged change. So is the newest version that was
+heard of: a failover may lose tombstones, and what Redis then shows is not believed either, and is evicted again.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import structlog
 
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import MICROS_PER_SECOND, Seconds, Timestamp
-from thermocline.ports.cache import CacheEntry, SharedLevel
+from thermocline.ports.cache import CacheEntry, Pressured, SharedLevel
 from thermocline.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,8 @@ LONGEST_WAIT: Final = Seconds(10.0)
 FIRST_PAUSE: Final = Seconds(0.005)
 LONGEST_PAUSE: Final = Seconds(0.1)
 MOST_UNCONFIRMED: Final = 10_000
+MOST_TOLD: Final = 10_000
+"""Of how many keys the newest version is remembered: those that changed last, for which a failover matters."""
 DOUBT: Final = Timestamp(round((LONGEST_FILL + 60.0) * MICROS_PER_SECOND))
 """After more tombstones failed than are remembered, nothing is believed that was cached earlier than this later: a
 fill may have begun before the failure, and its clock may be a minute off."""
@@ -47,6 +50,7 @@ class SharedCache:
         self._level = level
         self._clock = clock
         self._unconfirmed: dict[str, int] = {}
+        self._told: dict[str, int] = {}
         self._doubted_until: Timestamp | None = None
         self.failures = 0
         self.waits = 0
@@ -54,12 +58,17 @@ class SharedCache:
         self.gave_up = 0
         """Of those, how many waited in vain."""
         self.disbelieved = 0
-        """Values that were older than a change of this process."""
+        """Values that were older than a change that was made here, or heard of."""
+
+    @property
+    def pressure(self) -> float:
+        """The share of the cache's memory that is in use, as far as is known."""
+        return self._level.pressure() if isinstance(self._level, Pressured) else 0.0
 
     async def find(self, key: str) -> CacheEntry | None:
         """Return what is cached, or None; also where the cache does not answer."""
         # As it was before the question: the answer may be older than a tombstone that arrives while it is on its way.
-        floor = self._unconfirmed.get(key, 0)
+        floor = self._floor(key)
         try:
             entry = await self._level.get(key)
         except StorageError as exc:
@@ -71,7 +80,7 @@ class SharedCache:
 
     async def stale(self, key: str) -> CacheEntry | None:
         """Return what `find` would, or a value that is no longer fresh."""
-        floor = self._unconfirmed.get(key, 0)
+        floor = self._floor(key)
         try:
             entry = await self._level.stale(key)
         except StorageError as exc:
@@ -161,8 +170,15 @@ class SharedCache:
         except StorageError as exc:
             self._note_failure("shared_cache_release_failed", exc)
 
+    def note_version(self, key: str, version: int) -> None:
+        """Take in that there is this version: what is older is not believed from now on."""
+        self._told[key] = max(version, self._told.pop(key, 0))
+        if len(self._told) > MOST_TOLD:
+            del self._told[next(iter(self._told))]
+
     async def invalidate(self, key: str, version: int) -> bool:
         """Remove what is cached of this version or older, and every fill under way; whether the cache answered."""
+        self.note_version(key, version)
         # From here on, not from the failure on: others read while this waits.
         self._doubt(key, version)
         try:
@@ -175,13 +191,16 @@ class SharedCache:
         return True
 
     async def _is_believed(self, key: str, entry: CacheEntry, floor: int) -> bool:
-        floor = max(floor, self._unconfirmed.get(key, 0))
+        floor = max(floor, self._floor(key))
         if entry.version >= floor and (self._doubted_until is None or entry.cached_at > self._doubted_until):
             return True
         self.disbelieved += 1
         # Gone, it is in nobody's way: neither of readers elsewhere, nor of the lease that is taken next.
         await self.invalidate(key, max(floor, entry.version))
         return False
+
+    def _floor(self, key: str) -> int:
+        return max(self._unconfirmed.get(key, 0), self._told.get(key, 0))
 
     def _doubt(self, key: str, version: int) -> None:
         self._unconfirmed[key] = max(version, self._unconfirmed.get(key, 0))

@@ -212,8 +212,11 @@ class AccessFlush:
 
     async def close(self, *, max_wait: Seconds) -> None:
         """Flush what is left, if the catalog is to be had within `max_wait`; what it does not take is lost."""
-        if not await self.flush(max_wait=max_wait):
-            log.warning("access_counts_lost", contents=self.tracker.waiting)
+        # A flush takes a part of what memory counted; one more than it should need is for reads that end meanwhile.
+        for _ in range(2 + self.tracker.waiting // (2 * self.tracker.capacity)):
+            if not await self.flush(max_wait=max_wait):
+                log.warning("access_counts_lost", contents=self.tracker.waiting)
+                return
 
     async def trim(self) -> int:
         """Forget a batch of the days that are no longer kept; how many rows, or days. For an elected job."""

@@ -246,7 +246,7 @@ class ValueCaches:
             self._refuse(limits, counts, len(data))
         elif data is not None and lifetime > 0:
             cost = Seconds(self._clock.monotonic() - began)
-            await levels.fill(key, token, self._entry(data, lifetime, cost), shared=shared)
+            await levels.fill(key, token, self._entry(data, lifetime, cost), shared=shared, by_miss=True)
         return data
 
     def _land(self, key: str, flight: "asyncio.Task[bytes | None]") -> None:

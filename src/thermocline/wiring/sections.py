@@ -279,7 +279,7 @@ class PredictionSettings(Section):
     memory: Size = Field(default=Bytes(32 * 2**20), ge=2**20)
     """How many bytes each process spends on what it learned."""
 
-    half_life: Duration = Field(default=Seconds(60 * 86400.0), ge=3600)
+    half_life: Duration = Field(default=Seconds(180 * 86400.0), ge=3600)
     """After how long an observation counts half."""
 
     session_idle: Duration = Field(default=Seconds(1800.0), gt=0)

@@ -91,7 +91,7 @@ def bursts(dice: Generator, reads: int) -> Ids:
 
 SHAPES: Mapping[str, Callable[[Generator, int], Ids]] = {
     **{f"zipf {alpha}": zipf_by(alpha) for alpha in (0.6, 0.8, 1.0, 1.2)},
-    **{f"loop {times}": loop_of(times) for times in (1.02, 1.1, 1.5, 3.0)},
+    **{f"loop {times}": loop_of(times) for times in (1.02, 1.1, 1.5, 2.0, 3.0)},
     **{f"once {share}": wonders(share) for share in (0.4, 0.8)},
     "scans": with_scans,
     "loop and zipf": loop_and_zipf,

@@ -6,11 +6,12 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.services.test_tracking import Kept
 from thermocline.adapters.cache.memory import MOST_TYPES, MemoryCache
 from thermocline.domain.units import Bytes, Seconds, later
 from thermocline.ports.cache import LevelCounts
 from thermocline.ports.held import HeldValues
-from thermocline.services.tracking import AccessTracker, ReadKind
+from thermocline.services.tracking import AccessFlush, AccessTracker, ReadKind
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.contracts.cache import TTL, entry, stored
 from thermocline.testing.contracts.running import in_event_loop
@@ -43,7 +44,7 @@ async def _every_hit_is_told_once(data: st.DataObject) -> None:
     tracker = AccessTracker(data.draw(st.sampled_from((1, 2, 100))), held)
     hits, told, forgotten, misses = Counter[str](), Counter[str](), Counter[str](), 0
     for number, step in enumerate(data.draw(st.lists(STEPS, max_size=60))):
-        name = data.draw(st.sampled_from("abcde"))
+        name = data.draw(st.sampled_from("abc"))
         key = f"content:{name}"
         if step in {"hit", "peek"}:
             found = hit(clock, held, name) if step == "hit" else cache.peek(key) is not None
@@ -79,12 +80,49 @@ async def _every_hit_is_told_once(data: st.DataObject) -> None:
         assert tracker.totals[ReadKind.MEMORY] == sum(hits.values())
         counts = cache.counts()["content"]
         assert (counts.hits, counts.misses) == (sum(hits.values()), misses)
+        assert counts.bytes + cache._marks.bytes == cache.bytes <= 6_000
+        assert counts.bytes == sum(value.cost for value in held.values.values())
     while tracker.waiting:
         told.update({name: counts[ReadKind.MEMORY] for name, counts in tracker.drain().items()})
     if tracker.dropped:
         assert sum(told.values()) + tracker.dropped <= sum(hits.values())
     else:
         assert +told == +hits
+
+
+@in_event_loop
+async def test_hits_are_told_when_collected_and_when_their_value_goes() -> None:
+    clock = ManualClock()
+    cache = MemoryCache(clock, capacity=Bytes(100_000))
+    held = cache.held_values("content")
+    tracker = AccessTracker(100, held)
+    for how in ("drain", "drain again", "refresh", "tombstone", "evict", "put", "expire", "clear"):
+        await cache.lease("content:a", "t", ttl=TTL)
+        await cache.fill("content:a", "t", entry(1, bytes(how == "refresh")), ttl=TTL)
+        for _ in range(3):
+            assert hit(clock, held, "a")
+        match how:
+            case "refresh":
+                await cache.refresh("content:a", "t", ttl=TTL)
+                await cache.fill("content:a", "t", entry(2), ttl=TTL)
+            case "tombstone":
+                await cache.tombstone({"content:a": 9}, ttl=Seconds(0.001))
+                clock.advance(1)
+            case "evict":
+                await cache.evict(["content:a"], ttl=Seconds(0.001))
+                clock.advance(1)
+            case "put":
+                await cache.put("content:a", entry(2), ttl=Seconds(1.0))
+                clock.advance(1)
+            case "expire":
+                clock.advance(TTL)
+                assert held.meet("a") is None
+            case "clear":
+                await cache.clear()
+            case _:
+                pass
+        assert tracker.drain() == {"a": [3, 0, 0, 0]}, how
+        assert tracker.drain() == {}, how
 
 
 @in_event_loop
@@ -166,3 +204,18 @@ async def test_a_refresh_is_early_by_half_of_its_freshness_at_most() -> None:
     value = cache.held_values("content").values["a"]
     cache.peek("content:a")
     assert value.quiet_until == clock.monotonic() + 5
+
+
+@in_event_loop
+async def test_closing_adds_all_that_memory_counted() -> None:
+    clock = ManualClock()
+    cache = MemoryCache(clock, capacity=Bytes(1_000_000))
+    held = cache.held_values("content")
+    kept = Kept()
+    flush = AccessFlush(AccessTracker(2, held), kept, clock, every=Seconds(5.0), days=30)
+    for number in range(23):
+        await stored(cache, f"content:{number:02}", entry())
+        hit(clock, held, f"{number:02}")
+    await flush.close(max_wait=Seconds(1.0))
+    assert (flush.flushed, flush.tracker.waiting) == (23, 0)
+    assert {name for batch in kept.batches for name in batch} == {f"{number:02}" for number in range(23)}

@@ -1,12 +1,14 @@
 """Gets of one turn share a round trip per server; whatever goes wrong with it, each caller has its own answer."""
 
 import asyncio
+import random
 from collections.abc import Awaitable
 
 import pytest
 
 from tests.adapters.cache.opening import redis_cache
 from thermocline.adapters.cache.redis import RedisCache
+from thermocline.adapters.cache.redis_parsing import LARGE
 from thermocline.adapters.cache.redis_routes import pack
 from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds
@@ -116,6 +118,44 @@ def test_a_silent_server_costs_each_caller_its_timeout_once(redis_server: RedisS
             finally:
                 redis_server.resume()
             assert await cache.get("k3") is not None
+
+    scenario()
+
+
+def test_replies_of_all_sizes_follow_one_another(redis_server: RedisServer) -> None:
+    """Those around the size from which a reply is awaited as a whole, and around what is read at once, among them."""
+    sizes = [0, 1, 500, *range(LARGE - 300, LARGE - 80, 40), LARGE, *range(2**16 - 300, 2**16 + 2, 37), 2**17, 10**6]
+
+    @in_event_loop
+    async def scenario() -> None:
+        dice = random.Random(1)
+        async with redis_cache(redis_server.url, timeout=Seconds(10.0)) as cache:
+            values = {f"k{number}": dice.randbytes(size) for number, size in enumerate(sizes)}
+            for key, payload in values.items():
+                assert await cache.put(key, entry(payload=payload), ttl=TTL)
+            for _ in range(10):
+                keys = dice.choices([*values, "none"], k=60)
+                found = await asyncio.gather(*(cache.get(key) for key in keys))
+                assert [what and what.payload for what in found] == [values.get(key) for key in keys]
+            assert cache.unreadable == 0
+
+    scenario()
+
+
+@pytest.mark.parametrize("size", [LARGE, 2**16, 300_000])
+def test_a_large_reply_that_breaks_off_is_an_error(size: int) -> None:
+    @in_event_loop
+    async def scenario() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(2**16):
+                writer.write(b"$%d\r\n" % size + b"x" * (size - 1))
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, redis_cache(f"redis://127.0.0.1:{port}", timeout=Seconds(2.0)) as cache:
+            with pytest.raises(UnavailableError):
+                await cache.get("k")
 
     scenario()
 

@@ -1,5 +1,6 @@
 """What others put under our keys is a miss, a count, and in nobody's way; scripts that Redis forgot are told again."""
 
+import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -259,5 +260,30 @@ def test_values_of_any_size(redis_server: RedisServer, size: int) -> None:
             assert await stored(cache, "k", what)
             assert await cache.get("k") == what
             assert await cache.version_of("k") == 1
+
+    scenario()
+
+
+@pytest.mark.parametrize("size", [1024, 70_000, 2**20])
+def test_what_shrinks_is_kept_small_and_read_back_whole(redis_server: RedisServer, size: int) -> None:
+    """In threads too, many at once; and a damaged stream is a miss, however large."""
+    dice = random.Random(size)
+    words = [dice.randbytes(3).hex().encode() for _ in range(200)]
+    payload = b" ".join(dice.choices(words, k=size // 5))[:size]
+
+    @in_event_loop
+    async def scenario() -> None:
+        async with redis_cache(redis_server.url, timeout=Seconds(10.0)) as cache:
+            keys = [f"k{number}" for number in range(12)]
+            what = entry(payload=payload)
+            assert all(await asyncio.gather(*(stored(cache, key, what) for key in keys)))
+            assert await asyncio.gather(*(cache.get(key) for key in keys)) == [what] * len(keys)
+            name = cache._name("k0")
+            kept = await cache._calls.command(name, "STRLEN", name)
+            assert kept < size * 0.8
+            byte = await cache._calls.command(name, "GETRANGE", name, kept - 100, kept - 100)
+            await cache._calls.command(name, "SETRANGE", name, kept - 100, bytes([byte[0] ^ 1]))
+            assert await cache.get("k0") is None
+            assert cache.unreadable == 1
 
     scenario()

@@ -141,6 +141,7 @@ def test_pairs_are_weighed_as_by_counting_all_of_them(sessions: list[list[str]],
     pairs: dict[tuple[str, str], float] = {}
     sums: dict[str, float] = {}
     stretches = 0.0
+    shrinkage = 5 * sum(len(session) ** -0.5 for session in sessions) / len(sessions)
     for session in sessions:
         table.learn(session, START)
         weight = len(session) ** -0.5
@@ -151,7 +152,7 @@ def test_pairs_are_weighed_as_by_counting_all_of_them(sessions: list[list[str]],
                 pairs[content_id, other] = pairs.get((content_id, other), 0) + weight
     for content_id, total in sums.items():
         expected = {
-            other: (weight + 5 * sums[other] / (stretches + 5)) / (total + 5)
+            other: (weight + shrinkage * sums[other] / (stretches + shrinkage)) / (total + shrinkage)
             for (mine, other), weight in pairs.items()
             if mine == content_id
         }
@@ -168,7 +169,8 @@ def test_junk_is_no_state(junk: bytes) -> None:
 
 
 @given(
-    body=st.binary(max_size=300), head=st.sampled_from([b"", b'{"contents":1,"slots":1,"latest":0,"stretches":0}\n'])
+    body=st.binary(max_size=300),
+    head=st.sampled_from([b"", b'{"contents":1,"slots":1,"latest":0,"stretches":0,"observed":0}\n']),
 )
 def test_a_well_framed_state_of_nonsense_is_refused(body: bytes, head: bytes) -> None:
     import xxhash

@@ -22,6 +22,7 @@ from thermocline.orchestrator import StorageOrchestrator
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.shared_cache import SharedMemoryCache
 from thermocline.wiring.build import running
+from thermocline.wiring.predicting import predictor_factory
 from thermocline.wiring.services import Adapters, Services, assemble
 from thermocline.wiring.settings import Settings
 
@@ -266,6 +267,7 @@ async def running_app(folder: Path, *, shares: bool = False, **settings: Any) ->
         shared=BreakingCache(SharedMemoryCache(clock), clock) if shares else None,
         clock=clock,
         entropy=lambda size: next(numbers).to_bytes(size),
+        predictor=predictor_factory(chosen.prediction),
     )
     try:
         async with running(await assemble(chosen, adapters), work=False) as services:

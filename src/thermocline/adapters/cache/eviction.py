@@ -17,8 +17,9 @@ from typing import Final, Protocol
 FIRST_TRIAL: Final = 0.1
 SHORTEST_TRIAL: Final = 0.01
 LONGEST_TRIAL: Final = 0.9
-REMEMBERED: Final = 1.0
-"""Of the capacity, how much of what the trial gave up is remembered."""
+REMEMBERED: Final = 0.9
+"""Of the capacity, how much of what the trial gave up is remembered. As in S3-FIFO: then the loops that are too long
+for hits are the same ones."""
 WINDOW: Final = 0.1
 """Of the capacity: what was given up within it would have been held by a slightly longer queue."""
 LENGTHEN: Final = 0.5

@@ -1,7 +1,7 @@
-"""What a key of the memory cache remembers besides its value: leases, tombstones, and that there is no content.
+"""What a key of the memory cache remembers besides its value: leases and tombstones.
 
 Marks are small but count too. The oldest are dropped when they take more than their share: a fill whose lease is gone
-is refused, and what is not known to be absent is looked for, so that is safe.
+is refused, so that is safe.
 """
 
 from collections import OrderedDict
@@ -19,14 +19,12 @@ class Mark:
     Beside a value, the token is that of who refreshes it.
     """
 
-    __slots__ = ("absent", "dies_at", "floor", "token")
+    __slots__ = ("dies_at", "floor", "token")
 
-    def __init__(self, token: str | None, floor: int, dies_at: float, *, absent: bool = False) -> None:
+    def __init__(self, token: str | None, floor: int, dies_at: float) -> None:
         self.token = token
         self.floor = floor
         self.dies_at = dies_at
-        self.absent = absent
-        """Whether a fill has told that there is no content."""
 
 
 class Marks:

@@ -1,8 +1,8 @@
 """The cache inside this process, bounded by bytes.
 
-A key holds one of: value, lease, tombstone, the knowledge that there is no content; beside a value there may be a
-token of who refreshes it. All but values are `marks`. Values lie on a `shelf` for each cache type; which of them a full
-cache gives up, whatever their type, is the `eviction`'s to say.
+A key holds one of: value, lease, tombstone; beside a value there may be a token of who refreshes it. All but values are
+`marks`. Values lie on a `shelf` for each cache type; which of them a full cache gives up, whatever their type, is the
+`eviction`'s to say.
 """
 
 import asyncio
@@ -22,10 +22,8 @@ from thermocline.ports.clock import Clock
 from thermocline.ports.held import HotLevel
 
 OVERHEAD_BYTES: Final = 1280
-"""What an entry takes besides key and payload: objects, dictionary slots, stored headers, and that it is remembered for a
-while when it was given up (measured: 990 and 230, rounded up)."""
-LONGEST_ABSENCE: Final = Seconds(2.0)
-"""How long at most it is believed that there is no content: nobody else's write is sure to be heard of sooner."""
+"""What an entry takes besides key and payload: objects, dictionary slots, stored headers, and that it is remembered
+for a while when it was given up (measured: 990 and 230, rounded up)."""
 LARGEST_EARLINESS: Final = 0.5
 """Of the time that a value is fresh, how much a refresh may come early."""
 MOST_TYPES: Final = 64
@@ -184,13 +182,7 @@ class MemoryCache(AgingLevel, HotLevel):
                     continue
                 self._drop(value)
             mark = self._marks.live(key, now)
-            if (
-                mark is not None
-                and mark.token is None
-                and not mark.absent
-                and mark.floor >= version
-                and mark.dies_at >= now + ttl / 2
-            ):
+            if mark is not None and mark.token is None and mark.floor >= version and mark.dies_at >= now + ttl / 2:
                 continue  # told again: each own commit is, by the change feed
             floor = max(version, mark.floor) if mark is not None else version
             self._mark(key, Mark(None, floor, now + ttl), now)
@@ -211,23 +203,6 @@ class MemoryCache(AgingLevel, HotLevel):
         if floor:
             self._mark(key, Mark(None, floor, now + ttl), now)
         return 0
-
-    async def fill_absent(self, key: str, token: str, *, ttl: Seconds) -> bool:
-        """Note that there is no content, if the key still holds `token`; at most for `LONGEST_ABSENCE`. Whether so."""
-        _check_ttl(ttl)
-        now = self._monotonic()
-        mark = self._marks.live(key, now)
-        if mark is None or mark.token != token:
-            return False
-        if (value := self._value(key)) is not None:
-            self._drop(value)
-        self._mark(key, Mark(None, mark.floor, now + min(ttl, LONGEST_ABSENCE), absent=True), now)
-        return True
-
-    def is_absent(self, key: str) -> bool:
-        """Whether a fill told a moment ago that there is no content, and nothing has happened to the key since."""
-        mark = self._marks.live(key, self._monotonic())
-        return mark is not None and mark.absent
 
     async def match(self, pattern: str) -> AsyncIterator[Sequence[str]]:
         """Yield the keys of values and leases; other tasks run between two pages."""
@@ -252,8 +227,6 @@ class MemoryCache(AgingLevel, HotLevel):
                 self._drop(value)
                 values += 1
             elif mark is None or mark.token is None:
-                if mark is not None:
-                    mark.absent = False
                 continue
             self._mark(key, Mark(None, floor, now + ttl), now)
         return values

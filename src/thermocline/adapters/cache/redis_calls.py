@@ -66,12 +66,10 @@ class Calls:
                 sent.append(self._lanes.send(self._route.part_of(key), pack(*command)))
             except Exception as exc:  # noqa: BLE001 - as in `command`
                 sent.append(exc)
-        answers: list[Any] = []
-        for reply in sent:
-            try:
-                answers.append(await reply if isinstance(reply, asyncio.Future) else reply)
-            except Exception as exc:  # noqa: BLE001 - as in `command`
-                answers.append(exc)
+        # Waits for all, and on a cancellation cancels all: none is left whose failure nobody looks at.
+        waits = (reply for reply in sent if isinstance(reply, asyncio.Future))
+        came = iter(await asyncio.gather(*waits, return_exceptions=True))
+        answers: list[Any] = [next(came) if isinstance(reply, asyncio.Future) else reply for reply in sent]
         failed = [number for number, answer in enumerate(answers) if isinstance(answer, Exception)]
         again = (self._after(began, answers[number], commands[number][0], *commands[number][1]) for number in failed)
         for number, answer in zip(failed, await asyncio.gather(*again, return_exceptions=True), strict=True):

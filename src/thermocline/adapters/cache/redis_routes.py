@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from thermocline.adapters.cache.redis_lanes import SLOWEST
+from thermocline.adapters.cache.redis_parsing import LargeReplies
 from thermocline.adapters.cache.redis_urls import RedisLocation
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.units import Seconds
@@ -29,6 +30,8 @@ MAX_CONNECTIONS: Final = 64
 ALONE: Final = "redis"
 """What a server is called where there is only one."""
 ONE_SLOT: Final = frozenset({0})
+_OF_OURS: Final[dict[str, Any]] = {"socket_timeout": None, "parser_class": LargeReplies}
+"""How our connections differ from those that the library makes for itself, to Sentinels."""
 
 Part = bytes | str | int
 """Of a command."""
@@ -171,7 +174,7 @@ class WatchedRoute(SingleRoute):
             self._sentinel,
             db=location.database,
             max_connections=MAX_CONNECTIONS,
-            **{**how, "socket_timeout": None},
+            **how | _OF_OURS,
         )
 
     async def aclose(self) -> None:
@@ -198,7 +201,7 @@ def open_pool(access: RedisAccess, host: str, port: int) -> ConnectionPool:
         host=host,
         port=port,
         db=access.location.database,
-        **{**connection_settings(access), "socket_timeout": None},
+        **connection_settings(access) | _OF_OURS,
         **_tls(access),
     )
 

@@ -52,6 +52,7 @@ def encode(table: CoAccessTable) -> bytes:
         "slots": slots,
         "latest": int(table.latest),
         "stretches": table.stretches / scale,
+        "observed": table.observed / scale,
     }
     body = b"".join(
         [
@@ -87,7 +88,8 @@ def _size(contents: int, slots: int, id_bytes: npt.NDArray[Any]) -> int:
 def _read(body: bytes, memory: Bytes, half_life: Seconds) -> CoAccessTable | None:
     line, _, rest = body.partition(b"\n")
     head = json.loads(line)
-    count, slots, latest, stretches = (head[name] for name in ("contents", "slots", "latest", "stretches"))
+    count, slots, latest = (head[name] for name in ("contents", "slots", "latest"))
+    stretches, observed = float(head["stretches"]), float(head["observed"])
     if not (count >= 0 and 1 <= slots <= MOST_SAVED_SLOTS and 0 <= latest < _LARGEST_MOMENT):
         return None
     columns = count * (_SUM_BYTES + slots * _CELL_BYTES)
@@ -101,13 +103,12 @@ def _read(body: bytes, memory: Bytes, half_life: Seconds) -> CoAccessTable | Non
     fits = (
         bool(np.all(np.isfinite(sums) & (sums >= 0)) and np.all(np.isfinite(weights) & (weights >= 0)))
         and bool(np.all((neighbours >= -1) & (neighbours < count)))
-        and math.isfinite(stretches)
-        and stretches >= 0
+        and all(math.isfinite(total) and total >= 0 for total in (stretches, observed))
     )
     if not fits:
         return None
     table = CoAccessTable(memory, half_life)
     table.scale_at(Timestamp(latest))
-    table.latest, table.stretches = Timestamp(latest), float(stretches)
+    table.latest, table.stretches, table.observed = Timestamp(latest), stretches, observed
     table.fill(names, sums, neighbours, weights)
     return table

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from thermocline.domain.units import MICROS_PER_SECOND, Bytes, Seconds, Timestamp
 
 SHRINKAGE: Final = 5.0
-"""As if each content had been read alone in so many sessions more: few observations prove little."""
+"""As if each content had been read alone in so many usual stretches more: few observations prove little."""
 LONGEST_STRETCH: Final = 32
 """Contents of one stretch of a session. All pairs of a stretch are learned, so work per read is bounded by this."""
 MOST_SLOTS: Final = 256
@@ -47,7 +47,9 @@ class CoAccessTable:
         """When a weight of 1 was learned."""
         self.latest = Timestamp(0)
         self.stretches = 0.0
-        """Decayed number of stretches learned."""
+        """Decayed weight of the stretches learned."""
+        self.observed = 0.0
+        """Their decayed number."""
         self.given_up = 0
         """Contents that were forgotten for room."""
         self.rows: dict[str, int] = {}
@@ -81,6 +83,7 @@ class CoAccessTable:
             self.weights *= factor
             self.sums *= factor
             self.stretches *= float(factor)
+            self.observed *= float(factor)
             self.origin = at
             return 1.0
         return float(2.0**exponent)
@@ -99,6 +102,7 @@ class CoAccessTable:
         length = len(rows)
         weight = np.float32(scale / math.sqrt(begun + length))
         self.stretches += float(weight)
+        self.observed += scale
         self.sums[rows] += weight
         if length == 1:
             return
@@ -125,7 +129,8 @@ class CoAccessTable:
         if not len(slots):
             return []
         neighbours = self.neighbours[row, slots]
-        shrinkage = SHRINKAGE * self.scale_at(self.latest)
+        usual = self.stretches / self.observed if self.observed else 1.0
+        shrinkage = SHRINKAGE * usual * self.scale_at(self.latest)
         # Shrunk towards how often the neighbour is read anyway, not towards never; which few stretches do not tell.
         base = self.sums[neighbours] / (self.stretches + shrinkage)
         chances = (self.weights[row, slots] + shrinkage * base) / (self.sums[row] + shrinkage)

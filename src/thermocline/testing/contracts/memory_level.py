@@ -7,7 +7,7 @@ import pytest
 
 from thermocline.domain.units import Seconds, later
 from thermocline.ports.cache import CacheEntry, MemoryLevel
-from thermocline.testing.contracts.cache import TTL, CacheHarness, OpenCache, entry, stored
+from thermocline.testing.contracts.cache import CacheHarness, OpenCache, entry, stored
 from thermocline.testing.contracts.running import AsyncTests
 
 _FEW_SECONDS = Seconds(5.0)
@@ -34,64 +34,6 @@ class MemoryLevelContract(AsyncTests):
             assert cache.peek("k") == entry()
             for key in ("old", "ending", "none"):
                 assert cache.peek(key) is None
-
-    async def test_absence_is_noted_under_a_lease_only(self, open_cache: OpenCache) -> None:
-        async with open_cache() as harness:
-            cache = _memory(harness)
-            assert not await cache.fill_absent("k", "t", ttl=TTL)
-            assert await cache.lease("k", "t", ttl=TTL)
-            assert not cache.is_absent("k")
-            assert not await cache.fill_absent("k", "other", ttl=TTL)
-            assert await cache.fill_absent("k", "t", ttl=TTL)
-            assert cache.is_absent("k")
-            assert not await cache.fill("k", "t", entry(), ttl=TTL), "the token is used up"
-            assert await cache.get("k") is None
-            with pytest.raises(ValueError, match="positive"):
-                await cache.fill_absent("k", "t", ttl=Seconds(0.0))
-
-    async def test_absence_is_believed_for_a_few_seconds_at_most(self, open_cache: OpenCache) -> None:
-        async with open_cache() as harness:
-            cache = _memory(harness)
-            for key, ttl in (("short", Seconds(0.5)), ("long", TTL)):
-                assert await cache.lease(key, "t", ttl=TTL)
-                assert await cache.fill_absent(key, "t", ttl=ttl)
-            await harness.advance(Seconds(0.6))
-            assert not cache.is_absent("short")
-            assert cache.is_absent("long")
-            await harness.advance(_FEW_SECONDS)
-            assert not cache.is_absent("long")
-
-    async def test_whatever_happens_to_a_key_ends_the_belief_in_its_absence(self, open_cache: OpenCache) -> None:
-        async with open_cache() as harness:
-            cache = _memory(harness)
-            for how in ("tombstone", "told again", "lease", "put", "evict", "clear"):
-                if how == "told again":
-                    await cache.tombstone({how: 5}, ttl=TTL)
-                assert await cache.lease(how, "t", ttl=TTL)
-                assert await cache.fill_absent(how, "t", ttl=TTL)
-                match how:
-                    case "tombstone" | "told again":
-                        await cache.tombstone({how: 5}, ttl=Seconds(0.1))
-                    case "lease":
-                        assert await cache.lease(how, "u", ttl=TTL)
-                    case "put":
-                        assert await cache.put(how, entry(), ttl=TTL)
-                    case "evict":
-                        assert await cache.evict([how], ttl=TTL) == 0
-                    case _:
-                        await cache.clear()
-                assert not cache.is_absent(how)
-
-    async def test_absence_keeps_the_floor_and_removes_the_value(self, open_cache: OpenCache) -> None:
-        async with open_cache() as harness:
-            cache = _memory(harness)
-            assert await stored(cache, "k", entry(5))
-            assert await cache.refresh("k", "t", ttl=TTL)
-            assert await cache.fill_absent("k", "t", ttl=TTL)
-            assert cache.is_absent("k")
-            assert await cache.stale("k") is None
-            assert not await stored(cache, "k", entry(4))
-            assert await stored(cache, "k", entry(5))
 
     async def test_the_first_hit_near_the_end_of_freshness_asks_for_a_refresh(self, open_cache: OpenCache) -> None:
         async with open_cache() as harness:

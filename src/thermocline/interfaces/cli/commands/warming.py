@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thermocline.domain.predictions import Prediction
-from thermocline.domain.units import parse_size
+from thermocline.domain.units import LARGEST_SIZE, parse_size
 from thermocline.interfaces.cli.commands.contents import parse_life
 from thermocline.interfaces.cli.exits import ExitCode, InterruptedCommandError, UsageError
 from thermocline.interfaces.cli.opening import open_store
@@ -34,7 +34,6 @@ THRESHOLD = 0.7
 AT_ONE_TIME = 1000
 """Predictions of one request to a service: each is answered within its deadline."""
 DEADLINE_OF_ONE_SECONDS = 300.0
-UNLIMITED = 2**63 - 1
 
 
 def warm(
@@ -125,7 +124,7 @@ async def _by_service(
     predictions = sorted(await read_predictions(source), key=lambda prediction: -prediction.access_probability)
     loop = asyncio.get_running_loop()
     ends_at = None if deadline is None else loop.time() + deadline
-    left = UNLIMITED if budget is None else budget
+    left = LARGEST_SIZE if budget is None else budget
     total: dict[str, Any] = {}
     with Progress("warm", total=len(predictions), in_bytes=False) as progress:
         # One request even for nothing: whether the service answers is worth knowing.

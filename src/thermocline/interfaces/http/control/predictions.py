@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from thermocline.domain.access import Scope
 from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.predictions import Prediction, parse_prediction
-from thermocline.domain.units import Bytes
+from thermocline.domain.units import LARGEST_SIZE, Bytes
 from thermocline.interfaces.http.control.calls import ExchangeHere, ServicesHere, json_answer
 from thermocline.interfaces.http.control.json_body import read_json_array
 from thermocline.interfaces.http.gate import require
@@ -27,7 +27,7 @@ async def warm(
     exchange: ExchangeHere,
     services: ServicesHere,
     threshold: Annotated[float, Query(ge=0, le=1, description="Probabilities must be above it")] = THRESHOLD,
-    byte_budget: Annotated[int | None, Query(ge=0, description="Most bytes to read; no limit if left out")] = None,
+    byte_budget: Annotated[int, Query(ge=0, le=LARGEST_SIZE, description="Most bytes to read")] = LARGEST_SIZE,
     deadline: Annotated[
         float, Query(ge=0, le=LONGEST_DEADLINE, description="Seconds until the answer comes, done or not")
     ] = USUAL_DEADLINE,
