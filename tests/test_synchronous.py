@@ -265,8 +265,8 @@ class Stalling:
 try:
     with SyncStorageOrchestrator.open(Settings(data=Path({str(tmp_path / "data")!r}))) as store:
         if {where!r} == "storing":
-            store._store.stat = Stalling()
-            store._wait(lambda: store._store.stat("a"))
+            store._face.stat = Stalling()
+            store._wait(lambda: store._face.stat("a"))
         else:
             store.store_content("a", body())
 except KeyboardInterrupt:

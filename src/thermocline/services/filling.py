@@ -7,6 +7,7 @@ leaves nothing half done: a read under way ends by itself, and fills or not.
 
 from dataclasses import dataclass
 
+from thermocline.domain.cache_types import content_key
 from thermocline.domain.content import Record
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import ContentNotFoundError, ObjectArchivedError, StorageError
@@ -96,7 +97,7 @@ class Filler:
         if shared is None:
             return self.is_in_memory(content_id)
         # Twelve bytes: a cache that is down or full must not count as warmed.
-        return await shared.is_current(content_id, loaded.entry.version)
+        return await shared.is_current(content_key(content_id), loaded.entry.version)
 
 
 def failed(exc: StorageError) -> Filled:
