@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import uvloop  # noqa: F401 - keeps the class of sockets that it finds when it is imported: the real one
 from pytest_socket import disable_socket, enable_socket
 
 from tests.counts import SOAK
