@@ -16,6 +16,7 @@ import pytest
 from tests.counts import SOAK
 from tests.services.simulated import World
 
+pytestmark = pytest.mark.thorough
 SCHEDULES = 30_000 if SOAK else 700
 
 

@@ -21,6 +21,7 @@ from thermocline.services.sharing import SharedCache
 from thermocline.services.value_caches import ValueCaches
 from thermocline.testing.shared_cache import SharedMemoryCache
 
+pytestmark = pytest.mark.thorough
 ENOUGH = 2000
 """Schedules in which each weakness must have shown; most do within a hundred, of those steps that it takes."""
 Patch = pytest.MonkeyPatch

@@ -7,6 +7,7 @@ from bench.co_access.replay import replay
 from bench.co_access.traces import FOLDER, load
 from thermocline.domain.units import Bytes
 
+pytestmark = pytest.mark.thorough
 RETAIL = "online_retail_374d.csv.zst"
 
 
