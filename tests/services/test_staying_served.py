@@ -227,7 +227,8 @@ async def test_content_read_often_is_renewed_before_it_ends(machine: Machine) ->
                 assert await store.retrieve_content("a") == b"x"
                 await store.services.background.drain()
         assert store.services.refresher.refreshed >= 1
-        assert store.services.tracker.totals[ReadKind.STORAGE] == reads
+        missed = store.services.tracker.totals[ReadKind.STORAGE] - reads + store.services.reading.revived
+        assert missed <= 2, "of four ends, the moment drawn comes too late for one in forty"
         machine.objects.fetch = fetch  # type: ignore[method-assign]
 
 

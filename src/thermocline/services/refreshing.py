@@ -2,8 +2,9 @@
 
 When is drawn by chance, earlier the longer a fetch takes (XFetch: Vattani, Chierichetti, Lowenstein, "Optimal
 Probabilistic Cache Stampede Prevention", VLDB 2015); the more readers, the surer is one of them early enough. 1. Take
-the places beside the value: of all processes one does. 2. Read the record, and storage only if the bytes are others.
-3. Fill, or give the places back. A change takes the place with the value, so what was read before it is refused.
+the places beside the value: of all processes one does. 2. Read the record. Storage is never read: a value of another
+revision is evicted anyway. 3. Fill, or give the places back. A change takes the place with the value, so what was read
+before it is refused.
 """
 
 import math
@@ -12,14 +13,12 @@ import random
 from thermocline.domain.cache_types import CONTENT
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import StorageError
-from thermocline.domain.units import Seconds, elapsed
+from thermocline.domain.units import elapsed
 from thermocline.ports.cache import CacheEntry
 from thermocline.ports.clock import Clock
 from thermocline.ports.records import Records
 from thermocline.services.background import Background
 from thermocline.services.caching import ContentCache
-from thermocline.services.placements import Placements
-from thermocline.services.verifying import fetch_verified
 
 _PREFIX = f"{CONTENT}:"
 
@@ -35,12 +34,9 @@ def is_due(entry: CacheEntry, clock: Clock) -> bool:
 class ContentRefresher:
     """Refreshes contents in the background; what is too much is dropped, and a later reader misses."""
 
-    def __init__(
-        self, cache: ContentCache, records: Records, placements: Placements, background: Background, clock: Clock
-    ) -> None:
+    def __init__(self, cache: ContentCache, records: Records, background: Background, clock: Clock) -> None:
         self._cache = cache
         self._records = records
-        self._placements = placements
         self._background = background
         self._clock = clock
         self._under_way: set[str] = set()
@@ -78,16 +74,12 @@ class ContentRefresher:
             self._under_way.discard(content_id)
 
     async def _fill(self, content_id: ContentId, token: str, entry: CacheEntry) -> bool:
-        began = self._clock.monotonic()
         record = await self._records.find(content_id)
         if record is None or not record.is_alive(self._clock.now()) or not self._cache.is_cacheable(record):
             return False
-        if record.revision == entry.revision and record.digest == entry.digest:
-            # The cost stays that of storage: it tells how much a miss is to be feared.
-            payload, cost = entry.payload, entry.fetch_cost
-        else:
-            payload = await fetch_verified(self._placements.named(record.placement).store, record)
-            cost = Seconds(self._clock.monotonic() - began)
-        await self._cache.fill(token, record, payload, fetch_cost=cost)
+        if record.revision != entry.revision:
+            return False
+        # The cost stays that of storage: it tells how much a miss is to be feared.
+        await self._cache.fill(token, record, entry.payload, fetch_cost=entry.fetch_cost)
         self.refreshed += 1
         return True

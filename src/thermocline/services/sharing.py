@@ -24,8 +24,6 @@ from thermocline.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
 
-CONTENT: Final = "content"
-"""The cache type of contents' bytes."""
 LEASE_SECONDS: Final = Seconds(3.0)
 """How long others wait for a holder that died. Living holders renew."""
 LONGEST_FILL: Final = Seconds(60.0)

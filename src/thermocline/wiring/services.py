@@ -185,7 +185,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     reading = ReadingService(
         catalog.records, placements, cache, memory, tracker, restoring, clock, max_buffered=limits.max_buffered
     )
-    refresher = ContentRefresher(cache, catalog.records, placements, background, clock)
+    refresher = ContentRefresher(cache, catalog.records, background, clock)
     values = ValueCaches(levels, cache, catalog.records, background, clock, cache_types(settings))
     evicting = EvictionService(cache, values, adapters.shared, catalog.changes, clock)
     _notice_due(adapters.memory, cache, refresher, values)

@@ -174,12 +174,14 @@ class _OneRead:
 
     async def from_what_is_stale(self) -> bool:
         """Answer with what is cached and no longer fresh, because catalog or storage do not answer; likewise."""
-        loaded = await self._reading.stale(self._content_id)
+        loaded = await self._parts.cache.stale(self._content_id)
         if loaded is None:
             return False
         facts = facts_of_entry(self._content_id, loaded.entry, _SOURCES[loaded.kind])
         if not self._is_for_caller(facts):
             return False
+        if not self._request.is_head:
+            self._parts.tracker.note(self._content_id, loaded.kind)
         await self._send_buffered(facts, loaded.entry.payload)
         return True
 
