@@ -37,23 +37,39 @@ def default_classes(book: str) -> tuple[str, ...]:
     return _book(book)[0]
 
 
-def with_overrides(overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Mapping[str, ClassPrices]:
-    """Return all classes, with the user's figures over the shipped ones: `{"s3.standard": {"storage": 0.021}}`.
+def with_overrides(
+    overrides: Mapping[str, Mapping[str, Any]] | None = None, known: Mapping[str, ClassPrices] | None = None
+) -> Mapping[str, ClassPrices]:
+    """Return all classes, with the user's figures over the shipped ones, or `known`: `{"s3.standard": {"get": 1}}`.
 
     What a user says counts as verified. Raises `InvalidInputError` for an unknown class or figure, and for what no
     price is: negative, NaN, no number. Nothing is taken over then.
     """
-    classes = dict(shipped())
+    classes = dict(shipped() if known is None else known)
     for name, figures in (overrides or {}).items():
-        known = _known(classes, name)
+        before = _known(classes, name)
         if not isinstance(figures, Mapping):
             raise InvalidInputError(f"prices: {name} is a table of figures, not {figures!r}")
         own = {
             figure: Figure(checked(name, figure, value), source=OVERRIDE, date="", verified=True)
             for figure, value in figures.items()
         }
-        classes[name] = replace(known, figures=MappingProxyType({**known.figures, **own}))
+        classes[name] = replace(before, figures=MappingProxyType({**before.figures, **own}))
     return MappingProxyType(classes)
+
+
+def with_own_classes(own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, ClassPrices]:
+    """Return all classes, with the user's figures over them, and classes of the user's own: `{"ceph.cold": {...}}`.
+
+    A class that is not in the books of its vendor is refused: it is written wrong. Raises as `with_overrides` does.
+    """
+    known = shipped()
+    foreign = {name: figures for name, figures in own.items() if name.partition(".")[0] not in BOOKS}
+    for name in foreign:
+        if not all(name.partition(".")):
+            raise InvalidInputError(f"prices: a class is named VENDOR.CLASS, such as 'ceph.cold', not {name!r}")
+    made = {name: ClassPrices(name, MappingProxyType({})) for name in foreign}
+    return with_overrides(own, MappingProxyType({**known, **made}))
 
 
 def chosen(classes: Mapping[str, ClassPrices], names: Sequence[str]) -> tuple[ClassPrices, ...]:
