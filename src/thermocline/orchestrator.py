@@ -24,10 +24,12 @@ from thermocline.services.checking import Finding
 from thermocline.services.clearing import ClearReport
 from thermocline.services.deleting import Erasure
 from thermocline.services.direct_uploads import UploadSession
+from thermocline.services.explanations import Explanation
 from thermocline.services.exporting import ExportOptions
 from thermocline.services.importing import DEFAULT_JOBS, ImportOptions, folder_prefix
 from thermocline.services.listing import Page
 from thermocline.services.moving import TierOutcome
+from thermocline.services.optimization_reports import OptimizationReport
 from thermocline.services.reading import OpenContent
 from thermocline.services.transferring import Body, WriteRequest
 from thermocline.services.tree_reports import TreeProgress, TreeReport
@@ -264,6 +266,36 @@ class StorageOrchestrator:
         moving = self.services.moving
         outcome = await moving.set_tier(parsed, parse_tier(tier), condition=parse_condition(if_match, None))
         return await moving.finish(outcome) if wait and outcome.planned else outcome
+
+    async def optimize_storage_tiers(
+        self,
+        *,
+        dry_run: bool = False,
+        prefix: str = "",
+        limit: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> OptimizationReport:
+        """Move every content whose id starts with `prefix` to where the policy of the settings wants it, if that pays.
+
+        What needs no copy is changed within the call; copies are planned durably, within the day's limits, for a
+        worker to make. With `dry_run` nothing changes, and the limits are left out of account. It ends after `limit`
+        transitions. `progress` hears of how many contents were decided on. Safe to repeat: the next call finds what
+        is left. The report has the seed's `transitions`, `cost_savings` (US dollars a month) and `performance_impact`
+        (milliseconds), and tells what was refused and why.
+        """
+        return await self.services.optimizing.run(
+            dry_run=dry_run,
+            prefix=parse_prefix(prefix),
+            limit=limit,
+            progress=progress if progress is not None else lambda _: None,
+        )
+
+    async def explain_tier(self, content_id: str) -> Explanation:
+        """Return why the content has its tier, what would change that, and what it costs here and elsewhere.
+
+        Raises `ContentNotFoundError`.
+        """
+        return await self.services.explaining.explain(parse_content_id(content_id))
 
     async def restore_content(
         self, content_id: str, *, speed: RestoreSpeed | str | None = None, days: int | None = None, wait: float = 0.0

@@ -227,6 +227,8 @@ class SyncStorageOrchestrator:
     erase_content = _blocking(StorageOrchestrator.erase_content)
     update_metadata = _blocking(StorageOrchestrator.update_metadata)
     set_tier = _blocking(StorageOrchestrator.set_tier)
+    optimize_storage_tiers = _blocking(StorageOrchestrator.optimize_storage_tiers)
+    explain_tier = _blocking(StorageOrchestrator.explain_tier)
     restore_content = _blocking(StorageOrchestrator.restore_content)
     import_tree = _blocking(StorageOrchestrator.import_tree)
     export_tree = _blocking(StorageOrchestrator.export_tree)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from thermocline.domain.heat import DAY_MICROS
 from thermocline.domain.units import Timestamp
-from thermocline.economics.contents import NO_EXPIRY, Contents
+from thermocline.economics.contents import NO_EXPIRY, Contents, day_number
 from thermocline.economics.sheets import CostSheet, Money
 
 ESTIMATES: Final = (20, 80)
@@ -84,8 +84,15 @@ def payment(
 
 
 def expected_rates(contents: Contents, now: Timestamp) -> tuple[Money, Money]:
-    """Return the days with storage reads a day to expect, by both `ESTIMATES`."""
-    first, second = (contents.storage_rate(days, now) for days in ESTIMATES)
+    """Return the days with storage reads a day to expect, by both `ESTIMATES`.
+
+    Never more than one in as many days as it has been silent by now: gaps between reads have heavy tails, so whatever
+    was not read for a month is not to be read daily because it was so before. With this bound a move down pays from
+    the break-even idle time on (`policies.idle`), and not before.
+    """
+    idle = contents.as_policies_see(now, contents.places).idle(day_number(now))
+    most = 1.0 / np.maximum(idle, 1)
+    first, second = (np.minimum(contents.storage_rate(days, now), most) for days in ESTIMATES)
     return first, second
 
 
@@ -118,7 +125,7 @@ def _daily(
     silence = np.zeros(len(contents))
     if is_there:
         stored = (now - contents.tier_since) / DAY_MICROS
-        last = contents.as_policies_see(now, contents.places).idle(now // DAY_MICROS)
+        last = contents.as_policies_see(now, contents.places).idle(day_number(now))
         silence = np.maximum(np.minimum(stored, last), 0.0)
     for place, rows in enumerate(sheet.storage):
         mine = places == place

@@ -14,6 +14,7 @@ from thermocline.ports.intents import Intents
 from thermocline.ports.job_runs import JobRuns
 from thermocline.ports.moves import Moves
 from thermocline.ports.outbox import Outbox
+from thermocline.ports.planned_moves import PlannedMoves
 from thermocline.ports.policy_budget import PolicyBudget
 from thermocline.ports.records import Records
 from thermocline.ports.recovery import Recovery
@@ -32,6 +33,7 @@ class Catalog(Protocol):
     bulk: BulkWrites
     outbox: Outbox
     moves: Moves
+    planned: PlannedMoves
     restores: Restores
     accesses: Accesses
     sweeps: Sweeps

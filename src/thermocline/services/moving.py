@@ -14,7 +14,7 @@ first, and its plan waits. Held content stays where it is.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,6 +53,7 @@ log = structlog.get_logger(__name__)
 
 CONCURRENCY = 4
 """Copies at once: they wait for stores, and each holds memory for up to three parts."""
+EVICTIONS_AT_ONCE = 64
 CLAIM_LEASE = Seconds(120.0)
 ATTEMPTS = 10
 FIRST_RETRY = Seconds(2.0)
@@ -138,6 +139,35 @@ class MovingService:
             elif await self._moves.plan([PlannedMove(content_id, tier, reason)], now=self._clock.now()):
                 return TierOutcome(record, tier, planned=True)
         raise UnavailableError(f"content {content_id!r} changes faster than it can be moved; try again")
+
+    async def change_tiers(self, changes: Sequence[TierChange]) -> frozenset[ContentId]:
+        """Commit many moves that need no copy, in one transaction; return the contents of those that were made.
+
+        The others are not any more as described, or must not be moved by a policy. What was made is evicted where it
+        can be reached; where it left HOT, elsewhere too.
+        """
+        now = self._clock.now()
+        made = await self._moves.change_tiers(changes, now=now, evict_at=later(now, EVICT_DELAY))
+        wanted = {change.content_id: change for change in changes}
+        for start in range(0, len(made), EVICTIONS_AT_ONCE):
+            await asyncio.gather(
+                *(
+                    self._cache.invalidate(changed.content_id, changed.version)
+                    for changed in made[start : start + EVICTIONS_AT_ONCE]
+                )
+            )
+        self.moved += len(made)
+        for changed in made:
+            change = wanted[changed.content_id]
+            log.info(
+                "moved",
+                content_id=change.content_id,
+                from_tier=change.from_tier.value,
+                to_tier=change.to_tier.value,
+                copied=False,
+                reason=change.reason,
+            )
+        return frozenset(changed.content_id for changed in made)
 
     async def make_now(self, content_id: ContentId) -> bool:
         """Make the planned move of one content, due or not, unless somebody else is at it; whether it was tried."""

@@ -10,6 +10,8 @@ from thermocline.ports.clock import Clock
 from thermocline.services.delivering import OutboxService
 from thermocline.services.expiring import ExpiryService
 from thermocline.services.moving import MovingService
+from thermocline.services.optimizing import PERIOD as OPTIMIZE_PERIOD
+from thermocline.services.optimizing import OptimizingService
 from thermocline.services.reconciling import IntentCleaner, OrphanSweep
 from thermocline.services.recovering import ADVICE
 from thermocline.services.restoring import RestoringService
@@ -45,6 +47,7 @@ def background_jobs(
     restoring: RestoringService,
     tracking: AccessFlush,
     scrub: ScrubbingService,
+    optimizing: OptimizingService,
 ) -> tuple[Job, ...]:
     """Return every job, with how often it runs: on one of all processes, or on each if it is shared."""
 
@@ -74,5 +77,6 @@ def background_jobs(
         *((Job("share_sweeps", SHARE_PERIOD, share_sweeps, is_shared=True),) if sweep.is_shared else ()),
         Job("trim_changes", Seconds(600.0), trim_changes),
         Job("trim_access_days", Seconds(3600.0), tracking.trim),
+        *((Job("optimize", OPTIMIZE_PERIOD, optimizing.work),) if optimizing.is_on else ()),
         *((Job("scrub", SCRUB_PERIOD, scrub.run),) if scrub.is_on else ()),
     )

@@ -83,7 +83,8 @@ class PlacementSettings(Section):
     """The store's storage class."""
 
     prices: str = "r2.standard"
-    """Which prices of the price book apply."""
+    """Which class of the price books, or of `[prices]`, says what it costs; `none`: nothing. Without known prices no
+    policy copies from or to here."""
 
     restore: PlacementRestoreSettings | None = None
     """Given if the storage class must be restored before its objects can be read."""

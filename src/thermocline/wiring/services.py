@@ -26,6 +26,7 @@ from thermocline.services.change_listening import ChangeListener
 from thermocline.services.changing import ChangingService
 from thermocline.services.checking import CheckingService
 from thermocline.services.clearing import ClearingService
+from thermocline.services.copy_planning import CopyPlanner
 from thermocline.services.copying import Copier
 from thermocline.services.deleting import DeletingService
 from thermocline.services.delivering import OutboxService
@@ -34,6 +35,7 @@ from thermocline.services.direct_downloads import DirectDownloads
 from thermocline.services.direct_uploads import DirectUploads
 from thermocline.services.evicting import EvictionService
 from thermocline.services.expiring import ExpiryService
+from thermocline.services.explaining import ExplainingService
 from thermocline.services.exporting import ExportingService
 from thermocline.services.filling import Filler
 from thermocline.services.importing import ImportingService
@@ -43,6 +45,7 @@ from thermocline.services.listing import ListingService
 from thermocline.services.mending import MendingService
 from thermocline.services.moving import MovingService
 from thermocline.services.object_trees import ImportSources
+from thermocline.services.optimizing import OptimizingService
 from thermocline.services.placements import Placements
 from thermocline.services.prefetching import Prefetcher
 from thermocline.services.prefilling import Prefiller
@@ -52,6 +55,7 @@ from thermocline.services.recovering import RecoveringService
 from thermocline.services.refreshing import ContentRefresher
 from thermocline.services.releasing import ReleasingService
 from thermocline.services.restoring import RestoringService
+from thermocline.services.saving import SavingService
 from thermocline.services.scrubbing import ScrubbingService
 from thermocline.services.sharing import SharedCache
 from thermocline.services.stored_bytes import StoredBytes
@@ -63,6 +67,7 @@ from thermocline.services.value_caches import ValueCaches
 from thermocline.services.warming import WarmingService
 from thermocline.services.working import Worker
 from thermocline.services.writing import WritingService
+from thermocline.wiring.deciding import decider_factory, make_day_limits, make_schedule, prices_factory
 from thermocline.wiring.jobs import background_jobs
 from thermocline.wiring.predicting import make_learning, make_prefetcher
 from thermocline.wiring.rules import buckets_of, cache_types, make_placements, make_restore_policy
@@ -108,6 +113,9 @@ class Services:
     describing: DescribingService
     changing: ChangingService
     moving: MovingService
+    optimizing: OptimizingService
+    explaining: ExplainingService
+    saving: SavingService
     restoring: RestoringService
     listing: ListingService
     checking: CheckingService
@@ -216,6 +224,16 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         clock,
     )
     recovering = RecoveringService(catalog.recovery, catalog.cursors)
+    optimizing = OptimizingService(
+        catalog.columns,
+        catalog.cursors,
+        moving,
+        CopyPlanner(catalog.moves, catalog.planned, catalog.policy_budget, clock, make_day_limits(settings)),
+        recovering,
+        clock,
+        make_schedule(settings),
+        decider_factory(settings),
+    )
     releasing = ReleasingService(catalog.adopted, catalog.cursors, placements, clock)
     outbox = OutboxService(
         catalog.outbox, placements, cache, clock, recovering, releasing, second_pass=settings.cache.second_pass
@@ -253,6 +271,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         learning=learning,
         prefetching=prefetching,
     )
+    describing = DescribingService(catalog.records, restoring, clock)
     stored = StoredBytes(catalog.records, placements, memory, clock)
     return Services(
         settings=settings,
@@ -260,9 +279,12 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         placements=placements,
         writing=writing,
         reading=reading,
-        describing=DescribingService(catalog.records, restoring, clock),
+        describing=describing,
         deleting=deleting,
         moving=moving,
+        optimizing=optimizing,
+        explaining=ExplainingService(catalog.columns, catalog.moves, describing, clock, optimizing.decider),
+        saving=SavingService(catalog.savings, clock, prices_factory(settings)),
         restoring=restoring,
         changing=changing,
         listing=listing,
@@ -301,7 +323,9 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
             max_silence=limits.max_wait,
         ),
         worker=Worker(
-            background_jobs(catalog, clock, outbox, cleaner, sweep, expiry, moving, restoring, tracking, scrub),
+            background_jobs(
+                catalog, clock, outbox, cleaner, sweep, expiry, moving, restoring, tracking, scrub, optimizing
+            ),
             catalog.elections,
             catalog.job_runs,
             clock,

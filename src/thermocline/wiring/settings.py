@@ -28,6 +28,7 @@ from thermocline.wiring.placing import (
     TierSettings,
     check_restore,
 )
+from thermocline.wiring.policy import ClassPricesSettings, OwnPricesSettings, PolicySettings, check_prices
 from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.sections import (
     CacheSettings,
@@ -58,6 +59,8 @@ class Settings(Section):
     objects: dict[str, ObjectsSettings] = Field(default_factory=lambda: dict(DEFAULT_OBJECTS))
     placements: dict[str, PlacementSettings] = Field(default_factory=lambda: dict(DEFAULT_PLACEMENTS))
     tiers: dict[StorageTier, TierSettings] = Field(default_factory=dict)
+    prices: dict[str, OwnPricesSettings] = Field(default_factory=dict)
+    policy: PolicySettings = PolicySettings()
     restore: RestoreSettings = RestoreSettings()
     http: HttpSettings = HttpSettings()
     limits: LimitsSettings = LimitsSettings()
@@ -70,6 +73,20 @@ class Settings(Section):
     @classmethod
     def _complete_tiers(cls, tiers: Any) -> Any:
         return completed(tiers, {tier.value: rules.model_dump() for tier, rules in DEFAULT_TIERS.items()})
+
+    @field_validator("prices", mode="before")
+    @classmethod
+    def _read_prices(cls, prices: Any) -> Any:
+        if not isinstance(prices, Mapping):
+            return prices
+        return {name: ClassPricesSettings.model_validate(figures) for name, figures in prices.items()}
+
+    @field_validator("prices")
+    @classmethod
+    def _check_prices(cls, prices: dict[str, OwnPricesSettings]) -> dict[str, OwnPricesSettings]:
+        if prices:
+            check_prices(prices)
+        return prices
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":

@@ -19,6 +19,7 @@ from thermocline.adapters.catalog.locations import is_postgres, sqlite_path
 from thermocline.adapters.catalog.migrating import CatalogStatus, Upgraded, status_of, upgrade_file
 from thermocline.adapters.catalog.moves import SqlMoves
 from thermocline.adapters.catalog.outbox import SqlOutbox
+from thermocline.adapters.catalog.planned_moves import SqlPlannedMoves
 from thermocline.adapters.catalog.policy_budget import SqlPolicyBudget
 from thermocline.adapters.catalog.records import SqlRecords
 from thermocline.adapters.catalog.recovery import SqlRecovery
@@ -62,6 +63,7 @@ class SqlCatalog(Catalog):
         self.bulk = SqlBulkWrites(runner)
         self.outbox = SqlOutbox(runner)
         self.moves = SqlMoves(runner)
+        self.planned = SqlPlannedMoves(runner)
         self.restores = SqlRestores(runner)
         self.accesses = accesses or SqlAccesses(runner)
         self.sweeps = SqlSweeps(runner)

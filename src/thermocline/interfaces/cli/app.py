@@ -10,6 +10,7 @@ from thermocline.interfaces.cli.commands import (
     configuration,
     contents,
     listing,
+    optimizing,
     repair,
     service,
     simulating,
@@ -67,6 +68,8 @@ app.command("ls", short_help="List contents.")(listing.ls)
 app.command("rm", short_help="Delete contents.")(contents.rm)
 app.command("change", short_help="Change metadata, visibility, expiry, hold or pin.")(tiers.change)
 app.command("tier", short_help="Move contents to another tier.")(tiers.tier)
+app.command("optimize", short_help="Move content to where the policy wants it, if that pays.")(optimizing.optimize)
+app.command("explain", short_help="Say why a content has its tier, and what would change it.")(optimizing.explain)
 app.command("restore", short_help="Make archived content readable.")(tiers.restore)
 app.command("invalidate", short_help="Evict from the caches by pattern.")(caching.invalidate)
 app.command("warm", short_help="Bring what is likely to be read into the caches.")(warming.warm)

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import parse_duration, parse_size
+from thermocline.wiring.policy import ClassPricesSettings, OwnPricesSettings
 from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.settings import Settings
 
@@ -38,6 +39,11 @@ _EXAMPLES: tuple[tuple[tuple[str, ...], BaseModel, str], ...] = (
         ("objects", "NAME"),
         S3ObjectsSettings(bucket="my-bucket", endpoint="https://s3.example.com"),
         " ".join((S3ObjectsSettings.__doc__ or "").split()),
+    ),
+    (
+        ("prices", "CLASS"),
+        ClassPricesSettings.model_validate({"storage": 0.01}),
+        " ".join((OwnPricesSettings.__doc__ or "").split()),
     ),
 )
 """Kinds of tables that the defaults have none of; told as examples."""

@@ -23,11 +23,14 @@ class Subject(StrEnum):
     STORAGE = "storage"
     WORK = "work"
     CACHE = "cache"
+    SAVINGS = "savings"
 
 
 def stats(
     ctx: typer.Context,
-    subject: Annotated[Subject | None, typer.Argument(metavar="[storage|work|cache]", help="Only this.")] = None,
+    subject: Annotated[
+        Subject | None, typer.Argument(metavar="[storage|work|cache|savings]", help="Only this.")
+    ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag
@@ -49,6 +52,8 @@ async def _stats(call: Invocation, subject: Subject | None) -> None:
         if subject is Subject.CACHE:
             scope = "this process" if services.adapters.shared is None else "all processes"
             found["cache"] = {"scope": scope, **await services.statistics.read()}
+        if subject is Subject.SAVINGS:
+            found["savings"] = (await services.saving.read()).as_dict()
     if call.as_json:
         write_json(found if subject is None else found[subject.value])
         return
@@ -121,7 +126,25 @@ def _cache(values: Mapping[str, Any]) -> list[str]:
     return [*table, *([CACHE_NOTE] if values["scope"] == "this process" else [])]
 
 
-_SHOWN = {"storage": _storage, "work": _work, "cache": _cache}
+def _savings(values: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (
+            reason,
+            str(sums["moves"]),
+            str(sums["copies"]),
+            size_text(sums["bytes"]),
+            f"{sums['predicted_usd_per_month']:.4g}",
+            f"{sums['predicted_usd']:.4g}",
+            f"{sums['realised_usd']:.4g}",
+        )
+        for reason, sums in (*values["by_reason"].items(), ("total", values["total"]))
+    ]
+    heads = ("policy: reason", "moves", "copies", "copied", "predicted/month", "predicted", "realised USD")
+    table = table_lines(heads, rows, right={1, 2, 3, 4, 5, 6})
+    return [*table, *([] if values["complete"] else ["there are older moves, which are left out"])]
+
+
+_SHOWN = {"storage": _storage, "work": _work, "cache": _cache, "savings": _savings}
 
 
 def _moment(written: str | None, otherwise: str) -> str:

@@ -13,6 +13,7 @@ from thermocline.domain.errors import StorageError
 from thermocline.interfaces.http.control import (
     documentation,
     invalidation,
+    optimizing,
     predictions,
     probes,
     records,
@@ -36,7 +37,7 @@ from thermocline.interfaces.http.processes.siblings import Siblings
 
 log = structlog.get_logger(__name__)
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
-PARTS = (records, tiers, uploads, invalidation, predictions, statistics, probes, documentation)
+PARTS = (records, tiers, optimizing, uploads, invalidation, predictions, statistics, probes, documentation)
 
 
 def create_control(counters: HttpCounters, siblings: Siblings) -> FastAPI:

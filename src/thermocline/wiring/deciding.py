@@ -1,0 +1,124 @@
+"""What policies go by, made from settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from thermocline.domain.restores import RestoreSpeed
+from thermocline.domain.tiers import StorageTier
+from thermocline.domain.units import Bytes, Seconds, Usd
+from thermocline.domain.windows import parse_window
+from thermocline.ports.policy_budget import DayLimits
+from thermocline.services.optimizing import PolicySchedule
+from thermocline.wiring.placing import PlacementSettings
+from thermocline.wiring.policy import NO_PRICES, own_figures
+from thermocline.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from thermocline.economics.deciding import DecisionRules
+    from thermocline.economics.figures import ClassPrices
+    from thermocline.services.chunk_decisions import Decider
+
+DAY_SECONDS = 86400.0
+LEARNED = "learned"
+UNTIL_LEARNED = "idle"
+NO_MODEL = "'learned' has not learned from reads here yet; 'idle' decides until then"
+
+
+def make_schedule(settings: Settings) -> PolicySchedule:
+    """Return when the policy works by itself."""
+    window = settings.policy.window
+    return PolicySchedule(settings.policy.every, None if window is None else parse_window(window))
+
+
+def make_day_limits(settings: Settings) -> DayLimits:
+    """Return what policies may spend on copies in a day."""
+    policy = settings.policy
+    return DayLimits(
+        policy.daily_moves,
+        None if policy.daily_bytes is None else Bytes(policy.daily_bytes),
+        None if policy.daily_usd is None else Usd(policy.daily_usd),
+    )
+
+
+def decider_factory(settings: Settings) -> "Callable[[], Decider]":
+    """Return what makes the decider; what that needs is imported only then, because it is slow to import."""
+
+    def make() -> "Decider":
+        from thermocline.services.chunk_decisions import Decider
+
+        wanted = settings.policy.name
+        name, note = (UNTIL_LEARNED, NO_MODEL) if wanted == LEARNED else (wanted, None)
+        return Decider(
+            make_decision_rules(settings, name),
+            policy=name,
+            note=note,
+            is_cached=[settings.tier(tier).cache_ttl > 0 for tier in StorageTier],
+        )
+
+    return make
+
+
+def make_decision_rules(settings: Settings, policy: str) -> "DecisionRules":
+    """Return what decisions go by under this policy."""
+    from thermocline.economics.deciding import DecisionRules, Place
+    from thermocline.economics.policies.rules import RULES
+
+    tiers = tuple(StorageTier)
+    names = list(dict.fromkeys(settings.tier(tier).placement for tier in tiers))
+    delayed = settings.policy.delayed_read
+    return DecisionRules(
+        places=tuple(
+            Place(
+                name,
+                placement_prices(settings, name),
+                tuple(number for number, tier in enumerate(tiers) if settings.tier(tier).placement == name),
+            )
+            for name in names
+        ),
+        policy=RULES[policy],
+        horizon_days=settings.policy.horizon / DAY_SECONDS,
+        minimum_stay_days=settings.policy.minimum_stay / DAY_SECONDS,
+        delayed_read=Usd(float("inf") if delayed is None else delayed),
+        frequencies=tuple(settings.tier(tier).access_frequency / DAY_SECONDS for tier in tiers),
+    )
+
+
+def prices_factory(settings: Settings) -> "Callable[[], Mapping[str, ClassPrices]]":
+    """Return what makes the prices of each placement that has some; it is made late for the same reason."""
+
+    def make() -> "Mapping[str, ClassPrices]":
+        each = {name: placement_prices(settings, name) for name in settings.placements}
+        return {name: prices for name, prices in each.items() if prices is not None}
+
+    return make
+
+
+def placement_prices(settings: Settings, name: str) -> "ClassPrices | None":
+    """Return what a placement costs; None if its prices are in no book and not among the settings'."""
+    from thermocline.economics.figures import ClassPrices
+    from thermocline.economics.price_books import with_own_classes
+
+    placement = settings.placements[name]
+    if placement.prices == NO_PRICES:
+        return _waiting(ClassPrices(NO_PRICES, {}), placement)
+    found = with_own_classes(own_figures(settings.prices)).get(placement.prices)
+    return None if found is None else _waiting(found, placement)
+
+
+def _waiting(prices: "ClassPrices", placement: PlacementSettings) -> "ClassPrices":
+    """Return the prices of a placement that must be restored, whose class in the book may answer at once."""
+    from thermocline.economics.figures import Figure
+    from thermocline.economics.price_books import OVERRIDE
+
+    if placement.restore is None or prices.first_byte > 0:
+        return prices
+    terms = placement.restore.terms()
+    usual = terms.get(RestoreSpeed.STANDARD) or next(iter(terms.values()))
+    told = {
+        "first_byte_seconds": max(usual.delay, Seconds(1.0)),
+        "retrieval": usual.usd_per_gb,
+        "retrieval_request": usual.usd_per_request * 1000,
+    }
+    figures = {name: Figure(float(value), OVERRIDE, "", verified=True) for name, value in told.items()}
+    return replace(prices, figures={**prices.figures, **figures})
