@@ -34,6 +34,7 @@ from thermocline.testing.contracts.catalog.records import RecordsContract
 from thermocline.testing.contracts.catalog.recovery import RecoveryContract
 from thermocline.testing.contracts.catalog.restores import RestoresContract
 from thermocline.testing.contracts.catalog.steps import OpenCatalog
+from thermocline.testing.contracts.catalog.storage_days import StorageDaysContract
 from thermocline.testing.contracts.catalog.sweeps import SweepsContract
 from thermocline.testing.contracts.catalog.tier_changes import TierChangesContract
 from thermocline.testing.contracts.catalog.tokens import TokensContract
@@ -91,6 +92,9 @@ class TestTokens(OnPostgres, TokensContract): ...
 
 
 class TestAccesses(OnPostgres, AccessesContract): ...
+
+
+class TestStorageDays(OnPostgres, StorageDaysContract): ...
 
 
 class TestDropsDays(OnPostgres, DropsDaysContract): ...

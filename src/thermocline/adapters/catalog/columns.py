@@ -12,11 +12,12 @@ from typing import Any, Final
 
 from sqlalchemy import Boolean, Text, bindparam, func, literal_column, or_, select
 
-from thermocline.adapters.catalog.accesses import heat_since
+from thermocline.adapters.catalog.accesses import HEAT, heat_since
 from thermocline.adapters.catalog.dialects import CELL_END, SMALLEST_FACTOR, joined_lines, whole_product
 from thermocline.adapters.catalog.records import BEYOND_ALL, FIRST_CHARACTER
 from thermocline.adapters.catalog.schema import contents, installation, is_live
 from thermocline.adapters.catalog.statements import Statement
+from thermocline.adapters.catalog.storage_days import STORAGE_HEAT
 from thermocline.adapters.catalog.transactions import Connection, Runner
 from thermocline.domain.errors import StorageError
 from thermocline.domain.heat import HEAT_DAYS, rate_factors
@@ -26,6 +27,7 @@ from thermocline.ports.columns import CHUNK, COLUMNS, LARGEST_CHUNK, ColumnChunk
 _WRITTEN: Final = (*COLUMNS[1:], COLUMNS[0])
 """The id last: Arrow takes U+FEFF at the beginning of a text for a mark of its encoding, and ids may begin with it."""
 _RATES: Final = tuple(f"rate_{days}d" for days in HEAT_DAYS)
+_STORAGE_RATES: Final = tuple(f"storage_{name}" for name in _RATES)
 _STEPS: Final = 1e9
 """Rates travel as whole numbers of billionths."""
 _TRUE: Final = ["1", "t"]
@@ -37,8 +39,9 @@ _FALSE: Final = ["0", "f"]
 def statement_for(chunk: int) -> Statement:
     """Return the statement that yields count, lines and `heat_since` of one chunk."""
     rates = {
-        name: whole_product(contents.c[f"heat_{days}d"], name).label(name)
-        for name, days in zip(_RATES, HEAT_DAYS, strict=True)
+        name: whole_product(contents.c[heat], factor).label(name)
+        for names, heats in ((_RATES, HEAT), (_STORAGE_RATES, STORAGE_HEAT))
+        for name, heat, factor in zip(names, heats, _RATES, strict=True)
     }
     swept = (
         select(*(rates[name] if name in rates else contents.c[name] for name in _WRITTEN))
@@ -140,7 +143,7 @@ def _columns_of(lines: str) -> Any:
         )
     except pa.ArrowInvalid:
         return None
-    for name in _RATES:
+    for name in (*_RATES, *_STORAGE_RATES):
         rates = compute.divide(table[name], _STEPS)
         table = table.set_column(table.schema.get_field_index(name), name, rates)
     batches = table.select(COLUMNS).combine_chunks().to_batches()
@@ -148,7 +151,7 @@ def _columns_of(lines: str) -> Any:
 
 
 def _type_of(name: str, pa: Any) -> Any:
-    if name in _RATES:
+    if name in _RATES or name in _STORAGE_RATES:
         return pa.float64()
     match contents.c[name].type:
         case Boolean():
