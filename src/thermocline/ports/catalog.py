@@ -15,6 +15,7 @@ from thermocline.ports.job_runs import JobRuns
 from thermocline.ports.moves import Moves
 from thermocline.ports.outbox import Outbox
 from thermocline.ports.policy_budget import PolicyBudget
+from thermocline.ports.read_history import ReadHistory
 from thermocline.ports.records import Records
 from thermocline.ports.recovery import Recovery
 from thermocline.ports.restores import Restores
@@ -45,6 +46,7 @@ class Catalog(Protocol):
     recovery: Recovery
     adopted: AdoptedObjects
     policy_budget: PolicyBudget
+    read_history: ReadHistory
     savings: Savings
 
     @abstractmethod

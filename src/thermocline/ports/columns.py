@@ -47,6 +47,12 @@ LARGEST_CHUNK: Final = 65_536
 """With the longest ids there are, one is about 70 MB."""
 
 
+def check_chunk(chunk: int) -> None:
+    """Raise `ValueError` unless that many contents may be in a chunk."""
+    if not 1 <= chunk <= LARGEST_CHUNK:
+        raise ValueError(f"a chunk has 1 to {LARGEST_CHUNK} contents, not {chunk}")
+
+
 class ArrowColumns(Protocol):
     """Columns by the Arrow PyCapsule interface: pyarrow, polars, DuckDB and others take them without a copy."""
 
