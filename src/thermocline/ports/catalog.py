@@ -16,6 +16,7 @@ from thermocline.ports.moves import Moves
 from thermocline.ports.outbox import Outbox
 from thermocline.ports.planned_moves import PlannedMoves
 from thermocline.ports.policy_budget import PolicyBudget
+from thermocline.ports.read_history import ReadHistory
 from thermocline.ports.records import Records
 from thermocline.ports.recovery import Recovery
 from thermocline.ports.restores import Restores
@@ -47,6 +48,7 @@ class Catalog(Protocol):
     recovery: Recovery
     adopted: AdoptedObjects
     policy_budget: PolicyBudget
+    read_history: ReadHistory
     savings: Savings
 
     @abstractmethod

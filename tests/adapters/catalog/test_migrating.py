@@ -24,7 +24,9 @@ from thermocline.adapters.catalog.sql import SqlCatalog, catalog_status, upgrade
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import CatalogVersionError, ConfigurationError, StorageError
+from thermocline.domain.heat import AccessCount, day_of
 from thermocline.domain.keys import is_name
+from thermocline.domain.units import Seconds
 from thermocline.testing.catalog import fresh_sqlite_catalog
 from thermocline.testing.clock import START, ManualClock
 from thermocline.testing.contracts.catalog.steps import Steps
@@ -289,6 +291,36 @@ def test_the_first_schema_is_upgraded_with_all_that_is_in_it(file: SqliteFile) -
         (7, 9, "hot", 0, 0, 0.0)
     ]
     assert query(file.path, "SELECT compatible_from, recovering FROM installation") == [("0002", 0)]
+
+
+THIRD = """
+UPDATE contents SET reads_total = 9, storage_reads = 6, last_read_at = 5, heat_5d = 9.0;
+INSERT INTO moves (content_id, tier, reason, by_policy, planned_at, due_at, attempts, lease_until)
+VALUES ('a', 'cold', 'rarely read', 1, 5, 5, 0, 0);
+INSERT INTO ledger (content_id, moved_at, from_tier, to_tier, from_placement, to_placement, size, by_policy, reason)
+VALUES ('a', 6, 'warm', 'hot', 'standard', 'standard', 4, 1, 'often read');
+"""
+
+
+@in_event_loop
+async def test_reads_moves_and_the_ledger_of_the_third_schema_go_on_after_the_upgrade(file: SqliteFile) -> None:
+    third = replace_migrations(file.path.parent / "third", only="0003_adopted.py")
+    upgrade_file(file, lambda: START, newest="0003", migrations=third)
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
+        raw.executescript(FIRST + ";" + THIRD)
+    assert upgrade_file(file, lambda: START).before == "0003"
+    async with await SqlCatalog.open(f"sqlite:///{file.path}") as catalog:
+        clock = ManualClock()
+        content_id = ContentId("a")
+        (claim,) = await catalog.moves.claim(now=clock.now(), lease=Seconds(60), limit=9)
+        assert (claim.plan.reason, claim.plan.forecast) == ("rarely read", None)
+        (entry,) = await catalog.moves.ledger(content_id=content_id, limit=9)
+        assert (entry.reason, entry.forecast, entry.storage_reads) == ("often read", None, None)
+        await catalog.accesses.add([AccessCount(content_id, cache=0, storage=1)], now=clock.now())
+        (realised,) = await catalog.savings.realised(now=clock.now(), limit=9)
+        assert (realised.until, realised.storage_reads_since) == (clock.now(), None)
+    columns = "storage_reads, storage_days, last_storage_day, recent_storage_days"
+    assert query(file.path, f"SELECT {columns} FROM contents") == [(7, 1, day_of(clock.now()), 1)]  # noqa: S608 - ours
 
 
 def replace_migrations(folder: Path, *, only: str) -> Path:

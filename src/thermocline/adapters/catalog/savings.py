@@ -1,6 +1,7 @@
 """`Savings` in SQL: each of a policy's ledger entries with the next one of its content, and with the content now."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 from sqlalchemy import bindparam, func, select, true
@@ -42,9 +43,7 @@ REALISED = Statement(
         _latest.c.deleted_at,
         _latest.c.created_at,
         _latest.c.reads_now,
-    )
-    .select_from(_latest.outerjoin(_next, _next.c.row_id == _latest.c.next_id))
-    .order_by(_latest.c.row_id.desc())
+    ).select_from(_latest.outerjoin(_next, _next.c.row_id == _latest.c.next_id))
 )
 
 
@@ -58,7 +57,7 @@ class SqlSavings(Savings):
         """Return the latest, newest first, at most `limit`; only those at positions before `before`, if it is given."""
         parameters = {"most": limit, "before": _LAST if before is None else before}
         rows = await self._runner.read(lambda connection: connection.all(REALISED, parameters))
-        return [_realised(row, now) for row in rows]
+        return sorted((_realised(row, now) for row in rows), key=attrgetter("position"), reverse=True)
 
 
 def _realised(row: Row, now: Timestamp) -> Realised:

@@ -21,6 +21,7 @@ from thermocline.adapters.catalog.moves import SqlMoves
 from thermocline.adapters.catalog.outbox import SqlOutbox
 from thermocline.adapters.catalog.planned_moves import SqlPlannedMoves
 from thermocline.adapters.catalog.policy_budget import SqlPolicyBudget
+from thermocline.adapters.catalog.read_history import SqlReadHistory
 from thermocline.adapters.catalog.records import SqlRecords
 from thermocline.adapters.catalog.recovery import SqlRecovery
 from thermocline.adapters.catalog.restores import SqlRestores
@@ -77,6 +78,7 @@ class SqlCatalog(Catalog):
         self.recovery = SqlRecovery(runner)
         self.adopted = SqlAdoptedObjects(runner)
         self.policy_budget = SqlPolicyBudget(runner)
+        self.read_history = SqlReadHistory(runner)
         self.savings = SqlSavings(runner)
 
     @classmethod
