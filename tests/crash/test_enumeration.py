@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.machine import DELETES_ADOPTED, SETTINGS, Machine, read_whole
-from thermocline import StorageOrchestrator
+from tests.services.optimizing import policy_settings
+from thermocline import Settings, StorageOrchestrator
 from thermocline.domain.content import ALWAYS, Condition
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import (
@@ -58,10 +59,13 @@ class Operation:
     """Whether the store deletes what contents have adopted."""
     keeps: frozenset[str] = frozenset()
     """Objects of others that must be in the store whatever happens."""
+    settings: Settings | None = None
+    """Others than the usual ones."""
 
     def machine(self, folder: Path) -> Machine:
         """Return a machine for this operation."""
-        return Machine(folder, copies=self.copies, settings=DELETES_ADOPTED if self.adopts else SETTINGS)
+        settings = self.settings or (DELETES_ADOPTED if self.adopts else SETTINGS)
+        return Machine(folder, copies=self.copies, settings=settings)
 
 
 async def nothing(store: StorageOrchestrator, machine: Machine) -> None:
@@ -311,6 +315,26 @@ async def delete_twin(store: StorageOrchestrator, machine: Machine) -> None:
     await store.delete_content("twin/a")
 
 
+def put_and_wait(days: float) -> Callable[[StorageOrchestrator, Machine], Awaitable[object]]:
+    async def put(store: StorageOrchestrator, machine: Machine) -> None:
+        await put_old(store, machine)
+        machine.clock.advance(Seconds(days * 86400.0))
+
+    return put
+
+
+async def optimize(store: StorageOrchestrator, machine: Machine) -> None:
+    await store.optimize_storage_tiers()
+
+
+async def optimize_in_the_background(store: StorageOrchestrator, machine: Machine) -> None:
+    while await store.services.optimizing.work():
+        pass
+    await store.services.moving.run()
+
+
+POLICY = policy_settings(daily_usd=1.0)
+
 OPERATIONS = (
     Operation("write", nothing, put_new, None, NEW),
     Operation("write one part", nothing, put_small, None, SMALL),
@@ -334,6 +358,11 @@ OPERATIONS = (
     Operation("make planned moves", plan_cold, make_moves, OLD, OLD, ("cold", "cold")),
     Operation("plan anew", plan_cold, plan_archive_instead, OLD, OLD, ("cold", "archive")),
     Operation("archive", put_old, move_to("archive"), OLD, OLD, ("hot", "archive")),
+    Operation("optimize in place", put_and_wait(8), optimize, OLD, OLD, ("hot", "warm"), settings=POLICY),
+    Operation("optimize", put_and_wait(40), optimize, OLD, OLD, ("hot", "cold"), settings=POLICY),
+    Operation(
+        "a pass of the policy", put_and_wait(40), optimize_in_the_background, OLD, OLD, ("hot", "cold"), settings=POLICY
+    ),
     Operation("restore", put_in("archive"), restore, OLD, OLD),
     Operation("restore by reading", put_in("archive"), read_archived, OLD, OLD),
     Operation("end a restore", put_restored_long_ago, end_restores, OLD, OLD),

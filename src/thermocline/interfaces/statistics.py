@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from thermocline.domain.heat import day_of
 from thermocline.domain.units import Seconds, format_moment
 from thermocline.domain.work import JobTotals
 from thermocline.interfaces.cache_state import shared_state
@@ -52,14 +53,22 @@ def without_holdings(part: Statistics) -> Statistics:
 
 
 async def storage_statistics(services: Services) -> dict[str, Any]:
-    """Return how much live content each tier has. Raises `UnavailableError`."""
-    totals = await services.totals.storage(max_age=FRESH_SECONDS)
+    """Return how much live content each tier has, and what storing it costs. Raises `UnavailableError`."""
+    totals, prices = await services.totals.storage(max_age=FRESH_SECONDS), services.storage_prices
     return {
         "as_of": format_moment(totals.as_of),
-        "tiers": {tier.tier.value: {"count": tier.count, "bytes": tier.size} for tier in totals.tiers},
+        "tiers": {
+            tier.tier.value: {
+                "count": tier.count,
+                "bytes": tier.size,
+                "usd_per_month": tier.size * prices[tier.tier.value] if tier.tier.value in prices else None,
+            }
+            for tier in totals.tiers
+        },
         "total": {
             "count": sum(tier.count for tier in totals.tiers),
             "bytes": sum(tier.size for tier in totals.tiers),
+            "usd_per_month": sum(tier.size * prices.get(tier.tier.value, 0.0) for tier in totals.tiers),
         },
     }
 
@@ -102,6 +111,7 @@ async def catalog_work(services: Services) -> dict[str, Any]:
         "scrub": await _scrub_json(services),
         "intents": await catalog.intents.count(),
         "quarantine": {"objects": quarantine.objects, "oldest_due_at": format_moment(quarantine.oldest_at)},
+        "policy": await _policy_json(services),
         "moves": {
             "waiting": moves.waiting,
             "failing": moves.failing,
@@ -121,6 +131,27 @@ async def _recovery_json(services: Services) -> dict[str, Any]:
     recovering = await services.recovering.is_recovering()
     shown: dict[str, Any] = {"recovering": recovering}
     return shown | {"paused": list(PAUSED_JOBS), "advice": ADVICE} if recovering else shown
+
+
+async def _policy_json(services: Services) -> dict[str, Any]:
+    """Return how far the policy's pass is, and what it has planned today."""
+    done = await services.optimizing.state()
+    now, rules = services.adapters.clock.now(), services.settings.policy
+    spent = await services.adapters.catalog.policy_budget.spent(day_of(now))
+    return {
+        "name": rules.name,
+        "pass": None
+        if done is None
+        else {
+            "begun_at": format_moment(done.begun_at),
+            "ended_at": format_moment(done.ended_at),
+            "examined": done.done,
+            "refused": done.skipped,
+            "changed": done.findings,
+        },
+        "planned_today": {"moves": spent.moves, "bytes": spent.size, "usd": spent.usd},
+        "daily_limits": {"moves": rules.daily_moves, "bytes": rules.daily_bytes, "usd": rules.daily_usd},
+    }
 
 
 async def _scrub_json(services: Services) -> dict[str, Any] | None:

@@ -84,6 +84,14 @@ def make_decision_rules(settings: Settings, policy: str) -> "DecisionRules":
     )
 
 
+def storage_prices(settings: Settings) -> dict[str, float]:
+    """Return USD a month for one byte in each tier that lies where there are prices."""
+    from thermocline.economics.figures import BYTES_PER_GB
+
+    found = {tier.value: placement_prices(settings, settings.tier(tier).placement) for tier in StorageTier}
+    return {tier: prices.value("storage") / BYTES_PER_GB for tier, prices in found.items() if prices is not None}
+
+
 def prices_factory(settings: Settings) -> "Callable[[], Mapping[str, ClassPrices]]":
     """Return what makes the prices of each placement that has some; it is made late for the same reason."""
 

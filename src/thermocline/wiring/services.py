@@ -67,7 +67,7 @@ from thermocline.services.value_caches import ValueCaches
 from thermocline.services.warming import WarmingService
 from thermocline.services.working import Worker
 from thermocline.services.writing import WritingService
-from thermocline.wiring.deciding import decider_factory, make_day_limits, make_schedule, prices_factory
+from thermocline.wiring.deciding import decider_factory, make_day_limits, make_schedule, prices_factory, storage_prices
 from thermocline.wiring.jobs import background_jobs
 from thermocline.wiring.predicting import make_learning, make_prefetcher
 from thermocline.wiring.rules import buckets_of, cache_types, make_placements, make_restore_policy
@@ -150,6 +150,8 @@ class Services:
     keeper: IntentKeeper
     background: Background
     statistics: CacheStatistics
+    storage_prices: Mapping[str, float]
+    """USD a month for one byte in each tier, where there are prices."""
 
 
 async def assemble(settings: Settings, adapters: Adapters) -> Services:
@@ -345,6 +347,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         keeper=keeper,
         background=background,
         statistics=CacheStatistics(cache, values, tracker, clock, adapters.shared_counts),
+        storage_prices=storage_prices(settings),
     )
 
 

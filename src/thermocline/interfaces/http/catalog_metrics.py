@@ -8,10 +8,12 @@ import structlog
 from prometheus_client.metrics_core import Metric
 
 from thermocline.domain.errors import StorageError
+from thermocline.domain.heat import day_of
 from thermocline.domain.units import Seconds, Timestamp, elapsed
-from thermocline.domain.work import JobTotals, OutboxState, QuarantineTotals
+from thermocline.domain.work import Cursor, JobTotals, OutboxState, QuarantineTotals
 from thermocline.interfaces.http.families import counter, gauge, moment
 from thermocline.ports.moves import MovesState
+from thermocline.ports.policy_budget import DaySpent
 from thermocline.ports.restores import RestoresState
 from thermocline.services.totalling import StorageTotals
 from thermocline.wiring.services import Services
@@ -35,6 +37,9 @@ class CatalogState:
     moves: MovesState
     restores: RestoresState
     storage: StorageTotals
+    storage_prices: Mapping[str, float]
+    policy_pass: Cursor | None
+    policy_spent: DaySpent
     jobs: Mapping[str, JobTotals]
 
 
@@ -51,6 +56,9 @@ async def ask_catalog(services: Services) -> CatalogState | None:
                 moves=await catalog.moves.state(),
                 restores=await catalog.restores.state(now=now),
                 storage=await services.totals.storage(max_age=TOTALS_SECONDS),
+                storage_prices=services.storage_prices,
+                policy_pass=await services.optimizing.state(),
+                policy_spent=await catalog.policy_budget.spent(day_of(now)),
                 jobs=await catalog.job_runs.all(),
             )
     except (StorageError, TimeoutError) as exc:
@@ -60,12 +68,13 @@ async def ask_catalog(services: Services) -> CatalogState | None:
 
 def catalog_metrics(state: CatalogState) -> Iterator[Metric]:
     """Yield the families of the catalog."""
-    yield from _storage(state.storage)
+    yield from _storage(state.storage, state.storage_prices)
     yield from _backlog(state)
+    yield from _policy(state)
     yield from _jobs(state.jobs)
 
 
-def _storage(storage: StorageTotals) -> Iterator[Metric]:
+def _storage(storage: StorageTotals, prices: Mapping[str, float]) -> Iterator[Metric]:
     yield gauge(
         "thermocline_stored_bytes",
         "Bytes of live content.",
@@ -77,6 +86,16 @@ def _storage(storage: StorageTotals) -> Iterator[Metric]:
         "Live contents.",
         ("tier",),
         [((tier.tier.value,), tier.count) for tier in storage.tiers],
+    )
+    yield gauge(
+        "thermocline_estimated_cost_usd_per_month",
+        "What storing the live content costs a month.",
+        ("tier",),
+        [
+            ((tier.tier.value,), tier.size * prices[tier.tier.value])
+            for tier in storage.tiers
+            if tier.tier.value in prices
+        ],
     )
     yield gauge(
         "thermocline_stored_as_of_timestamp_seconds",
@@ -134,6 +153,31 @@ def _backlog(state: CatalogState) -> Iterator[Metric]:
         (),
         [((), restores.spent_today)],
     )
+
+
+def _policy(state: CatalogState) -> Iterator[Metric]:
+    done = state.policy_pass
+    counts = {"examined": 0, "refused": 0, "changed": 0}
+    if done is not None:
+        counts = {"examined": done.done, "refused": done.skipped, "changed": done.findings}
+    yield gauge(
+        "thermocline_policy_pass_contents",
+        "Contents in the policy's pass under way, or its last.",
+        ("result",),
+        [((name,), count) for name, count in counts.items()],
+    )
+    yield gauge(
+        "thermocline_policy_pass_begun_timestamp_seconds",
+        "When that pass began.",
+        (),
+        [((), 0.0 if done is None else moment(done.begun_at))],
+    )
+    spent = state.policy_spent
+    yield gauge(
+        "thermocline_policy_planned_today_moves", "Copies that policies planned today.", (), [((), spent.moves)]
+    )
+    yield gauge("thermocline_policy_planned_today_bytes", "Their bytes.", (), [((), spent.size)])
+    yield gauge("thermocline_policy_planned_today_usd", "What they cost.", (), [((), spent.usd)])
 
 
 def _jobs(jobs: Mapping[str, JobTotals]) -> Iterator[Metric]:

@@ -66,10 +66,10 @@ async def _stats(call: Invocation, subject: Subject | None) -> None:
 
 def _storage(values: Mapping[str, Any]) -> list[str]:
     rows = [
-        (name, str(shown["count"]), size_text(shown["bytes"]))
+        (name, str(shown["count"]), size_text(shown["bytes"]), _usd(shown["usd_per_month"]))
         for name, shown in (*values["tiers"].items(), ("total", values["total"]))
     ]
-    return table_lines(("tier", "contents", "size"), rows, right={1, 2})
+    return table_lines(("tier", "contents", "size", "USD/month"), rows, right={1, 2, 3})
 
 
 def _work(values: Mapping[str, Any]) -> list[str]:
@@ -97,6 +97,7 @@ def _work(values: Mapping[str, Any]) -> list[str]:
         *table_lines(("backlog", "waiting", ""), backlog, right={1}),
         "",
         _spending(values["restores"]),
+        _planning(values["policy"]),
     ]
 
 
@@ -104,6 +105,18 @@ def _spending(restores: Mapping[str, Any]) -> str:
     budget = restores["daily_budget_usd"]
     bound = "no limit" if budget is None else f"at most {budget:.6g}"
     return f"spent on restores today: {restores['spent_today_usd']:.6g} USD, {bound}"
+
+
+def _planning(policy: Mapping[str, Any]) -> str:
+    done, today, most = policy["pass"], policy["planned_today"], policy["daily_limits"]["usd"]
+    bound = "no limit" if most is None else f"at most {most:.6g}"
+    told = "no pass yet"
+    if done is not None:
+        told = f"{'pass of' if done['ended_at'] else 'pass under way since'} {_moment(done['begun_at'], '')}: "
+        told += f"{done['examined']} contents, {done['changed']} changed, {done['refused']} refused"
+    return (
+        f"policy {policy['name']}, {told}; copies planned today: {today['moves']} for {today['usd']:.6g} USD, {bound}"
+    )
 
 
 def _cache(values: Mapping[str, Any]) -> list[str]:
@@ -145,6 +158,10 @@ def _savings(values: Mapping[str, Any]) -> list[str]:
 
 
 _SHOWN = {"storage": _storage, "work": _work, "cache": _cache, "savings": _savings}
+
+
+def _usd(amount: float | None) -> str:
+    return "no prices" if amount is None else f"{amount:.4g}"
 
 
 def _moment(written: str | None, otherwise: str) -> str:

@@ -24,7 +24,10 @@ async def work_statistics(exchange: ExchangeHere, services: ServicesHere) -> JSO
 
 @router.get("/v1/stats/storage", summary="What is stored, by tier")
 async def storage_statistics(exchange: ExchangeHere, services: ServicesHere) -> JSONResponse:
-    """Return count and bytes of the live content of each tier. Needs `read` without a prefix, or `admin`."""
+    """Return count, bytes and cost of storage (US dollars a month) of the live content of each tier.
+
+    Needs `read` without a prefix, or `admin`.
+    """
     require_overview(exchange)
     return json_answer(exchange, await statistics.storage_statistics(services))
 
