@@ -41,18 +41,18 @@ def test_what_is_stored(cli: CommandLine) -> None:
     cli.put("a", b"x" * 2048)
     cli.put("b", b"x" * 10, "--tier", "cold")
     storage = cli.ok("stats", "storage", "--json").json()
-    assert storage["tiers"]["hot"] == {"count": 1, "bytes": 2048}
-    assert storage["tiers"]["cold"] == {"count": 1, "bytes": 10}
-    assert storage["total"] == {"count": 2, "bytes": 2058}
+    assert storage["tiers"]["hot"] == {"count": 1, "bytes": 2048, "usd_per_month": pytest.approx(2048 * 0.015e-9)}
+    assert storage["tiers"]["cold"] == {"count": 1, "bytes": 10, "usd_per_month": pytest.approx(10 * 0.015e-9)}
+    assert storage["total"] == {"count": 2, "bytes": 2058, "usd_per_month": pytest.approx(2058 * 0.015e-9)}
     assert set(storage) == {"as_of", "tiers", "total"}
     lines = cli.ok("stats", "storage").out.splitlines()
     assert [line.split() for line in lines] == [
-        ["tier", "contents", "size"],
-        ["hot", "1", "2.0", "KiB"],
-        ["warm", "0", "0", "B"],
-        ["cold", "1", "10", "B"],
-        ["archive", "0", "0", "B"],
-        ["total", "2", "2.0", "KiB"],
+        ["tier", "contents", "size", "USD/month"],
+        ["hot", "1", "2.0", "KiB", "3.072e-08"],
+        ["warm", "0", "0", "B", "0"],
+        ["cold", "1", "10", "B", "1.5e-10"],
+        ["archive", "0", "0", "B", "0"],
+        ["total", "2", "2.0", "KiB", "3.087e-08"],
     ]
 
 
@@ -68,7 +68,7 @@ def test_work_that_ran_in_another_process(cli: CommandLine) -> None:
     after = cli.ok("stats", "work", "--json").json()
     assert all(job["last_run"] is not None for job in after["jobs"].values())
     assert after["outbox"]["delete_object"]["waiting"] == 1, "not before its grace"
-    assert set(after) == {"jobs", "outbox", "recovery", "scrub", "intents", "quarantine", "moves", "restores"}
+    assert set(after) == {"jobs", "outbox", "recovery", "scrub", "intents", "quarantine", "moves", "restores", "policy"}
     table = cli.ok("stats", "work").out
     assert "never" not in table
     assert "outbox: delete_object" in table

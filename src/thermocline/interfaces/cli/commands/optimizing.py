@@ -47,6 +47,7 @@ def optimize(
 async def _optimize(call: Invocation, prefix: str, limit: int | None, *, dry_run: bool) -> None:
     done = 0
     async with open_store(call) as store:
+        await store.services.optimizing.decider()  # its imports take a while, and are no progress
         totals = await store.services.totals.storage(max_age=Seconds(0.0))
         with Progress("optimize", total=sum(tier.count for tier in totals.tiers), in_bytes=False) as progress:
 

@@ -96,8 +96,8 @@ def _work(values: Mapping[str, Any]) -> list[str]:
         "",
         *table_lines(("backlog", "waiting", ""), backlog, right={1}),
         "",
-        _spending(values["restores"]),
         _planning(values["policy"]),
+        _spending(values["restores"]),
     ]
 
 
