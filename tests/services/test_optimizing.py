@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.machine import Machine
 from tests.services.moves import ARCHIVE, COLD, HOT, WARM, ledger, plan, run, tier_of
 from tests.services.optimizing import BIG, DAY, make_copies, pass_days, policy_machine, read
 from thermocline import Settings
-from thermocline.domain.errors import ContentNotFoundError
+from thermocline.domain.errors import ContentNotFoundError, UnavailableError
 from thermocline.domain.heat import DAY_MICROS
 from thermocline.economics.bills import Moves, bill
 from thermocline.economics.histories import history_of
@@ -17,6 +18,7 @@ from thermocline.economics.policies.policy import Setting
 from thermocline.economics.policies.rules import RULES
 from thermocline.economics.replays import replay
 from thermocline.economics.sheets import cost_sheet
+from thermocline.interfaces.statistics import catalog_work
 from thermocline.testing.clock import START
 from thermocline.wiring.deciding import placement_prices
 
@@ -314,6 +316,66 @@ def test_there_is_nothing_to_explain_of_what_does_not_exist(tmp_path: Path) -> N
         async with policy_machine(tmp_path).process() as store:
             with pytest.raises(ContentNotFoundError):
                 await store.explain_tier("a")
+
+    run(scenario)
+
+
+def _limited(machine: Machine, **limits: object) -> None:
+    machine.settings = machine.settings.model_copy(update={"limits": machine.settings.limits.model_copy(update=limits)})
+
+
+def test_copies_into_a_store_are_paced(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = policy_machine(tmp_path)
+        _limited(machine, moves_at_once=2, moves_per_second=0.5)
+        async with machine.process() as store:
+            for number in range(3):
+                await store.store_content(f"c{number}", b"x" * 10, initial_tier="warm")
+            pass_days(machine, 40)
+            await store.optimize_storage_tiers()
+            for tiers in ([COLD, COLD, WARM], [COLD, COLD, COLD]):
+                moving = asyncio.ensure_future(store.services.moving.run())
+                while not moving.done():
+                    await asyncio.sleep(0.001)
+                    await machine.clock.run_for(0.5)
+                assert sorted([await tier_of(store, f"c{number}") for number in range(3)]) == sorted(tiers)
+            made = sorted(entry.moved_at for entry in await ledger(store))
+            assert made[1] - made[0] >= 1_500_000
+            work = (await catalog_work(store.services))["moves"]
+            assert (work["waiting"], work["given_up"], work["seconds_left"]) == (0, 0, 0)
+            assert work["made_per_second"] > 0
+
+    run(scenario)
+
+
+def test_what_fails_too_often_is_given_up_until_somebody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        machine = policy_machine(tmp_path)
+        _limited(machine, move_attempts=3)
+        async with machine.process() as store:
+            await store.store_content("a", BIG, initial_tier="warm")
+            pass_days(machine, 40)
+            await store.optimize_storage_tiers()
+
+            async def fail(*_: object) -> None:
+                raise UnavailableError("the store is down")
+
+            with monkeypatch.context() as patched:
+                patched.setattr(store.services.moving._copier, "copy", fail)
+                for left in (1, 1, 0):
+                    pass_days(machine, 1)
+                    await store.services.moving.run()
+                    assert (await store.services.adapters.catalog.moves.state()).waiting == left
+            pass_days(machine, 1000)
+            assert await store.services.moving.run() == 0
+            record = await store.stat("a")
+            assert record.move is not None
+            assert (record.move.is_given_up, record.move.attempts) == (True, 3)
+            assert record.move.last_error == "UnavailableError: the store is down"
+            assert (await store.optimize_storage_tiers()).refused["already_planned"] == 1
+            assert await store.services.moving.run() == 0
+            assert not (await store.set_tier("a", "cold")).planned
+            assert await tier_of(store) is COLD
 
     run(scenario)
 

@@ -1,6 +1,7 @@
 """Moves: changes of a content's tier. A copying move changes its placement too."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.tiers import StorageTier
@@ -8,6 +9,10 @@ from thermocline.domain.units import Bytes, Timestamp, Usd, format_moment
 
 BY_USER = "asked for"
 """The reason of a move that somebody asked for without giving one."""
+
+
+GIVEN_UP: Final = Timestamp(2**62)
+"""When a plan is due that failed too often: never, until somebody asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +85,19 @@ class MoveStatus:
     attempts: int
     last_error: str | None
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it failed too often, and waits until somebody asks for it again."""
+        return self.due_at >= GIVEN_UP
+
     def as_dict(self) -> dict[str, object]:
         """Return the state as JSON-ready values."""
         return {
             "tier": self.tier.value,
             "reason": self.reason,
             "planned_at": format_moment(self.planned_at),
-            "due_at": format_moment(self.due_at),
+            "due_at": None if self.is_given_up else format_moment(self.due_at),
+            "given_up": self.is_given_up,
             "attempts": self.attempts,
             "last_error": self.last_error,
         }

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from thermocline.domain.heat import day_of
-from thermocline.domain.units import Seconds, format_moment
+from thermocline.domain.moves import LedgerEntry
+from thermocline.domain.units import Seconds, Timestamp, elapsed, format_moment
 from thermocline.domain.work import JobTotals
 from thermocline.interfaces.cache_state import shared_state
 from thermocline.interfaces.prediction_state import prediction_state
@@ -16,6 +17,9 @@ from thermocline.wiring.services import Services
 
 _HELD = HOLDINGS | {"redis/circuits_open"}
 """What a process has, and takes with it when it ends."""
+LATELY_SECONDS = Seconds(600.0)
+RECENT_MOVES = 1000
+"""The latest moves, from which it is told how fast they are made."""
 FRESH_SECONDS = Seconds(1.0)
 """How old totals may be that somebody asks for: so many do at once share one look at the catalog."""
 
@@ -115,6 +119,8 @@ async def catalog_work(services: Services) -> dict[str, Any]:
         "moves": {
             "waiting": moves.waiting,
             "failing": moves.failing,
+            "given_up": moves.given_up,
+            **_progress(moves.waiting, await catalog.moves.ledger(content_id=None, limit=RECENT_MOVES), now),
             "oldest_planned_at": format_moment(moves.oldest_at),
         },
         "restores": {
@@ -125,6 +131,13 @@ async def catalog_work(services: Services) -> dict[str, Any]:
             "daily_budget_usd": services.settings.restore.daily_budget,
         },
     }
+
+
+def _progress(waiting: int, latest: Sequence[LedgerEntry], now: Timestamp) -> dict[str, Any]:
+    """Return how many copies a second were made lately, and in how many seconds those waiting will be."""
+    made = [entry.moved_at for entry in latest if entry.copied and elapsed(entry.moved_at, now) < LATELY_SECONDS]
+    per_second = len(made) / max(elapsed(min(made), now), 1.0) if made else 0.0
+    return {"made_per_second": per_second, "seconds_left": waiting / per_second if per_second else None}
 
 
 async def _recovery_json(services: Services) -> dict[str, Any]:

@@ -28,10 +28,13 @@ class MovesState:
     """How much moving waits."""
 
     waiting: int
+    """Plans that will be made, or tried."""
     failing: int
-    """Plans whose last attempt failed."""
+    """Plans whose last attempt failed, and that are tried again."""
+    given_up: int
+    """Plans that failed too often; kept and shown until somebody asks for them again."""
     oldest_at: Timestamp | None
-    """When the oldest was planned."""
+    """When the oldest of those waiting was planned."""
 
 
 class Moves(Protocol):
@@ -55,9 +58,9 @@ class Moves(Protocol):
 
         A plan for another tier replaces an older one: whoever works on that one can no longer commit. A policy's
         never replaces one that somebody asked for; asking for what a policy has planned makes it asked for, and
-        leaves a claim alone. Not planned: what does not exist, has expired, is on hold, or is pinned and a policy
-        wants it. Of several for one content the last counts. A write drops it (new bytes come with a tier of their
-        own), and so does a delete.
+        leaves a claim alone. Asking for what was given up begins anew; a policy's wish does not. Not planned: what
+        does not exist, has expired, is on hold, or is pinned and a policy wants it. Of several for one content the
+        last counts. A write drops it (new bytes come with a tier of their own), and so does a delete.
         """
 
     @abstractmethod
@@ -89,10 +92,10 @@ class Moves(Protocol):
         """
 
     @abstractmethod
-    async def postpone(self, claim: ClaimedMove, *, due_at: Timestamp, reason: str | None) -> None:
-        """Give a claimed plan back, to be tried at `due_at`; `reason` is what failed.
+    async def postpone(self, claim: ClaimedMove, *, due_at: Timestamp | None, reason: str | None) -> None:
+        """Give a claimed plan back, to be tried at `due_at`, or give it up (None); `reason` is what failed.
 
-        None if it only waits: then its attempts are counted anew. Without effect if the claim was lost.
+        No reason if it only waits: then its attempts are counted anew. Without effect if the claim was lost.
         """
 
     @abstractmethod

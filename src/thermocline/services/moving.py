@@ -51,8 +51,6 @@ from thermocline.services.transferring import EVICT_DELAY
 
 log = structlog.get_logger(__name__)
 
-CONCURRENCY = 4
-"""Copies at once: they wait for stores, and each holds memory for up to three parts."""
 EVICTIONS_AT_ONCE = 64
 CLAIM_LEASE = Seconds(120.0)
 ATTEMPTS = 10
@@ -60,6 +58,19 @@ FIRST_RETRY = Seconds(2.0)
 LONGEST_RETRY = Seconds(3600.0)
 DAMAGE_RETRY = Seconds(86400.0)
 HELD_RETRY = Seconds(3600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveLimits:
+    """How planned copies are made."""
+
+    at_once: int = 4
+    """By one process: copies wait for stores, and each holds memory for up to three parts."""
+    per_second: float | None = None
+    """How many one process begins into one store in a second; None: as many as it can."""
+    attempts: int = 50
+    """After so many failures a plan is given up: kept and shown until somebody asks again. With the longest pause
+    that is two days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,7 @@ class MovingService:
         cache: ContentCache,
         prefiller: Prefiller,
         clock: Clock,
+        limits: MoveLimits,
     ) -> None:
         self._moves = moves
         self._records = records
@@ -110,6 +122,8 @@ class MovingService:
         self._cache = cache
         self._prefiller = prefiller
         self._clock = clock
+        self._limits = limits
+        self._turns: dict[str, Seconds] = {}
         self.moved = 0
         self.copied_bytes = 0
         self.lost = 0
@@ -198,7 +212,7 @@ class MovingService:
 
     async def run(self) -> int:
         """Make one batch of planned moves that are due; return how many were tried."""
-        claims = await self._moves.claim(now=self._clock.now(), lease=CLAIM_LEASE, limit=CONCURRENCY)
+        claims = await self._moves.claim(now=self._clock.now(), lease=CLAIM_LEASE, limit=self._limits.at_once)
         results = await asyncio.gather(*(self._make(claim) for claim in claims), return_exceptions=True)
         for result in results:
             if result is not None:
@@ -225,9 +239,14 @@ class MovingService:
             await self._later(claim, exc.retry_after, str(exc))
         except StorageError as exc:
             self.failed += 1
+            reason = f"{type(exc).__name__}: {exc}"
+            if claim.attempts >= self._limits.attempts:
+                log.warning("move_given_up", content_id=content_id, attempts=claim.attempts, error=str(exc))
+                await self._moves.postpone(claim, due_at=None, reason=reason)
+                return
             delay = Seconds(min(FIRST_RETRY * 2 ** min(claim.attempts - 1, 20), LONGEST_RETRY))
             log.warning("move_failed", content_id=content_id, attempts=claim.attempts, error=str(exc))
-            await self._later(claim, delay, f"{type(exc).__name__}: {exc}")
+            await self._later(claim, delay, reason)
 
     async def _try(self, claim: ClaimedMove) -> None:
         plan = claim.plan
@@ -251,6 +270,7 @@ class MovingService:
         if self._restoring.needs_restore(record) and not await self._is_readable(claim, record, refused=False):
             return
         source = self._placements.named(record.placement)
+        await self._take_turn(target.store_name)
         try:
             committed = await self._copier.copy(claim, record, source, target)
         except ObjectArchivedError:
@@ -259,6 +279,16 @@ class MovingService:
             return
         self.copied_bytes += record.size
         await self._settle(record, committed.record, plan)
+
+    async def _take_turn(self, store_name: str) -> None:
+        """Return when the next copy into the store may begin."""
+        if self._limits.per_second is None:
+            return
+        now = self._clock.monotonic()
+        turn = max(self._turns.get(store_name, now), now)
+        self._turns[store_name] = Seconds(turn + 1 / self._limits.per_second)
+        if turn > now:
+            await self._clock.sleep(Seconds(turn - now))
 
     async def _is_readable(self, claim: ClaimedMove, record: Record, *, refused: bool) -> bool:
         """Whether the archived object can be read now; if not, its restore is under way and the plan waits for it."""

@@ -238,6 +238,15 @@ class LimitsSettings(Section):
     longest_request: Duration = Seconds(60.0)
     """Longest time that one request to a store may take."""
 
+    moves_at_once: int = Field(default=4, ge=1, le=256)
+    """How many planned copies each worker makes at once; each holds memory for up to three parts of an upload."""
+
+    moves_per_second: float | None = Field(default=None, gt=0)
+    """How many copies each worker begins into one object store in a second. `none`: as many as it can."""
+
+    move_attempts: int = Field(default=50, ge=1)
+    """After so many failures in a row a planned copy is given up, and shown until somebody asks for it again."""
+
     sweep_max_share: float = Field(default=0.01, gt=0, le=1)
     """A sweep that would take a larger share of a store's objects stops and asks."""
 
@@ -255,6 +264,11 @@ class LimitsSettings(Section):
 
     drain_time: Duration = Seconds(30.0)
     """How long shutdown waits for running requests."""
+
+    @field_validator("moves_per_second", mode="before")
+    @classmethod
+    def _read_none(cls, value: Any) -> Any:
+        return None if value == "none" else value
 
 
 class TrackingSettings(Section):

@@ -43,7 +43,7 @@ from thermocline.services.intent_keeping import IntentKeeper
 from thermocline.services.learning import LearningService
 from thermocline.services.listing import ListingService
 from thermocline.services.mending import MendingService
-from thermocline.services.moving import MovingService
+from thermocline.services.moving import MoveLimits, MovingService
 from thermocline.services.object_trees import ImportSources
 from thermocline.services.optimizing import OptimizingService
 from thermocline.services.placements import Placements
@@ -224,6 +224,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         cache,
         prefiller,
         clock,
+        MoveLimits(limits.moves_at_once, limits.moves_per_second, limits.move_attempts),
     )
     recovering = RecoveringService(catalog.recovery, catalog.cursors)
     optimizing = OptimizingService(

@@ -104,7 +104,9 @@ async def test_totals_are_counted_at_most_once_a_minute(tmp_path: Path) -> None:
         await run.client.store("b", b"x")
         run.clock.advance(2)
         told = (await run.client.get("/v1/stats/storage")).json()
-        assert told["tiers"]["hot"] == {"count": 2, "bytes": 2, "usd_per_month": 3e-11}, "whoever asks for statistics gets them fresh"
+        assert told["tiers"]["hot"] == {"count": 2, "bytes": 2, "usd_per_month": 3e-11}, (
+            "whoever asks for statistics gets them fresh"
+        )
         assert told["total"] == {"count": 2, "bytes": 2, "usd_per_month": 3e-11}
         assert await stored() == 2
 

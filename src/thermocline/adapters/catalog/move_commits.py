@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, false, null, or_, select, true, update
+from sqlalchemy import and_, bindparam, case, false, literal_column, null, or_, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -30,7 +30,7 @@ from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection
 from thermocline.domain.content import Record
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.moves import PlannedMove
+from thermocline.domain.moves import GIVEN_UP, PlannedMove
 from thermocline.domain.units import Timestamp
 from thermocline.ports.moves import CopiedMove
 from thermocline.ports.records import Committed
@@ -82,13 +82,14 @@ _plan = postgresql.insert(moves).from_select(
 _is_same_wish: Final = moves.c.tier == _plan.excluded.tier
 _is_asked_for: Final = _plan.excluded.by_policy == false()
 _was_policys: Final = moves.c.by_policy == true()
+_is_given_up: Final = moves.c.due_at >= literal_column(str(GIVEN_UP))
 
 
 def _replaced(name: str) -> ColumnElement[Any]:
     if name in {"tier", "reason", "by_policy", "saving_usd_per_month", "cost_usd"}:
         return _plan.excluded[name]
-    # The same wish again leaves whoever works on it alone.
-    return case((_is_same_wish, moves.c[name]), else_=_plan.excluded[name])
+    # The same wish again leaves whoever works on it alone. What was given up, nobody works on.
+    return case((and_(_is_same_wish, ~_is_given_up), moves.c[name]), else_=_plan.excluded[name])
 
 
 PLAN = Statement(
@@ -96,7 +97,10 @@ PLAN = Statement(
         index_elements=[moves.c.content_id],
         set_={column.name: _replaced(column.name) for column in moves.c if column.name != "content_id"},
         # A policy's wish never replaces somebody's, nor does the same wish from the same side.
-        where=or_(and_(_is_asked_for, _was_policys), and_(~_is_same_wish, or_(_is_asked_for, _was_policys))),
+        where=or_(
+            and_(_is_asked_for, or_(_was_policys, _is_given_up)),
+            and_(~_is_same_wish, or_(_is_asked_for, _was_policys)),
+        ),
     )
 )
 KEEP_CONTENTS = Statement(

@@ -18,7 +18,7 @@ from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.tier_changes import change_tiers
 from thermocline.adapters.catalog.transactions import Row, Runner
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.moves import ClaimedMove, LedgerEntry, PlannedMove, TierChange, TierChanged
+from thermocline.domain.moves import GIVEN_UP, ClaimedMove, LedgerEntry, PlannedMove, TierChange, TierChanged
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Seconds, Timestamp
 from thermocline.ports.moves import CopiedMove, Moves, MovesState
@@ -74,7 +74,12 @@ LEDGER_OF = Statement(
     .order_by(ledger.c.row_id.desc())
     .limit(bindparam("most"))
 )
-STATE = Statement(select(func.count(), func.count(moves.c.last_error), func.min(moves.c.planned_at)))
+_is_given_up = moves.c.due_at >= literal_column(str(GIVEN_UP))
+STATE = Statement(
+    select(_is_given_up, func.count(), func.count(moves.c.last_error), func.min(moves.c.planned_at)).group_by(
+        _is_given_up
+    )
+)
 
 
 class SqlMoves(Moves):
@@ -127,12 +132,12 @@ class SqlMoves(Moves):
         """Switch the record to the copy, in one transaction with all that must follow; None: the copy is garbage."""
         return await self._runner.write(partial(commit_move, move=move, moments=Moments(now, delete_at, evict_at)))
 
-    async def postpone(self, claim: ClaimedMove, *, due_at: Timestamp, reason: str | None) -> None:
-        """Give a claimed plan back, to be tried at `due_at`."""
+    async def postpone(self, claim: ClaimedMove, *, due_at: Timestamp | None, reason: str | None) -> None:
+        """Give a claimed plan back, to be tried at `due_at`, or give it up (None)."""
         parameters: dict[str, Any] = {
             "subject": claim.plan.content_id,
             "token": claim.lease_token,
-            "due_at": due_at,
+            "due_at": GIVEN_UP if due_at is None else due_at,
         }
         if reason is None:
             await self._runner.write(lambda connection: connection.change(WAIT, parameters))
@@ -152,7 +157,11 @@ class SqlMoves(Moves):
     async def state(self) -> MovesState:
         """Return how much waits."""
         rows = await self._runner.read(lambda connection: connection.all(STATE, {}))
-        return MovesState(rows[0][0], rows[0][1], as_timestamp(rows[0][2]))
+        given_up = sum(row[1] for row in rows if row[0])
+        for is_given_up, waiting, failing, oldest_at in rows:
+            if not is_given_up:
+                return MovesState(waiting, failing, given_up, as_timestamp(oldest_at))
+        return MovesState(0, 0, given_up, None)
 
 
 def _claimed(row: Row) -> ClaimedMove:

@@ -129,7 +129,7 @@ def _backlog(state: CatalogState) -> Iterator[Metric]:
         "thermocline_moves",
         "Planned moves.",
         ("state",),
-        [(("waiting",), moves.waiting), (("failing",), moves.failing)],
+        [(("waiting",), moves.waiting), (("failing",), moves.failing), (("given_up",), moves.given_up)],
     )
     yield gauge(
         "thermocline_moves_oldest_age_seconds",

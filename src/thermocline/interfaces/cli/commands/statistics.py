@@ -88,7 +88,7 @@ def _work(values: Mapping[str, Any]) -> list[str]:
         *((f"outbox: {kind}", str(state["waiting"]), _dead(state["dead"])) for kind, state in values["outbox"].items()),
         ("intents", str(values["intents"]), ""),
         ("quarantine", str(values["quarantine"]["objects"]), ""),
-        ("moves", str(values["moves"]["waiting"]), _failing(values["moves"]["failing"])),
+        ("moves", str(values["moves"]["waiting"]), _moving(values["moves"])),
         ("restores", str(values["restores"]["requested"]), _failing(values["restores"]["failing"])),
     ]
     return [
@@ -170,6 +170,16 @@ def _moment(written: str | None, otherwise: str) -> str:
 
 def _dead(count: int) -> str:
     return f"{count} failed too often" if count else ""
+
+
+def _moving(moves: Mapping[str, Any]) -> str:
+    left = moves["seconds_left"]
+    told = [
+        _failing(moves["failing"]),
+        f"{moves['given_up']} given up" if moves["given_up"] else "",
+        f"{moves['made_per_second']:.3g} a second, {left:.0f} s left" if moves["waiting"] and left is not None else "",
+    ]
+    return ", ".join(part for part in told if part)
 
 
 def _failing(count: int) -> str:

@@ -245,6 +245,34 @@ class MovesContract(CatalogContract):
             (claim,) = await steps.claim_moves(now=due_at)
             assert claim.attempts == 1
 
+    async def test_what_was_given_up_waits_until_somebody_asks_again(self, open_catalog: OpenCatalog) -> None:
+        async with one_process(open_catalog) as steps:
+            asked, by_policy = some_id(), some_id()
+            moves, end = steps.catalog.moves, Timestamp(2**61)
+            for content_id in (asked, by_policy):
+                await steps.put(content_id)
+                await steps.plan(content_id, COLD, by_policy=content_id is by_policy)
+            for claim in await steps.claim_moves():
+                await moves.postpone(claim, due_at=None, reason="always fails")
+            state = await moves.state()
+            assert (state.waiting, state.failing, state.given_up, state.oldest_at) == (0, 0, 2, None)
+            assert await steps.claim_moves(now=end) == []
+            described = await steps.catalog.records.describe(asked, now=steps.clock.now())
+            assert described is not None
+            assert described.move is not None
+            assert described.move.is_given_up
+            assert described.move.as_dict()["due_at"] is None
+            # A policy does not begin anew, whoever asks does; and so does a wish for another tier.
+            for content_id in (asked, by_policy):
+                await steps.plan(content_id, COLD, by_policy=True)
+            assert await steps.claim_moves(now=end) == []
+            await steps.plan(asked, COLD)
+            await steps.plan(by_policy, ARCHIVE, by_policy=True)
+            claims = await steps.claim_moves(now=end)
+            assert [(claim.plan.content_id, claim.attempts) for claim in claims] == sorted([(asked, 1), (by_policy, 1)])
+            state = await moves.state()
+            assert (state.waiting, state.failing, state.given_up) == (2, 0, 0)
+
     @pytest.mark.parametrize("claimed", [False, True])
     async def test_a_cancelled_plan_is_gone(self, open_catalog: OpenCatalog, *, claimed: bool) -> None:
         async with one_process(open_catalog) as steps:
