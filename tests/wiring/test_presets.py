@@ -8,9 +8,10 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from thermocline.domain.units import LARGEST_SIZE, LONGEST_DURATION, parse_duration, parse_size
+from thermocline.wiring.deciding import make_decision_rules, placement_prices
 from thermocline.wiring.presets import PRESETS, read_preset
 from thermocline.wiring.presets.rendering import (
     REDACTED,
@@ -54,6 +55,49 @@ def test_every_default_becomes_valid_by_taking_its_mark_away(name: str) -> None:
     lines = [line[1:] if line.startswith("#") and not line.startswith("# ") else line for line in printed.splitlines()]
     settings = Settings.model_validate(tomllib.loads("\n".join(lines)))
     assert effective(settings) == effective(Settings.model_validate(read_preset(name)))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_placement_of_a_preset_has_prices(name: str) -> None:
+    settings = Settings.model_validate(read_preset(name))
+    assert all(placement_prices(settings, placement) is not None for placement in settings.placements)
+    rules = make_decision_rules(settings, "idle")
+    assert len(rules.open_places) == (1 if name == "embedded" else 2)
+
+
+def test_own_prices_are_taken_and_wrong_ones_refused() -> None:
+    settings = Settings.model_validate(
+        {
+            "placements": {"standard": {"objects": "main", "prices": "tape.slow"}},
+            "prices": {"tape.slow": {"storage": 0.001, "get": "none"}, "r2.standard": {"storage": 1}},
+        }
+    )
+    prices = placement_prices(settings, "standard")
+    assert prices is not None
+    assert {name: figure.value for name, figure in prices.figures.items()} == {"storage": 0.001}
+    assert "storage = 0.001" in render_effective(settings)
+    for wrong in (
+        {"r2.standrad": {"storage": 1}},
+        {"tape": {"storage": 1}},
+        {"a.b": {"storage": -1}},
+        {"a.b": {"x": 1}},
+    ):
+        with pytest.raises(ValidationError):
+            Settings.model_validate({"prices": wrong})
+    nothing = Settings.model_validate({"placements": {"standard": {"objects": "main", "prices": "none"}}})
+    free = placement_prices(nothing, "standard")
+    assert free is not None
+    assert free.value("storage") == 0
+    unknown = Settings.model_validate({"placements": {"standard": {"objects": "main", "prices": "s3.nonsense"}}})
+    assert placement_prices(unknown, "standard") is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"window": "1-2"}, {"name": "best"}, {"horizon": "1h"}, {"daily_usd": -1}, {"delayed_read": -0.1}]
+)
+def test_a_policy_that_is_none_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"policy": wrong})
 
 
 def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
