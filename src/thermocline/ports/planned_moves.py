@@ -13,4 +13,4 @@ class PlannedMoves(Protocol):
 
     @abstractmethod
     async def among(self, content_ids: Sequence[ContentId]) -> Mapping[ContentId, PlannedMove]:
-        """Return the plan of each of these contents that has one."""
+        """Return the plan of each of these contents that has one, without its forecast."""

@@ -29,6 +29,7 @@ from thermocline.testing.contracts.catalog.move_races import MoveRacesContract
 from thermocline.testing.contracts.catalog.moves import MovesContract
 from thermocline.testing.contracts.catalog.outbox import OutboxContract
 from thermocline.testing.contracts.catalog.pages import PagesContract
+from thermocline.testing.contracts.catalog.planned_moves import PlannedMovesContract
 from thermocline.testing.contracts.catalog.policy_budget import PolicyBudgetContract
 from thermocline.testing.contracts.catalog.read_history import ReadHistoryContract
 from thermocline.testing.contracts.catalog.record_races import RecordRacesContract
@@ -154,6 +155,9 @@ class TestDescribing(OnPostgres, DescribingContract): ...
 
 
 class TestColumns(OnPostgres, ColumnsContract): ...
+
+
+class TestPlannedMoves(OnPostgres, PlannedMovesContract): ...
 
 
 class TestPolicyBudget(OnPostgres, PolicyBudgetContract): ...

@@ -27,7 +27,7 @@ class SqlPlannedMoves(PlannedMoves):
         self._runner = runner
 
     async def among(self, content_ids: Sequence[ContentId]) -> Mapping[ContentId, PlannedMove]:
-        """Return the plan of each of these contents that has one."""
+        """Return the plan of each of these contents that has one, without its forecast."""
         if not content_ids:
             return {}
         listed = {"content_ids": texts_parameter(sorted(content_ids))}
