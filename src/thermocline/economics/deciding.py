@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from thermocline.domain.heat import DAY_MICROS
 from thermocline.domain.units import Timestamp, Usd
-from thermocline.economics.contents import TIERS, Contents, day_number, no_history
+from thermocline.economics.contents import NO_EXPIRY, TIERS, Contents, day_number, no_history
 from thermocline.economics.figures import ClassPrices
 from thermocline.economics.paying import Payment, payment
 from thermocline.economics.policies.policy import Maker, Reason, Setting
@@ -205,7 +205,10 @@ def _wished_places(contents: Contents, rules: DecisionRules, now: Timestamp) -> 
     if own is not None:
         # What the policy itself expects counts too, where it expects anything.
         net = np.where(np.isnan(own), net, np.minimum(net, own))
-    unexpired = payment(asked, sheet, decided.places, now=now, horizon_days=rules.horizon_days, until_expiry=False)
+    # As if nothing expired, to tell what is refused only because it does.
+    unexpired = would
+    if (asked.expires_at != NO_EXPIRY).any():
+        unexpired = payment(asked, sheet, decided.places, now=now, horizon_days=rules.horizon_days, until_expiry=False)
     stay = np.maximum(np.array(sheet.minimum_days, np.float64)[local], rules.minimum_stay_days)
     stayed = (now - asked.tier_since) / DAY_MICROS
     moves = decided.places != local

@@ -123,7 +123,7 @@ def _daily(
     everyone = np.arange(len(contents))
     storage = np.zeros(len(contents))
     silence = np.zeros(len(contents))
-    if is_there:
+    if is_there and any(sheet.is_watching):
         stored = (now - contents.tier_since) / DAY_MICROS
         last = contents.as_policies_see(now, contents.places).idle(day_number(now))
         silence = np.maximum(np.minimum(stored, last), 0.0)
