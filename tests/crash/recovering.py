@@ -16,7 +16,7 @@ from thermocline.domain.errors import ContentNotFoundError, StorageError
 from thermocline.domain.keys import ObjectKey, new_token
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Seconds
-from thermocline.services.sweep_sharing import SHARE_LEASE
+from thermocline.services.share_leases import SHARE_LEASE
 from thermocline.testing.catalog import INSTALLATION
 
 MOMENT = Seconds(1.0)

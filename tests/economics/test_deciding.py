@@ -258,8 +258,8 @@ def test_tiers_of_one_place_follow_all_reads(made: Made, day: float, tier: int) 
 
 
 def test_a_rate_near_the_limit_does_not_go_back_and_forth() -> None:
-    """Read twice on four days of five: it comes in at one a day, and stays until half of that."""
-    reads = [day for day in range(200) if day % 5]
+    """Twice a day for ten days, then ten days of silence: about one a day, which it may come in at, and stays."""
+    reads = [day for day in range(200) if day % 20 < 10]
     one_place = replace(rules(), places=(Place("standard", rules().places[0].prices, (HOT, WARM, COLD, ARCHIVE)),))
     made, changes = Made(tier=WARM, reads=reads, times=2), 0
     for day in range(1, 200):

@@ -158,9 +158,9 @@ async def _policy_json(services: Services) -> dict[str, Any]:
         else {
             "begun_at": format_moment(done.begun_at),
             "ended_at": format_moment(done.ended_at),
-            "examined": done.done,
-            "refused": done.skipped,
-            "changed": done.findings,
+            "examined": done.examined,
+            "refused": done.refused,
+            "changed": done.changed,
         },
         "planned_today": {"moves": spent.moves, "bytes": spent.size, "usd": spent.usd},
         "daily_limits": {"moves": rules.daily_moves, "bytes": rules.daily_bytes, "usd": rules.daily_usd},

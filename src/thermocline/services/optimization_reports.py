@@ -93,6 +93,17 @@ class OptimizationReport:
         """Return the expected change of the mean latency of a read in milliseconds; above 0 is slower."""
         return self.waited_ms / self.reads_a_day if self.reads_a_day else 0.0
 
+    def add(self, other: "OptimizationReport") -> None:
+        """Add what another part of the same pass came to."""
+        for name in ("examined", "in_place", "copies", "copied_bytes"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("saving_usd_per_month", "cost_usd", "waited_ms", "reads_a_day"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.by_tiers += other.by_tiers
+        self.by_reason += other.by_reason
+        self.refused += other.refused
+        self.examples += other.examples[: MOST_EXAMPLES - len(self.examples)]
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready values; the seed's keys are `transitions`, `cost_savings`, `performance_impact`."""
         return {

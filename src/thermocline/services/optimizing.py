@@ -3,30 +3,29 @@
 1. The catalog is swept in chunks of columns; memory holds two. 2. A chunk is decided on as a whole
 (`economics.deciding`). 3. Tiers that share a placement are changed at once, in batches: each is one transaction, and
 its commit point. 4. What must be copied is planned within the day's budget (`copy_planning` has its commit points);
-workers make the copies, each with a commit point of its own (`moving`). 5. The background pass notes how far it has
-come after each chunk, and whoever is elected next goes on from there.
+workers make the copies, each with a commit point of its own (`moving`). 5. The background pass is shared, and
+notes how far it has come (`policy_passes`).
 
 A crash loses nothing that was committed, and leaves nothing half done: the next pass decides anew from what is there,
 and what was changed in between is compared and left alone. Two passes at once are wasteful, not wrong.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from thermocline.domain.units import Seconds, Timestamp, elapsed
+from thermocline.domain.units import Seconds, Timestamp
 from thermocline.domain.windows import DayWindow
-from thermocline.domain.work import Cursor
 from thermocline.ports.clock import Clock
 from thermocline.ports.columns import CHUNK, Columns
-from thermocline.ports.cursors import Cursors
 from thermocline.services.copy_planning import CopyPlanner
 from thermocline.services.moving import MovingService
 from thermocline.services.optimization_reports import OptimizationReport
+from thermocline.services.policy_passes import ChunkDone, PassState, PolicyPasses
 from thermocline.services.recovering import RecoveringService
 
 if TYPE_CHECKING:
@@ -34,12 +33,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-CURSOR: Final = "optimize"
-"""The cursor of the background pass."""
-PERIOD: Final = Seconds(600.0)
-"""How often it is asked whether a pass is due."""
-CHUNKS_AT_ONCE: Final = 64
-"""After so many the worker looks whether it is still elected."""
+PERIOD: Final = Seconds(60.0)
+"""How often each worker asks whether a pass is due, or joins one."""
 CHANGE_BATCH: Final = 1000
 """Changes of one transaction."""
 
@@ -60,7 +55,7 @@ class OptimizingService:
     def __init__(
         self,
         columns: Columns,
-        cursors: Cursors,
+        passes: PolicyPasses,
         moving: MovingService,
         planner: CopyPlanner,
         recovering: RecoveringService,
@@ -69,7 +64,7 @@ class OptimizingService:
         make_decider: "Callable[[], Decider]",
     ) -> None:
         self._columns = columns
-        self._cursors = cursors
+        self._passes = passes
         self._moving = moving
         self._planner = planner
         self._recovering = recovering
@@ -78,7 +73,7 @@ class OptimizingService:
         self._make_decider = make_decider
         self._decider: Decider | None = None
         self.last_report: OptimizationReport | None = None
-        """Of this process's last part of a background pass."""
+        """Of this process's last share of a background pass."""
 
     @property
     def is_on(self) -> bool:
@@ -120,47 +115,35 @@ class OptimizingService:
         return report
 
     async def work(self) -> int:
-        """Do some chunks of the background pass that is under way or due; return how many contents. Elected."""
-        now = self._clock.now()
-        cursor = await self._cursors.load(CURSOR)
-        if cursor is None or cursor.ended_at is not None:
-            if cursor is not None and 0 <= elapsed(cursor.begun_at, now) < self._schedule.every:
-                return 0
-            cursor = Cursor("", now)
-        if not self._may_plan(now) or await self._recovering.is_recovering():
+        """Do some of the background pass that is under way or due; return how many contents. Any worker may."""
+        if not self._may_plan(self._clock.now()) or await self._recovering.is_recovering():
             return 0
+        return await self._passes.run(self._work_through)
+
+    async def state(self) -> PassState | None:
+        """Return how far the background pass is. None before the first."""
+        return await self._passes.state()
+
+    async def _work_through(self, after: str, until: str | None, note: Callable[[ChunkDone], Awaitable[bool]]) -> bool:
+        """Decide on a share of everything; whether it came to its end."""
         decider = await self.decider()
-        report = decider.new_report(dry_run=False)
-        begun, chunks_done, ended = cursor, 0, True
-        async with aclosing(self._columns.sweep(now=now, after=cursor.position, chunk=CHUNK)) as chunks:
+        whole = decider.new_report(dry_run=False)
+        came_to_the_end = True
+        async with aclosing(
+            self._columns.sweep(now=self._clock.now(), after=after, until=until, chunk=CHUNK)
+        ) as chunks:
             async for chunk in chunks:
                 decisions = await asyncio.to_thread(decider.decide, chunk, self._clock.now())
+                report = decider.new_report(dry_run=False)
                 await self._apply(decisions, report, None)
-                cursor = Cursor(
-                    chunk.last,
-                    begun.begun_at,
-                    None,
-                    begun.done + report.examined,
-                    begun.skipped + sum(report.refused.values()),
-                    begun.findings + report.transitions,
-                )
-                await self._cursors.save(CURSOR, cursor)
-                chunks_done += 1
-                if chunks_done == CHUNKS_AT_ONCE or not self._may_plan(self._clock.now()):
-                    ended = False
+                whole.add(report)
+                done = ChunkDone(chunk.last, report.examined, sum(report.refused.values()), report.transitions)
+                if not await note(done) or not self._may_plan(self._clock.now()):
+                    came_to_the_end = False
                     break
-        if ended:
-            await self._cursors.save(
-                CURSOR,
-                Cursor("", cursor.begun_at, self._clock.now(), cursor.done, cursor.skipped, cursor.findings),
-            )
-        self.last_report = report
-        log.info("optimized", ended=ended, **_summary(report))
-        return report.examined
-
-    async def state(self) -> Cursor | None:
-        """Return how far the background pass is: contents decided on, refused, changed. None before the first."""
-        return await self._cursors.load(CURSOR)
+        self.last_report = whole
+        log.info("optimized", ended=came_to_the_end, **_summary(whole))
+        return came_to_the_end
 
     def _may_plan(self, now: Timestamp) -> bool:
         return self._schedule.window is None or self._schedule.window.contains(now)

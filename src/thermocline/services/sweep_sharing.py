@@ -12,14 +12,13 @@ A listing that fails ends nothing: the share waits for whoever takes it up, and 
 Two workers on one share, after a lease was lost, are wasteful, not wrong: every step can be repeated.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
 import structlog
 
-from thermocline.domain.errors import StorageError
 from thermocline.domain.keys import ObjectKey
 from thermocline.domain.units import Seconds, Timestamp, elapsed, later
 from thermocline.ports.clock import Clock
@@ -30,42 +29,14 @@ from thermocline.ports.ranges import ListsRanges
 from thermocline.ports.sweeps import Sweeps
 from thermocline.services.placements import Placement, Placements
 from thermocline.services.recovering import RecoveringService
+from thermocline.services.share_leases import ShareLease, ShareLeases, cut_ids
 from thermocline.services.sweep_plans import Phase, SweepPlan, SweepShare, judged
 
 log = structlog.get_logger(__name__)
 
 SWEEP_BATCH: Final = 500
-SHARE_LEASE: Final = Seconds(60.0)
-"""How long a share waits for a worker that died."""
-RENEWAL: Final = Seconds(15.0)
 POLL: Final = Seconds(1.0)
 """How often one who waits for the others looks."""
-MOST_SHARES: Final = 64
-
-
-class _Lease:
-    """A claim of a share, or of the plan."""
-
-    def __init__(self, elections: Elections, clock: Clock, name: str, holder: str) -> None:
-        self._elections = elections
-        self._clock = clock
-        self._name = name
-        self._holder = holder
-        self._renewed_at = Seconds(0.0)
-
-    async def win(self) -> bool:
-        """Take or extend it; False while another holds it."""
-        self._renewed_at = self._clock.monotonic()
-        return await self._elections.win(self._name, self._holder, lease=SHARE_LEASE)
-
-    async def keep(self) -> bool:
-        """Extend it if it is time to; False if it was lost."""
-        return self._clock.monotonic() < self._renewed_at + RENEWAL or await self.win()
-
-    async def resign(self) -> None:
-        """Give it back; if that fails it ends by itself."""
-        with suppress(StorageError):
-            await self._elections.resign(self._name, self._holder)
 
 
 class SharedSweep:
@@ -88,7 +59,6 @@ class SharedSweep:
     ) -> None:
         self._sweeps = sweeps
         self._cursors = cursors
-        self._elections = elections
         self._placements = placements
         self._clock = clock
         self._recovering = recovering
@@ -97,7 +67,7 @@ class SharedSweep:
         self._max_share = max_share
         self._share_size = share_size
         self._new_token = new_token
-        self._holder = new_token()
+        self._leases = ShareLeases(elections, clock, new_token())
 
     async def plan_of(self, placement: Placement) -> SweepPlan | None:
         """Return the sweep that is under way, or was the last; None before the first."""
@@ -144,7 +114,7 @@ class SharedSweep:
 
     async def _begin(self, placement: Placement, *, confirmed: bool) -> SweepPlan | None:
         """Plan a sweep; return it, or the one that another has just planned. None: another is planning."""
-        async with self._claimed(_name(placement)) as lease:
+        async with self._leases.claimed(_name(placement)) as lease:
             if lease is None:
                 return None
             current = await self.plan_of(placement)
@@ -160,19 +130,11 @@ class SharedSweep:
             await self._cursors.save(_name(placement), plan.as_cursor())
             return plan
 
-    async def _bounds(self, placement: Placement, lease: _Lease) -> tuple[str, ...]:
+    async def _bounds(self, placement: Placement, lease: ShareLease) -> tuple[str, ...]:
         """Return keys that cut the placement into shares of as many contents: of everything, or of many placements."""
         prefix = self._placements.key_prefix(placement.name)
-        bounds: list[str] = []
-        after, steps, every = "", 0, 1
-        while (found := await self._sweeps.content_id_after(after, skip=self._share_size - 1)) is not None:
-            after, steps = found, steps + 1
-            if steps % every == 0:
-                bounds.append(f"{prefix}{found}")
-            if len(bounds) == MOST_SHARES:
-                bounds, every = bounds[1::2], every * 2
-            await lease.keep()
-        return tuple(bounds)
+        ids = await cut_ids(self._sweeps, self._share_size, lease.keep)
+        return tuple(f"{prefix}{content_id}" for content_id in ids)
 
     async def _go_on(self, placement: Placement, store: ListsRanges, plan: SweepPlan) -> bool:
         """Do every share that no other is at, then judge if all are done; whether anything came of it."""
@@ -192,7 +154,7 @@ class SharedSweep:
 
     async def _do(self, placement: Placement, store: ListsRanges, plan: SweepPlan, number: int) -> SweepShare | None:
         """Do what is left of a share; None: another does, or the sweep is not what it was."""
-        async with self._claimed(f"{_name(placement)}/{number}") as lease:
+        async with self._leases.claimed(f"{_name(placement)}/{number}") as lease:
             if lease is None or not await self._is_on(placement, plan):
                 return None
             share = await self._share(placement, plan, number)
@@ -206,7 +168,7 @@ class SharedSweep:
             return ended
 
     async def _list(
-        self, placement: Placement, store: ListsRanges, plan: SweepPlan, share: SweepShare, lease: _Lease
+        self, placement: Placement, store: ListsRanges, plan: SweepPlan, share: SweepShare, lease: ShareLease
     ) -> SweepShare | None:
         """List what is left of a share; return it at its end, or None if it is to be left."""
         prefix = self._placements.key_prefix(placement.name)
@@ -260,7 +222,7 @@ class SharedSweep:
         following = judged(plan, shares, max_share=self._max_share, now=now)
         if refused is not None:
             following = replace(following, ended_at=now, refused=refused)
-        async with self._claimed(_name(placement)) as lease:
+        async with self._leases.claimed(_name(placement)) as lease:
             if lease is None:
                 return False
             if await self.plan_of(placement) == plan:
@@ -268,7 +230,7 @@ class SharedSweep:
                 _tell(placement, following)
         return True
 
-    async def _note(self, placement: Placement, plan: SweepPlan, share: SweepShare, lease: _Lease) -> bool:
+    async def _note(self, placement: Placement, plan: SweepPlan, share: SweepShare, lease: ShareLease) -> bool:
         """Keep how far a share has come; False if it is another's by now, or the sweep is not what it was."""
         if await self.plan_of(placement) != plan or not await lease.keep():
             return False
@@ -280,18 +242,6 @@ class SharedSweep:
 
     async def _share(self, placement: Placement, plan: SweepPlan, number: int) -> SweepShare:
         return SweepShare.of(await self._cursors.load(f"{_name(placement)}/{number}"), plan, number)
-
-    @asynccontextmanager
-    async def _claimed(self, name: str) -> AsyncIterator[_Lease | None]:
-        """Hold a lease for the length of the block; None if another holds it."""
-        lease = _Lease(self._elections, self._clock, name, self._holder)
-        if not await lease.win():
-            yield None
-            return
-        try:
-            yield lease
-        finally:
-            await lease.resign()
 
 
 def batches(keys: Sequence[str]) -> list[Sequence[str]]:

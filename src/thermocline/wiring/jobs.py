@@ -77,6 +77,6 @@ def background_jobs(
         *((Job("share_sweeps", SHARE_PERIOD, share_sweeps, is_shared=True),) if sweep.is_shared else ()),
         Job("trim_changes", Seconds(600.0), trim_changes),
         Job("trim_access_days", Seconds(3600.0), tracking.trim),
-        *((Job("optimize", OPTIMIZE_PERIOD, optimizing.work),) if optimizing.is_on else ()),
+        *((Job("optimize", OPTIMIZE_PERIOD, optimizing.work, is_shared=True),) if optimizing.is_on else ()),
         *((Job("scrub", SCRUB_PERIOD, scrub.run),) if scrub.is_on else ()),
     )

@@ -251,7 +251,8 @@ class LimitsSettings(Section):
     """A sweep that would take a larger share of a store's objects stops and asks."""
 
     sweep_share_size: int = Field(default=100_000, ge=1)
-    """How many contents a share of a bucket's sweep has at least; workers do the shares of one sweep side by side."""
+    """How many contents a share of a bucket's sweep, or of a policy's pass, has at least; workers do the shares side by
+    side."""
 
     header_time: Duration = Seconds(10.0)
     """How long a client may take to send a request's headers."""

@@ -47,6 +47,7 @@ from thermocline.services.moving import MoveLimits, MovingService
 from thermocline.services.object_trees import ImportSources
 from thermocline.services.optimizing import OptimizingService
 from thermocline.services.placements import Placements
+from thermocline.services.policy_passes import PolicyPasses
 from thermocline.services.prefetching import Prefetcher
 from thermocline.services.prefilling import Prefiller
 from thermocline.services.reading import ReadingService
@@ -229,7 +230,15 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     recovering = RecoveringService(catalog.recovery, catalog.cursors)
     optimizing = OptimizingService(
         catalog.columns,
-        catalog.cursors,
+        PolicyPasses(
+            catalog.cursors,
+            catalog.elections,
+            catalog.sweeps,
+            clock,
+            every=settings.policy.every,
+            share_size=limits.sweep_share_size,
+            new_token=lambda: entropy(HOLDER_BYTES).hex(),
+        ),
         moving,
         CopyPlanner(catalog.moves, catalog.planned, catalog.policy_budget, clock, make_day_limits(settings)),
         recovering,

@@ -47,8 +47,9 @@ from thermocline.testing.catalog import fresh_sqlite_catalog
 
 MODULES = (
     accesses, adopted_objects, announcing, booking, bulk_writes, change_feed, columns, commits, cursors, describing,
-    elections, erasing, finding, intents, job_runs, locking, move_commits, moves, naming, outbox, planned_moves, policy_budget,
-    queueing, read_history, records, recovery, restores, savings, sql, sweeps, tier_changes, tokens, totals,
+    elections, erasing, finding, intents, job_runs, locking, move_commits, moves, naming, outbox, planned_moves,
+    policy_budget, queueing, read_history, records, recovery, restores, savings, sql, sweeps, tier_changes, tokens,
+    totals,
 )  # fmt: skip
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value

@@ -10,11 +10,12 @@ from prometheus_client.metrics_core import Metric
 from thermocline.domain.errors import StorageError
 from thermocline.domain.heat import day_of
 from thermocline.domain.units import Seconds, Timestamp, elapsed
-from thermocline.domain.work import Cursor, JobTotals, OutboxState, QuarantineTotals
+from thermocline.domain.work import JobTotals, OutboxState, QuarantineTotals
 from thermocline.interfaces.http.families import counter, gauge, moment
 from thermocline.ports.moves import MovesState
 from thermocline.ports.policy_budget import DaySpent
 from thermocline.ports.restores import RestoresState
+from thermocline.services.policy_passes import PassState
 from thermocline.services.totalling import StorageTotals
 from thermocline.wiring.services import Services
 
@@ -38,7 +39,7 @@ class CatalogState:
     restores: RestoresState
     storage: StorageTotals
     storage_prices: Mapping[str, float]
-    policy_pass: Cursor | None
+    policy_pass: PassState | None
     policy_spent: DaySpent
     jobs: Mapping[str, JobTotals]
 
@@ -159,7 +160,7 @@ def _policy(state: CatalogState) -> Iterator[Metric]:
     done = state.policy_pass
     counts = {"examined": 0, "refused": 0, "changed": 0}
     if done is not None:
-        counts = {"examined": done.done, "refused": done.skipped, "changed": done.findings}
+        counts = {"examined": done.examined, "refused": done.refused, "changed": done.changed}
     yield gauge(
         "thermocline_policy_pass_contents",
         "Contents in the policy's pass under way, or its last.",
