@@ -58,7 +58,7 @@ def without_holdings(part: Statistics) -> Statistics:
 
 async def storage_statistics(services: Services) -> dict[str, Any]:
     """Return how much live content each tier has, and what storing it costs. Raises `UnavailableError`."""
-    totals, prices = await services.totals.storage(max_age=FRESH_SECONDS), services.storage_prices
+    totals, prices = await services.totals.storage(max_age=FRESH_SECONDS), services.storage_prices()
     return {
         "as_of": format_moment(totals.as_of),
         "tiers": {

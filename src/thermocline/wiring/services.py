@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from thermocline.adapters.files.local_trees import LocalTrees
 from thermocline.domain.units import Bytes
@@ -151,8 +152,8 @@ class Services:
     keeper: IntentKeeper
     background: Background
     statistics: CacheStatistics
-    storage_prices: Mapping[str, float]
-    """USD a month for one byte in each tier, where there are prices."""
+    storage_prices: Callable[[], Mapping[str, float]]
+    """Returns USD a month for one byte in each tier, where there are prices; reads the books when it is first asked."""
 
 
 async def assemble(settings: Settings, adapters: Adapters) -> Services:
@@ -357,7 +358,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         keeper=keeper,
         background=background,
         statistics=CacheStatistics(cache, values, tracker, clock, adapters.shared_counts),
-        storage_prices=storage_prices(settings),
+        storage_prices=partial(storage_prices, settings),
     )
 
 

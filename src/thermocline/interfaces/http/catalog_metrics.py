@@ -57,7 +57,7 @@ async def ask_catalog(services: Services) -> CatalogState | None:
                 moves=await catalog.moves.state(),
                 restores=await catalog.restores.state(now=now),
                 storage=await services.totals.storage(max_age=TOTALS_SECONDS),
-                storage_prices=services.storage_prices,
+                storage_prices=services.storage_prices(),
                 policy_pass=await services.optimizing.state(),
                 policy_spent=await catalog.policy_budget.spent(day_of(now)),
                 jobs=await catalog.job_runs.all(),
