@@ -167,8 +167,10 @@ class ChunkDecisions:
             self._count_by(report, rows, targets, reasons, rule)
         report.waited_ms += self._waited(copied, self.decided.tiers, self.decided.wished)
         report.waited_ms += self._waited(changed, self.decided.in_place, self.contents.places)
-        for row in [*copies, *in_place][: max(MOST_EXAMPLES - len(report.examples), 0)]:
-            report.examples.append(self._transition(row, is_copy=row in set(copies)))
+        room = max(MOST_EXAMPLES - len(report.examples), 0)
+        report.examples += [self._transition(row, is_copy=True) for row in copies[:room]]
+        room = max(MOST_EXAMPLES - len(report.examples), 0)
+        report.examples += [self._transition(row, is_copy=False) for row in in_place[:room]]
 
     def _count_by(
         self,
