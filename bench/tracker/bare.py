@@ -55,15 +55,15 @@ class BareUpsert:
             _ADD_TO_SUMMARIES,
             [
                 (
-                    reads := cache + storage + edge,
+                    cache + storage + edge,
                     storage,
                     now,
-                    *(reads * weight for weight in weights),
+                    *((cache + storage + edge) * weight for weight in weights),
                     # As if it knew that the day is a new one.
-                    is_read := int(storage > 0),
+                    storage > 0,
                     day,
-                    is_read,
-                    *(is_read * weight for weight in weights),
+                    storage > 0,
+                    *((storage > 0) * weight for weight in weights),
                     content_id,
                 )
                 for content_id, cache, storage, edge in counts
