@@ -23,7 +23,7 @@ _RANDOM = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], 
 _FAR = 10**6
 _reads = st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 2), st.integers(0, 2), st.integers(0, 1))
 """Of one flush: day, content, storage reads, cache reads, edge reads."""
-_SAMPLED = 400
+_SAMPLED = 200
 
 
 class ReadHistoryContract(CatalogContract):
