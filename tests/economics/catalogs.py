@@ -17,6 +17,7 @@ GB = 1_000_000_000
 DAY0 = 20_000
 """The day, from 1970-01-01 on, on which these catalogs begin."""
 HOT, WARM, COLD, ARCHIVE = range(4)
+CACHED = (True, True, False, False)
 FREQUENCIES = (7.0, 30.0, 365.0, 365.0)
 
 
@@ -95,4 +96,4 @@ def rules(
         told = {**classes[0].figures, "storage": replace(figure, value=figure.value * dearer)}
         classes[0] = replace(classes[0], figures=told)
     places = tuple(Place(each.name, each, group) for each, group in zip(classes, shared, strict=True))
-    return DecisionRules(places, RULES[policy], horizon, minimum_stay, Usd(delayed_read), FREQUENCIES)
+    return DecisionRules(places, RULES[policy], horizon, minimum_stay, Usd(delayed_read), FREQUENCIES, CACHED)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.economics.catalogs import COLD, GB, HOT, WARM, Made, at, catalog, rules
 from thermocline.domain.errors import InvalidInputError
 from thermocline.economics.contents import Contents
+from thermocline.economics.deciding import Refusal, decide
 from thermocline.economics.figures import DAYS_PER_MONTH
 from thermocline.economics.latency import CACHE_READ_MS, STORAGE_READ_MS, read_latencies
 from thermocline.economics.paying import expected_rates, payment
@@ -20,6 +21,8 @@ from thermocline.economics.sheets import cost_sheet
 STANDARD, INFREQUENT = chosen(shipped(), ("s3.standard", "s3.standard_ia"))
 WATCHED = shipped()["s3.intelligent"]
 CACHED = [True, True, False, False]
+HERE = np.array([True, False])
+"""In the first class caches keep content, in the second they do not."""
 
 
 def _read(times: int, storage: int, days: int) -> Contents:
@@ -70,25 +73,36 @@ def test_a_payment_by_hand() -> None:
     """1 GB, silent for 60 days after a read on the first day, from Standard to Infrequent Access and back."""
     contents = catalog([Made(tier=WARM, reads=[0])], 60)
     sheet = cost_sheet([STANDARD, INFREQUENT], contents.sizes)
-    rate = max(float(each[0]) for each in expected_rates(contents, at(60)))
+    rate = max(float(each[0]) for each in expected_rates(contents, np.array([True]), at(60)))
     assert rate <= 1 / 60
-    down = payment(contents, sheet, np.array([1], np.int8), now=at(60), horizon_days=90)
+    down = payment(contents, sheet, np.array([1], np.int8), cached=HERE, now=at(60), horizon_days=90)
     assert down.cost[0] == pytest.approx(0.01 / 1000 + 0.0004 / 1000)
     assert down.saving_per_day_unread[0] == pytest.approx(0.0105 / DAYS_PER_MONTH)
     assert down.saving_per_day[0] == pytest.approx(0.0105 / DAYS_PER_MONTH - rate * (0.01 + 0.0006 / 1000))
     moved = replace(contents, places=np.array([1], np.int8), tier_since=np.array([at(50)]))
-    up = payment(moved, sheet, np.array([0], np.int8), now=at(60), horizon_days=90)
+    up = payment(moved, sheet, np.array([0], np.int8), cached=HERE, now=at(60), horizon_days=90)
     rest = 20 * 0.0125 / DAYS_PER_MONTH
     assert up.cost[0] == pytest.approx(0.005 / 1000 + 0.01 + 0.001 / 1000 + rest)
     assert up.saving_per_day[0] < 0
-    stays = payment(contents, sheet, np.array([0], np.int8), now=at(60), horizon_days=90)
+    stays = payment(contents, sheet, np.array([0], np.int8), cached=HERE, now=at(60), horizon_days=90)
     assert (stays.cost[0], stays.saving_per_day[0], stays.net[0]) == (0, 0, 0)
+
+
+def test_what_only_caches_serve_is_paid_for_where_they_do_not() -> None:
+    """Never read from storage since it was written, and a hundred times a day from caches: in COLD each is paid for."""
+    quiet = catalog([Made(tier=WARM)], 100)
+    busy = replace(quiet, rates=np.full((4, 1), 100.0), reads=np.array([10_000]), last_read_at=np.array([at(100)]))
+    for contents, copies, refusal in ((quiet, True, Refusal.NONE), (busy, False, Refusal.DOES_NOT_PAY)):
+        decided = decide(contents, rules(), at(100))
+        assert (bool(decided.copies[0]), Refusal(int(decided.refusals[0]))) == (copies, refusal)
+    everywhere = replace(rules(), is_cached=(True, True, True, True))
+    assert decide(busy, everywhere, at(100)).copies[0]
 
 
 def test_what_ends_soon_counts_only_until_then() -> None:
     contents = catalog([Made(tier=WARM, expires=70)], 60)
     sheet = cost_sheet([STANDARD, INFREQUENT], contents.sizes)
-    paid = payment(contents, sheet, np.array([1], np.int8), now=at(60), horizon_days=90)
+    paid = payment(contents, sheet, np.array([1], np.int8), cached=HERE, now=at(60), horizon_days=90)
     assert paid.days[0] == pytest.approx(10)
     # 30 days are paid, whatever becomes of it.
     assert paid.cost[0] == pytest.approx(0.0104 / 1000 + 20 * 0.0125 / DAYS_PER_MONTH)

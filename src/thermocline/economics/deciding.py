@@ -88,6 +88,12 @@ class DecisionRules:
     """What a read that waits for a restore costs; infinite: nothing that waits is in question."""
     frequencies: tuple[float, ...]
     """For each tier the days of silence for which content keeps it."""
+    is_cached: tuple[bool, ...]
+    """For each tier whether caches keep its content."""
+
+    def cached(self, places: Sequence[int]) -> NDArray[np.bool_]:
+        """Return for each of these places whether caches keep what lies there: in one of its tiers at least."""
+        return np.array([any(self.is_cached[tier] for tier in self.places[place].tiers) for place in places])
 
     @property
     def open_places(self) -> tuple[int, ...]:
@@ -199,7 +205,8 @@ def _wished_places(contents: Contents, rules: DecisionRules, now: Timestamp) -> 
     setting = Setting(sheet.classes, sheet, no_history(len(mine)), 0)
     seen = asked.as_policies_see(now, local)
     decided = rules.policy(setting).decide(day_number(now), seen)
-    would = payment(asked, sheet, decided.places, now=now, horizon_days=rules.horizon_days)
+    cached = rules.cached(usable)
+    would = payment(asked, sheet, decided.places, cached=cached, now=now, horizon_days=rules.horizon_days)
     net = would.net
     own = getattr(decided, "expected_saving", None)
     if own is not None:
@@ -208,7 +215,15 @@ def _wished_places(contents: Contents, rules: DecisionRules, now: Timestamp) -> 
     # As if nothing expired, to tell what is refused only because it does.
     unexpired = would
     if (asked.expires_at != NO_EXPIRY).any():
-        unexpired = payment(asked, sheet, decided.places, now=now, horizon_days=rules.horizon_days, until_expiry=False)
+        unexpired = payment(
+            asked,
+            sheet,
+            decided.places,
+            cached=cached,
+            now=now,
+            horizon_days=rules.horizon_days,
+            until_expiry=False,
+        )
     stay = np.maximum(np.array(sheet.minimum_days, np.float64)[local], rules.minimum_stay_days)
     stayed = (now - asked.tier_since) / DAY_MICROS
     moves = decided.places != local

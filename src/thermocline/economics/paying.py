@@ -47,14 +47,15 @@ def payment(
     sheet: CostSheet,
     targets: NDArray[np.int8],
     *,
+    cached: NDArray[np.bool_],
     now: Timestamp,
     horizon_days: float,
     until_expiry: bool = True,
 ) -> Payment:
     """Return what moving each content to its target would bring; places count in the sheet's classes.
 
-    A copy reads its source in any direction, other than a vendor's own lifecycle rule. Without `until_expiry` as if
-    nothing expired.
+    `cached` says for each class whether caches keep what lies there. A copy reads its source in any direction, other
+    than a vendor's own lifecycle rule. Without `until_expiry` as if nothing expired.
     """
     everyone = np.arange(len(contents))
     sources = (contents.places, everyone)
@@ -69,10 +70,18 @@ def payment(
     beyond = np.maximum(stay[targets] - days, 0.0) * first[at]
     abroad = np.where(sheet.is_abroad[contents.places, targets], sheet.egress[sources], 0.0)
     cost = sheet.entering[at] + sheet.leaving[sources] + abroad + rest + beyond
+    unread = np.zeros(len(contents))
     savings = [
-        _daily(contents, sheet, contents.places, rate, horizon_days, now, is_there=True)
-        - _daily(contents, sheet, targets, rate, horizon_days, now, is_there=False)
-        for rate in (*expected_rates(contents, now), np.zeros(len(contents)))
+        _daily(contents, sheet, contents.places, here, horizon_days, now, is_there=True)
+        - _daily(contents, sheet, targets, there, horizon_days, now, is_there=False)
+        for here, there in (
+            *zip(
+                expected_rates(contents, cached[contents.places], now),
+                expected_rates(contents, cached[targets], now),
+                strict=True,
+            ),
+            (unread, unread),
+        )
     ]
     moves = contents.places != targets
     return Payment(
@@ -83,8 +92,11 @@ def payment(
     )
 
 
-def expected_rates(contents: Contents, now: Timestamp) -> tuple[Money, Money]:
-    """Return the days with storage reads a day to expect, by both `ESTIMATES`.
+def expected_rates(contents: Contents, cached: NDArray[np.bool_], now: Timestamp) -> tuple[Money, Money]:
+    """Return the storage reads a day to expect, by both `ESTIMATES`, where caches keep the content (`cached`) or not.
+
+    Where they do, a day's reads cost one storage read, or none: as they did. Where they do not, every read is one: what
+    only caches have served until now would pay for each.
 
     Never more than one in as many days as it has been silent by now: gaps between reads have heavy tails, so whatever
     was not read for a month is not to be read daily because it was so before. With this bound a move down pays from
@@ -92,16 +104,26 @@ def expected_rates(contents: Contents, now: Timestamp) -> tuple[Money, Money]:
     """
     idle = contents.as_policies_see(now, contents.places).idle(day_number(now))
     most = 1.0 / np.maximum(idle, 1)
-    first, second = (np.minimum(contents.storage_rate(days, now), most) for days in ESTIMATES)
+    silence = contents.silences(now)
+    most_of_all = np.where(silence > 1.0, 1.0 / np.maximum(silence, 1.0), np.inf)
+    first, second = (
+        np.maximum(
+            np.minimum(contents.storage_rate(days, now), most),
+            np.where(cached, 0.0, np.minimum(contents.rate(days, now), most_of_all)),
+        )
+        for days in ESTIMATES
+    )
     return first, second
 
 
-def daily_costs(contents: Contents, sheet: CostSheet, *, now: Timestamp, horizon_days: float) -> Money:
+def daily_costs(
+    contents: Contents, sheet: CostSheet, *, cached: NDArray[np.bool_], now: Timestamp, horizon_days: float
+) -> Money:
     """Return what each content costs a day in each class, by the higher estimate of reads: rows are classes."""
-    rate = np.maximum(*expected_rates(contents, now))
     costs = []
     for place in range(len(sheet.classes)):
         there = np.full(len(contents), place, np.int8)
+        rate = np.maximum(*expected_rates(contents, cached[there], now))
         stays, comes = (
             _daily(contents, sheet, there, rate, horizon_days, now, is_there=is_there) for is_there in (True, False)
         )

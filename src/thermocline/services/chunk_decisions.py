@@ -29,15 +29,11 @@ TIER_RULE: Final = "velocity"
 class Decider:
     """Decides by one set of rules."""
 
-    def __init__(
-        self, rules: DecisionRules, *, policy: str, note: str | None = None, is_cached: Sequence[bool]
-    ) -> None:
+    def __init__(self, rules: DecisionRules, *, policy: str, note: str | None = None) -> None:
         self.rules = rules
         self.policy = policy
         self.note = note
         """Why it is not the policy that was asked for."""
-        self.is_cached = tuple(is_cached)
-        """For each tier whether caches keep its content."""
         self._placements = [place.name for place in rules.places]
 
     def new_report(self, *, dry_run: bool) -> OptimizationReport:
@@ -197,7 +193,7 @@ class ChunkDecisions:
         waits = np.array(
             [0.0 if place.prices is None else place.prices.first_byte for place in self._decider.rules.places]
         )
-        cached = self._decider.is_cached
+        cached = self._decider.rules.is_cached
         before, after = (
             read_latencies(moved, tier, waits[place] * MS_PER_SECOND, is_cached=cached)
             for tier, place in ((moved.tiers, moved.places), (tiers[rows], places[rows]))

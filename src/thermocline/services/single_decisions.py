@@ -44,7 +44,7 @@ def decide_on_one(decider: Decider, chunk: ColumnChunk, content_id: str, now: Ti
         verdict,
         [*_turns_of_silence(decider, one, now), *_turns_of_reads(decider, one, now)],
         _costs(decider, one, now),
-        float(np.maximum(*expected_rates(one, now))[0] * DAYS_PER_MONTH),
+        float(np.maximum(*expected_rates(one, decider.rules.cached(one.places.tolist()), now))[0] * DAYS_PER_MONTH),
     )
 
 
@@ -125,7 +125,7 @@ def _costs(decider: Decider, one: Contents, now: Timestamp) -> list[PlaceCost]:
         priced_rules = replace(rules, delayed_read=rules.delayed_read if np.isfinite(rules.delayed_read) else Usd(0.0))
         sheet = sheet_of(one, priced_rules, priced)
         local = replace(one, places=np.array([priced.index(here) if here in priced else 0], np.int8))
-        whole = daily_costs(local, sheet, now=now, horizon_days=rules.horizon_days)
+        whole = daily_costs(local, sheet, cached=rules.cached(priced), now=now, horizon_days=rules.horizon_days)
         for number, place in enumerate(priced):
             storage = float(sheet.daily(number)[0, 0])
             by_place[place] = (float(whole[number, 0]) * DAYS_PER_MONTH, storage * DAYS_PER_MONTH)

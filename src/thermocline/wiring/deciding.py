@@ -53,7 +53,6 @@ def decider_factory(settings: Settings) -> "Callable[[], Decider]":
             make_decision_rules(settings, name),
             policy=name,
             note=note,
-            is_cached=[settings.tier(tier).cache_ttl > 0 for tier in StorageTier],
         )
 
     return make
@@ -80,6 +79,7 @@ def make_decision_rules(settings: Settings, policy: str) -> "DecisionRules":
         horizon_days=settings.policy.horizon / DAY_SECONDS,
         minimum_stay_days=settings.policy.minimum_stay / DAY_SECONDS,
         delayed_read=Usd(float("inf") if delayed is None else delayed),
+        is_cached=tuple(settings.tier(tier).cache_ttl > 0 for tier in tiers),
         frequencies=tuple(settings.tier(tier).access_frequency / DAY_SECONDS for tier in tiers),
     )
 
