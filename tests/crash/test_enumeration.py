@@ -328,9 +328,7 @@ async def optimize(store: StorageOrchestrator, machine: Machine) -> None:
 
 
 async def optimize_in_the_background(store: StorageOrchestrator, machine: Machine) -> None:
-    while await store.services.optimizing.work():
-        pass
-    await store.services.moving.run()
+    await store.services.optimizing.work()
 
 
 POLICY = policy_settings(daily_usd=1.0)

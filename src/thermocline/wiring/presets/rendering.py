@@ -184,7 +184,8 @@ def _plain(model: BaseModel) -> dict[str, Any]:
         if isinstance(value, BaseModel):
             values[name] = _plain(value)
         elif isinstance(value, dict):
-            values[name] = {str(key): _plain(entry) for key, entry in value.items()}
+            if value:  # a table without entries has no line in the file either
+                values[name] = {str(key): _plain(entry) for key, entry in value.items()}
         elif _is_scalar(field):
             values[name] = _redacted(_written(field, value))
     return values
