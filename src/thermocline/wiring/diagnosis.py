@@ -22,8 +22,10 @@ from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, elapsed
 from thermocline.ports.copies import CopiesWithin
 from thermocline.services.placements import Placement
 from thermocline.wiring.build import open_services
+from thermocline.wiring.deciding import placement_prices
 from thermocline.wiring.examination import Examination, Health
 from thermocline.wiring.examining_cache import examine_cache
+from thermocline.wiring.policy import NO_PRICES
 from thermocline.wiring.services import Services
 from thermocline.wiring.settings import CLOCK_MARGIN, Settings
 
@@ -49,6 +51,8 @@ async def diagnose(settings: Settings) -> AsyncIterator[Examination]:
     for examination in examine_memory(settings):
         yield examination
     yield examine_descriptors(settings)
+    for examination in examine_prices(settings):
+        yield examination
     for examination in await examine_cache(settings.cache):
         yield examination
     if folder.health is Health.FAIL:
@@ -108,6 +112,18 @@ def examine_descriptors(settings: Settings) -> Examination:
         detail = f"{allowed} allowed, {settings.limits.max_connections} connections configured"
         return Examination("open files", Health.WARN, detail, "raise 'ulimit -n' or lower [limits] max_connections")
     return Examination("open files", Health.OK, "enough for all connections")
+
+
+def examine_prices(settings: Settings) -> Iterator[Examination]:
+    """Yield the placements whose prices nobody knows; nothing where all are known."""
+    for name, placement in settings.placements.items():
+        if placement_prices(settings, name) is None:
+            detail = f"{placement.prices!r} is in no price book: no policy copies from or to the placement {name!r}"
+            remedy = (
+                f"name a class of the books in [placements.{name}] prices, give [prices.{placement.prices!r}] "
+                f"figures of your own, or write {NO_PRICES!r} if it costs nothing"
+            )
+            yield Examination("prices", Health.WARN, detail, remedy)
 
 
 async def _examine_services(settings: Settings, services: Services) -> AsyncIterator[Examination]:

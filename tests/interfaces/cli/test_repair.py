@@ -143,6 +143,15 @@ def test_doctor_sees_a_clock_that_is_off(cli: CommandLine, monkeypatch: pytest.M
     assert "years off" in _parts(cli)["clock"]["detail"]
 
 
+def test_doctor_sees_prices_that_nobody_knows(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THERMOCLINE_PLACEMENTS__STANDARD__OBJECTS", "main")
+    monkeypatch.setenv("THERMOCLINE_PLACEMENTS__STANDARD__PRICES", "s3.nonsense")
+    assert _parts(cli)["prices"]["health"] == "warn"
+    assert "[placements.standard] prices" in _parts(cli)["prices"]["remedy"]
+    monkeypatch.setenv("THERMOCLINE_PLACEMENTS__STANDARD__PRICES", "none")
+    assert "prices" not in _parts(cli)
+
+
 def test_doctor_sees_budgets_beyond_the_machine(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THERMOCLINE_LIMITS__MEMORY", "100TiB")
     assert _parts(cli)["memory"]["health"] == "warn"
