@@ -45,7 +45,7 @@ class Refusal(IntEnum):
     EXPIRES_SOON = 5
     """It would pay, but the content expires before."""
     MINIMUM_STAY = 6
-    """It has not been there for as long as its class, or the policy, wants it to stay."""
+    """It has not been there for as long as its class, or the policy, wants it to stay before it goes further down."""
     NO_PRICES = 7
     """There are no prices for where it lies."""
     OUTSIDE_WINDOW = 8
@@ -83,7 +83,7 @@ class DecisionRules:
     horizon_days: float
     """How long a saving counts."""
     minimum_stay_days: float
-    """How long content stays where it was put at least, whatever its class says."""
+    """How long content stays where it was put before it goes down, whatever its class says."""
     delayed_read: Usd
     """What a read that waits for a restore costs; infinite: nothing that waits is in question."""
     frequencies: tuple[float, ...]
@@ -229,6 +229,8 @@ def _wished_places(contents: Contents, rules: DecisionRules, now: Timestamp) -> 
     moves = decided.places != local
     per_gb = np.array([prices.value("storage") for prices in sheet.classes])
     goes_down = per_gb[decided.places] < per_gb[local]
+    # What is read again comes back as soon as that pays, the rest of the stay included: waiting costs more.
+    goes_up = per_gb[decided.places] > per_gb[local]
     refused = np.select(
         [
             ~moves,
@@ -237,7 +239,7 @@ def _wished_places(contents: Contents, rules: DecisionRules, now: Timestamp) -> 
             (net <= 0) & (unexpired.net > 0),
             goes_down & (unexpired.net_unread <= 0),
             net <= 0,
-            stayed < stay,
+            ~goes_up & (stayed < stay),
         ],
         [
             Refusal.NONE,

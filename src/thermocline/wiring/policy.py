@@ -37,7 +37,8 @@ class PolicySettings(Section):
     """How long what a move saves is counted: it must pay for itself within this time, by the reads to expect."""
 
     minimum_stay: Duration = Seconds(7 * _DAY)
-    """How long content stays where it was put before a policy copies it elsewhere; longer if its class bills more."""
+    """How long content stays where it was put before a policy copies it to cheaper storage; longer if its class bills
+    more. It comes back as soon as that pays, whatever is left of the stay included."""
 
     delayed_read: Annotated[float | None, BeforeValidator(_read_none)] = Field(default=None, ge=0)
     """What one read that waits for a restore costs you, in US dollars: then policies may use classes that wait.
