@@ -8,7 +8,6 @@ A key holds one of: value, lease, tombstone; beside a value there may be a token
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
 from math import inf
 from typing import Final, cast
 
@@ -197,7 +196,7 @@ class MemoryCache(AgingLevel, HotLevel):
         floor = self._floor(key, now)
         self._marks.drop(key)
         if entry.version <= floor:
-            entry = replace(entry, version=floor + 1)
+            entry = entry._replace(version=floor + 1)
         if self._store(key, entry, now, ttl):
             return entry.version
         if floor:
