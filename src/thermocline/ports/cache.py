@@ -131,6 +131,8 @@ class LevelCounts:
     """What became of the values of one cache type in one level: since the start, and now."""
 
     hits: int = 0
+    hit_bytes: Bytes = Bytes(0)
+    """The payloads that hits found, each as often as it was hit."""
     misses: int = 0
     sets: int = 0
     evictions: int = 0

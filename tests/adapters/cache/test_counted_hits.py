@@ -162,7 +162,7 @@ async def test_counts_are_by_cache_type() -> None:
     size = Bytes(cache.counts()["content"].bytes)
     assert size > len(entry().payload)
     assert cache.counts() == {
-        "content": LevelCounts(hits=1, misses=1, sets=1, count=1, bytes=size),
+        "content": LevelCounts(hits=1, hit_bytes=Bytes(7), misses=1, sets=1, count=1, bytes=size),
         "metadata": LevelCounts(misses=1, sets=1, expirations=1, rejected=1),
         "": LevelCounts(sets=1, count=1, bytes=Bytes(size - len("content:a") + len("plain"))),
     }
