@@ -411,12 +411,12 @@ async def test_an_own_announcement_evicts_nothing_that_was_filled_since(
         for store in (here, there):
             await store.cache.put("a", b"new", cache_type="metadata")
             await store.services.listener.poll()
-        held = [store.services.adapters.memory.held("metadata:a") is not None for store in (here, there)]
+        held = [await store.services.adapters.memory.stale("metadata:a") is not None for store in (here, there)]
         assert held == [True, False], "others cannot know what they filled after it"
         await here.services.listener.poll()
         await there.cache.invalidate_cache("a", "metadata")
         await here.services.listener.poll()
-        assert here.services.adapters.memory.held("metadata:a") is None, "the announcement of another one counts"
+        assert await here.services.adapters.memory.stale("metadata:a") is None, "the announcement of another one counts"
 
 
 @on_two_levels
