@@ -22,7 +22,6 @@ from thermocline.services.loaded import Loaded
 from thermocline.services.placements import Placements
 from thermocline.services.reading import ReadingService
 
-
 ATTEMPTS = 2
 """A change that is heard during the fill ends its lease, be it an own one that was acknowledged before."""
 
