@@ -1,7 +1,7 @@
 """Where the lines, bars and labels of a chart lie. The template draws them; every chart has its table beside it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,7 +109,7 @@ def line_chart(courses: Mapping[str, Sequence[float]], labels: Sequence[str]) ->
     ]
     shown = max(1, math.ceil(count / 6))
     across = [Tick(x(number), label) for number, label in enumerate(labels) if number % shown == 0]
-    return LineChart(LINES_HEIGHT, lines, across, [Tick(y(step), usd(step)) for step in steps], y(0.0))
+    return LineChart(LINES_HEIGHT, lines, across, _ticks(steps, y), y(0.0))
 
 
 def bar_chart(bars: Mapping[str, Mapping[str, float]], parts: Sequence[str]) -> BarChart:
@@ -129,6 +129,11 @@ def bar_chart(bars: Mapping[str, Mapping[str, float]], parts: Sequence[str]) -> 
         y = number * (BAR_HEIGHT + BAR_GAP) + BAR_GAP / 2
         drawn.append(Bar(name, y, segments, round(at, 1), usd(sum(values.values()))))
     return BarChart(len(drawn) * (BAR_HEIGHT + BAR_GAP), drawn, left)
+
+
+def _ticks(steps: Sequence[float], y: Callable[[float], float]) -> list[Tick]:
+    decimals = max(0, -math.floor(math.log10(steps[1] - steps[0]) + 1e-9))
+    return [Tick(y(step), f"{step:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")) for step in steps]
 
 
 def _steps(low: float, high: float) -> list[float]:
