@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 
 from thermocline.economics.bills import PARTS
-from thermocline.economics.losses import READ_BINS, SIZE_BINS
+from thermocline.economics.losses import READ_BINS, SIZE_BINS, Losses
 from thermocline.economics.tallies import Standing, Tally
 from thermocline.interfaces.reports.amounts import amount_of_bytes, usd
 from thermocline.interfaces.reports.charts import bar_chart, line_chart
@@ -18,6 +18,13 @@ from thermocline.interfaces.reports.charts import bar_chart, line_chart
 TEMPLATE: Final = "report.html.jinja"
 OPTIMUM: Final = "optimum"
 STAYING: Final = "stay"
+READ_WORDS: Final = (
+    "never read",
+    "read on less than one day a month",
+    "read on 1 to 3 days a month",
+    "read on 3 to 10 days a month",
+    "read on 10 days a month and more",
+)
 STRONGEST_TINT: Final = 70
 """Per cent of the colour, in the cell with the largest loss."""
 
@@ -67,6 +74,7 @@ def report(tally: Tally, story: Story) -> str:
         course_table=_course_table(standings, story.periods),
         saved=_saved(standings, story.periods),
         bars=bar_chart({name: standing.parts for name, standing in standings.items()}, used),
+        objects=_objects(tally.losses),
         losses=[_loss(tally, name, standing, used) for name, standing in by_cost],
         unverified=tally.unverified,
         usd=usd,
@@ -85,7 +93,7 @@ def verdict(tally: Tally) -> str:
 
 
 def _policies(tally: Tally, standings: Mapping[str, Standing], used: Sequence[str]) -> Table:
-    head = ["policy", "USD", "x optimum", *map(_words, used), "moves"]
+    head = ["policy", "USD", "x optimum", *map(_words, used), "moved"]
     rows = [
         [
             name,
@@ -122,17 +130,41 @@ def _saved(standings: Mapping[str, Standing], periods: Sequence[str]) -> Any:
     )
 
 
+def _bins(losses: Losses) -> tuple[list[int], list[int]]:
+    """Return the rows and columns that have objects."""
+    there = losses.objects > 0
+    return np.flatnonzero(there.any(axis=1)).tolist(), np.flatnonzero(there.any(axis=0)).tolist()
+
+
+def _objects(losses: Losses) -> Table:
+    rows, columns = _bins(losses)
+    return Table(
+        "Objects, by size and days with reads a month",
+        ["size", *(READ_BINS[column] for column in columns)],
+        [
+            [
+                SIZE_BINS[row],
+                *(
+                    f"{losses.objects[row, column]:,} ({amount_of_bytes(losses.sizes[row, column])})"
+                    if losses.objects[row, column]
+                    else ""
+                    for column in columns
+                ),
+            ]
+            for row in rows
+        ],
+    )
+
+
 def _loss(tally: Tally, name: str, standing: Standing, used: Sequence[str]) -> dict[str, Any]:
     losses = tally.losses
     beyond = losses.beyond[name]
-    rows, columns = np.nonzero(losses.objects.any(axis=1))[0], np.nonzero(losses.objects.any(axis=0))[0]
+    rows, columns = _bins(losses)
     most = float(np.abs(beyond).max(initial=0.0)) or 1.0
     cells = [
         [
             {
                 "usd": usd(float(beyond[row, column])),
-                "objects": f"{losses.objects[row, column]:,}",
-                "bytes": amount_of_bytes(losses.sizes[row, column]),
                 "tint": round(STRONGEST_TINT * abs(float(beyond[row, column])) / most),
                 "is_loss": bool(beyond[row, column] >= 0),
                 "is_empty": not losses.objects[row, column],
@@ -146,7 +178,7 @@ def _loss(tally: Tally, name: str, standing: Standing, used: Sequence[str]) -> d
         "name": name,
         "total": usd(standing.total - tally.optimum.total),
         "is_cheaper": standing.total < tally.optimum.total,
-        "worst": f"{SIZE_BINS[int(worst[0])]}, read {READ_BINS[int(worst[1])]} a month",
+        "worst": f"{SIZE_BINS[int(worst[0])]}, {READ_WORDS[int(worst[1])]}",
         "worst_usd": usd(float(beyond.max(initial=0.0))),
         "has_loss": bool(beyond.max(initial=0.0) > 0),
         "parts": Table(
@@ -162,8 +194,8 @@ def _loss(tally: Tally, name: str, standing: Standing, used: Sequence[str]) -> d
                 for part in used
             ],
         ),
-        "columns": [READ_BINS[int(column)] for column in columns],
-        "rows": [(SIZE_BINS[int(row)], cells[number]) for number, row in enumerate(rows)],
+        "columns": [READ_BINS[column] for column in columns],
+        "rows": [(SIZE_BINS[row], cells[number]) for number, row in enumerate(rows)],
     }
 
 
