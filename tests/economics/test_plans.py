@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.counts import SOAK
 from tests.economics.naive import MONTH, Rules, bill_object, storage_a_day
 from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.units import Usd
@@ -47,7 +48,7 @@ def _question(split: float = 0.5, policies: tuple[str, ...] = ("stay", "idle", "
     return Question(CLASSES, policies, shipped(), split=split, delayed_read=Usd(0.0), periods=4)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(40 if SOAK else 4))
 def test_parts_do_not_show(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     draws = np.random.default_rng(seed)
     holdings = _holdings(draws, 120)
@@ -172,8 +173,8 @@ def test_the_bill_of_a_month_is_that_of_each_object(seed: int, logged: bool, mon
         expected = dict.fromkeys(("storage", "monitoring", "requests", "retrieval"), 0.0)
         for number in mine:
             size, each = int(holdings.sizes[number]), prices[name]
-            rows = np.flatnonzero(reads.objects == number) if reads is not None else []
-            seen = [ORIGIN + int(reads.read_days[row]) for row in rows] if reads is not None else []
+            rows: list[int] = [] if reads is None else np.flatnonzero(reads.objects == number).tolist()
+            seen = [] if reads is None else [ORIGIN + int(reads.read_days[row]) for row in rows]
             silent = day - max([int(holdings.modified[number]), *seen])
             expected["storage"] += storage_a_day(each, size, (silent >= 30) + (silent >= 90)) * MONTH
             watched = each.is_watching and size >= each.value("monitored_bytes")
