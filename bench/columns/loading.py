@@ -9,12 +9,11 @@ import time
 from bench import processes
 from thermocline.adapters.catalog.locations import is_postgres, sqlite_path
 from thermocline.adapters.catalog.sql import SqlCatalog
-from thermocline.domain.heat import HEAT_DAYS
 from thermocline.domain.units import Timestamp
 from thermocline.ports.columns import COLUMNS
 
 _NOW = Timestamp(1_767_225_600_000_000)
-_COLUMNS = (*COLUMNS[: -len(HEAT_DAYS)], *(f"heat_{days}d" for days in HEAT_DAYS))
+_COLUMNS = tuple(name.replace("rate_", "heat_") for name in COLUMNS)
 _BATCH_ROWS = 65_536
 
 Figures = tuple[int, float, float]

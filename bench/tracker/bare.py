@@ -12,7 +12,10 @@ _DAY_MICROS = 86_400_000_000
 _HORIZONS = (5, 20, 80, 320)
 _ADD_TO_SUMMARIES = """
 UPDATE contents SET reads_total = reads_total + ?, storage_reads = storage_reads + ?, last_read_at = ?,
-heat_5d = heat_5d + ?, heat_20d = heat_20d + ?, heat_80d = heat_80d + ?, heat_320d = heat_320d + ?
+heat_5d = heat_5d + ?, heat_20d = heat_20d + ?, heat_80d = heat_80d + ?, heat_320d = heat_320d + ?,
+storage_days = storage_days + ?, last_storage_day = ?, recent_storage_days = recent_storage_days | ?,
+storage_heat_5d = storage_heat_5d + ?, storage_heat_20d = storage_heat_20d + ?,
+storage_heat_80d = storage_heat_80d + ?, storage_heat_320d = storage_heat_320d + ?
 WHERE content_id = ?
 """
 _ADD_TO_DAYS = """
@@ -51,7 +54,18 @@ class BareUpsert:
         connection.executemany(
             _ADD_TO_SUMMARIES,
             [
-                (reads := cache + storage + edge, storage, now, *(reads * weight for weight in weights), content_id)
+                (
+                    cache + storage + edge,
+                    storage,
+                    now,
+                    *((cache + storage + edge) * weight for weight in weights),
+                    # As if it knew that the day is a new one.
+                    storage > 0,
+                    day,
+                    storage > 0,
+                    *((storage > 0) * weight for weight in weights),
+                    content_id,
+                )
                 for content_id, cache, storage, edge in counts
             ],
         )

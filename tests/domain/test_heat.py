@@ -13,6 +13,7 @@ from thermocline.domain.heat import (
     AccessDay,
     AccessSummary,
     day_of,
+    day_weights,
     needs_rescaling,
     rates,
     rescaling,
@@ -120,3 +121,21 @@ def test_a_summary_as_json() -> None:
         "reads_per_day": {"5d": 0.123457, "20d": 2.0, "80d": 3.0, "320d": 4.0},
         "days": [{"day": "2026-01-01", "cache": 4, "storage": 2, "edge": 1}],
     }
+
+
+@given(st.lists(st.integers(0, 1000), unique=True, min_size=1, max_size=20), st.floats(0, 0.999), st.integers(0, 500))
+def test_a_day_with_storage_reads_is_weighed_at_its_start(days: list[int], begun: float, later: int) -> None:
+    first = day_of(SINCE) + 1
+    since = Timestamp(first * DAY_MICROS + round(begun * DAY_MICROS))  # in the middle of the first day
+    added = [day_weights(first + day, since) for day in days]
+    end = max(days) + 1 + later
+    now = Timestamp((first + end) * DAY_MICROS)
+    sums = [sum(each) for each in zip(*added, strict=True)]
+    expected = [sum(math.exp((day - end) / horizon) for day in days) / horizon for horizon in HEAT_DAYS]
+    assert rates(sums, now, since) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_clock_that_was_set_back_makes_no_weight_of_a_day_vanish() -> None:
+    for back in (1, 2, 10_000):
+        smallest = [math.exp(-1 / horizon) for horizon in HEAT_DAYS]
+        assert list(day_weights(day_of(SINCE) - back, SINCE)) == pytest.approx(smallest)

@@ -15,6 +15,9 @@ from thermocline.domain.units import MICROS_PER_SECOND, Timestamp, format_moment
 HEAT_DAYS: Final = (5, 20, 80, 320)
 """Horizons in days: reads that long ago weigh 1/e."""
 
+RECENT_STORAGE_DAYS: Final = 62
+"""How many days, up to the last one with storage reads, are known one by one: as bits of a positive 64-bit number."""
+
 DATE_LENGTH: Final = len("2026-01-01")
 SHOWN_DAYS: Final = 30
 """How many days a summary shows one by one."""
@@ -77,6 +80,13 @@ class AccessDay:
 def weights(now: Timestamp, since: Timestamp) -> tuple[float, ...]:
     """Return what one read at `now` adds to each sum."""
     return tuple(math.exp(_exponent(now, since, days)) for days in HEAT_DAYS)
+
+
+def day_weights(day: int, since: Timestamp) -> tuple[float, ...]:
+    """Return what a day with storage reads adds to each sum, weighed at its start."""
+    # The first day began before `since`; a clock that was set back further must not make weights vanish.
+    elapsed = max(day * DAY_MICROS - since, -DAY_MICROS)
+    return tuple(math.exp(elapsed / DAY_MICROS / days) for days in HEAT_DAYS)
 
 
 def needs_rescaling(now: Timestamp, since: Timestamp) -> bool:

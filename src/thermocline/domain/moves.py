@@ -4,10 +4,24 @@ from dataclasses import dataclass
 
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.tiers import StorageTier
-from thermocline.domain.units import Bytes, Timestamp, format_moment
+from thermocline.domain.units import Bytes, Timestamp, Usd, format_moment
 
 BY_USER = "asked for"
 """The reason of a move that somebody asked for without giving one."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveForecast:
+    """What a policy expected of a move when it decided."""
+
+    saving_usd_per_month: Usd
+    """By storing and reading it in the new place instead of the old one; what the move costs is not in it."""
+    cost_usd: Usd
+    """Of the move itself, once."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the forecast as JSON-ready values."""
+        return {"saving_usd_per_month": self.saving_usd_per_month, "cost_usd": self.cost_usd}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +36,7 @@ class TierChange:
     reason: str = BY_USER
     by_policy: bool = False
     """Whether a policy wants it: then a pinned content stays where it is."""
+    forecast: MoveForecast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,7 @@ class PlannedMove:
     tier: StorageTier
     reason: str = BY_USER
     by_policy: bool = False
+    forecast: MoveForecast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,9 @@ class LedgerEntry:
     size: Bytes
     by_policy: bool
     reason: str
+    forecast: MoveForecast | None = None
+    storage_reads: int | None = None
+    """Of the content, up to the move; None in entries from before anybody counted."""
 
     @property
     def copied(self) -> bool:
@@ -108,4 +127,6 @@ class LedgerEntry:
             "size": self.size,
             "by_policy": self.by_policy,
             "reason": self.reason,
+            "forecast": None if self.forecast is None else self.forecast.as_dict(),
+            "storage_reads": self.storage_reads,
         }

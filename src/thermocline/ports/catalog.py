@@ -14,9 +14,12 @@ from thermocline.ports.intents import Intents
 from thermocline.ports.job_runs import JobRuns
 from thermocline.ports.moves import Moves
 from thermocline.ports.outbox import Outbox
+from thermocline.ports.policy_budget import PolicyBudget
+from thermocline.ports.read_history import ReadHistory
 from thermocline.ports.records import Records
 from thermocline.ports.recovery import Recovery
 from thermocline.ports.restores import Restores
+from thermocline.ports.savings import Savings
 from thermocline.ports.sweeps import Sweeps
 from thermocline.ports.tokens import Tokens
 from thermocline.ports.totals import Totals
@@ -42,6 +45,9 @@ class Catalog(Protocol):
     columns: Columns
     recovery: Recovery
     adopted: AdoptedObjects
+    policy_budget: PolicyBudget
+    read_history: ReadHistory
+    savings: Savings
 
     @abstractmethod
     async def installation(self) -> str:

@@ -24,19 +24,33 @@ COLUMNS: Final = (
     "reads_total",
     "storage_reads",
     "last_read_at",
+    "storage_days",
+    "last_storage_day",
+    "recent_storage_days",
     *(f"rate_{days}d" for days in HEAT_DAYS),
+    *(f"storage_rate_{days}d" for days in HEAT_DAYS),
 )
 """The columns of every chunk, in this order.
 
 `content_id` is text, `tier` and `placement` are dictionaries of text, `held` and `pinned` truth values; `rate_*` are
 doubles, the reads a day of `domain.heat.rates` at the sweep's `now`, in steps of a billionth; all else is 64-bit
-integers, times in microseconds. Only `expires_at` and `last_read_at` are ever null.
+integers, times in microseconds. Only `expires_at`, `last_read_at` and `last_storage_day` are ever null.
+
+Of storage reads one counts for each UTC day (numbers of `domain.heat.day_of`): `storage_days` is how many days had any,
+`last_storage_day` the last of them, bit k of `recent_storage_days` tells whether there were any k days before that one
+(k below `RECENT_STORAGE_DAYS`), and `storage_rate_*` are such days per day, each weighed at its start.
 """
 
 CHUNK: Final = 16_384
 """Contents in a chunk by default: a chunk keeps a connection for some hundredths of a second."""
 LARGEST_CHUNK: Final = 65_536
 """With the longest ids there are, one is about 70 MB."""
+
+
+def check_chunk(chunk: int) -> None:
+    """Raise `ValueError` unless that many contents may be in a chunk."""
+    if not 1 <= chunk <= LARGEST_CHUNK:
+        raise ValueError(f"a chunk has 1 to {LARGEST_CHUNK} contents, not {chunk}")
 
 
 class ArrowColumns(Protocol):

@@ -29,11 +29,15 @@ from thermocline.testing.contracts.catalog.move_races import MoveRacesContract
 from thermocline.testing.contracts.catalog.moves import MovesContract
 from thermocline.testing.contracts.catalog.outbox import OutboxContract
 from thermocline.testing.contracts.catalog.pages import PagesContract
+from thermocline.testing.contracts.catalog.policy_budget import PolicyBudgetContract
+from thermocline.testing.contracts.catalog.read_history import ReadHistoryContract
 from thermocline.testing.contracts.catalog.record_races import RecordRacesContract
 from thermocline.testing.contracts.catalog.records import RecordsContract
 from thermocline.testing.contracts.catalog.recovery import RecoveryContract
 from thermocline.testing.contracts.catalog.restores import RestoresContract
+from thermocline.testing.contracts.catalog.savings import SavingsContract
 from thermocline.testing.contracts.catalog.steps import OpenCatalog
+from thermocline.testing.contracts.catalog.storage_days import StorageDaysContract
 from thermocline.testing.contracts.catalog.sweeps import SweepsContract
 from thermocline.testing.contracts.catalog.tier_changes import TierChangesContract
 from thermocline.testing.contracts.catalog.tokens import TokensContract
@@ -78,6 +82,9 @@ class TestTokens(OnSqlite, TokensContract): ...
 
 
 class TestAccesses(OnSqlite, AccessesContract): ...
+
+
+class TestStorageDays(OnSqlite, StorageDaysContract): ...
 
 
 class TestChangeFeed(OnSqlite, ChangeFeedContract): ...
@@ -131,3 +138,12 @@ class TestDescribing(OnSqlite, DescribingContract): ...
 
 
 class TestColumns(OnSqlite, ColumnsContract): ...
+
+
+class TestPolicyBudget(OnSqlite, PolicyBudgetContract): ...
+
+
+class TestSavings(OnSqlite, SavingsContract): ...
+
+
+class TestReadHistory(OnSqlite, ReadHistoryContract): ...

@@ -24,7 +24,9 @@ from thermocline.adapters.catalog.sql import SqlCatalog, catalog_status, upgrade
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import CatalogVersionError, ConfigurationError, StorageError
+from thermocline.domain.heat import AccessCount, day_of
 from thermocline.domain.keys import is_name
+from thermocline.domain.units import Seconds
 from thermocline.testing.catalog import fresh_sqlite_catalog
 from thermocline.testing.clock import START, ManualClock
 from thermocline.testing.contracts.catalog.steps import Steps
@@ -35,8 +37,8 @@ NEXT = '''"""The next schema."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -55,7 +57,7 @@ def file(tmp_path: Path) -> SqliteFile:
 def next_migrations(tmp_path: Path) -> Path:
     folder = tmp_path / "with %percent" / "migrations"
     shutil.copytree(MIGRATIONS, folder)
-    (folder / "versions" / "0004_next.py").write_text(NEXT)
+    (folder / "versions" / "0005_next.py").write_text(NEXT)
     return folder
 
 
@@ -170,20 +172,20 @@ def test_an_older_catalog_is_upgraded_after_a_backup(file: SqliteFile, next_migr
     with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
         raw.execute("INSERT INTO contents (content_id, revision, version, deleted_at, held) VALUES ('a', 1, 1, 1, 0)")
     before = query(file.path, "SELECT * FROM contents")
-    upgraded = upgrade_file(file, lambda: START, newest="0004", migrations=next_migrations)
-    assert (upgraded.before, upgraded.after) == ("0003", "0004")
+    upgraded = upgrade_file(file, lambda: START, newest="0005", migrations=next_migrations)
+    assert (upgraded.before, upgraded.after) == ("0004", "0005")
     assert query(file.path, "SELECT flavour FROM contents") == [("none",)]
     assert upgraded.backup is not None
     assert query(upgraded.backup, "SELECT * FROM contents") == before
-    assert status_of(SqliteFile(upgraded.backup)).current == "0003"
+    assert status_of(SqliteFile(upgraded.backup)).current == "0004"
 
 
 def test_a_migration_that_fails_changes_nothing(file: SqliteFile, next_migrations: Path) -> None:
     fresh_sqlite_catalog(file.path)
     before = query(file.path, "SELECT name, sql FROM sqlite_master")
-    (next_migrations / "versions" / "0004_next.py").write_text(BROKEN)
+    (next_migrations / "versions" / "0005_next.py").write_text(BROKEN)
     with pytest.raises(StorageError, match="colour"):
-        upgrade_file(file, lambda: START, newest="0004", migrations=next_migrations)
+        upgrade_file(file, lambda: START, newest="0005", migrations=next_migrations)
     assert query(file.path, "SELECT name, sql FROM sqlite_master") == before
     assert status_of(file).is_usable
 
@@ -208,7 +210,7 @@ async def test_a_newer_catalog_is_refused_untouched(file: SqliteFile) -> None:
     with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
         raw.execute("UPDATE alembic_version SET version_num = '0999'")
     before = file.path.read_bytes()
-    with pytest.raises(CatalogVersionError, match=r"schema 0999, newer than the 0003 .* newer Thermocline"):
+    with pytest.raises(CatalogVersionError, match=r"schema 0999, newer than the 0004 .* newer Thermocline"):
         await SqlCatalog.open(url)
     with pytest.raises(CatalogVersionError):
         upgrade_catalog(url)
@@ -219,9 +221,9 @@ async def test_a_newer_catalog_is_refused_untouched(file: SqliteFile) -> None:
 
 def test_the_next_catalog_is_refused_if_it_says_so(file: SqliteFile, next_migrations: Path) -> None:
     fresh_sqlite_catalog(file.path)
-    upgrade_file(file, lambda: START, newest="0004", migrations=next_migrations)
+    upgrade_file(file, lambda: START, newest="0005", migrations=next_migrations)
     with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
-        raw.execute("UPDATE installation SET compatible_from = '0004'")
+        raw.execute("UPDATE installation SET compatible_from = '0005'")
     with pytest.raises(CatalogVersionError):
         upgrade_file(file, lambda: START)
 
@@ -291,6 +293,36 @@ def test_the_first_schema_is_upgraded_with_all_that_is_in_it(file: SqliteFile) -
     assert query(file.path, "SELECT compatible_from, recovering FROM installation") == [("0002", 0)]
 
 
+THIRD = """
+UPDATE contents SET reads_total = 9, storage_reads = 6, last_read_at = 5, heat_5d = 9.0;
+INSERT INTO moves (content_id, tier, reason, by_policy, planned_at, due_at, attempts, lease_until)
+VALUES ('a', 'cold', 'rarely read', 1, 5, 5, 0, 0);
+INSERT INTO ledger (content_id, moved_at, from_tier, to_tier, from_placement, to_placement, size, by_policy, reason)
+VALUES ('a', 6, 'warm', 'hot', 'standard', 'standard', 4, 1, 'often read');
+"""
+
+
+@in_event_loop
+async def test_reads_moves_and_the_ledger_of_the_third_schema_go_on_after_the_upgrade(file: SqliteFile) -> None:
+    third = replace_migrations(file.path.parent / "third", only="0003_adopted.py")
+    upgrade_file(file, lambda: START, newest="0003", migrations=third)
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
+        raw.executescript(FIRST + ";" + THIRD)
+    assert upgrade_file(file, lambda: START).before == "0003"
+    async with await SqlCatalog.open(f"sqlite:///{file.path}") as catalog:
+        clock = ManualClock()
+        content_id = ContentId("a")
+        (claim,) = await catalog.moves.claim(now=clock.now(), lease=Seconds(60), limit=9)
+        assert (claim.plan.reason, claim.plan.forecast) == ("rarely read", None)
+        (entry,) = await catalog.moves.ledger(content_id=content_id, limit=9)
+        assert (entry.reason, entry.forecast, entry.storage_reads) == ("often read", None, None)
+        await catalog.accesses.add([AccessCount(content_id, cache=0, storage=1)], now=clock.now())
+        (realised,) = await catalog.savings.realised(now=clock.now(), limit=9)
+        assert (realised.until, realised.storage_reads_since) == (clock.now(), None)
+    columns = "storage_reads, storage_days, last_storage_day, recent_storage_days"
+    assert query(file.path, f"SELECT {columns} FROM contents") == [(7, 1, day_of(clock.now()), 1)]  # noqa: S608 - ours
+
+
 def replace_migrations(folder: Path, *, only: str) -> Path:
     """Return migrations as they were when `only` was the newest."""
     shutil.copytree(MIGRATIONS, folder)
@@ -307,7 +339,7 @@ def test_a_newer_catalog_that_only_added_is_used_by_older_programs(file: SqliteF
     async def both() -> None:
         async with await SqlCatalog.open(url) as before:
             assert await before.records.find(ContentId("a")) is None
-            upgrade_file(file, lambda: START, newest="0004", migrations=next_migrations)
+            upgrade_file(file, lambda: START, newest="0005", migrations=next_migrations)
             async with await SqlCatalog.open(url) as after:
                 steps = Steps(before, ManualClock()), Steps(after, ManualClock())
                 for number, step in enumerate(steps):
@@ -320,4 +352,4 @@ def test_a_newer_catalog_that_only_added_is_used_by_older_programs(file: SqliteF
     asyncio.run(both())
     assert status_of(file).is_newer_but_compatible
     upgraded = upgrade_file(file, lambda: START)
-    assert (upgraded.before, upgraded.after, upgraded.backup) == ("0004", "0004", None)
+    assert (upgraded.before, upgraded.after, upgraded.backup) == ("0005", "0005", None)

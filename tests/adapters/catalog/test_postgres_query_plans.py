@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.adapters.catalog.test_query_plans import SCANS_BY_PURPOSE, STATEMENTS
-from thermocline.adapters.catalog import columns, postgres_accesses, postgres_change_feed
+from thermocline.adapters.catalog import columns, postgres_accesses, postgres_change_feed, read_history
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import IN_INDEX_ORDER
 from thermocline.ports.columns import CHUNK
@@ -100,6 +100,14 @@ def test_a_sweep_of_columns_walks_along_an_index_of_ids(raw: psycopg.Connection[
     (condition,) = [line for line in plan if line.startswith("Index Cond")]
     assert re.search(r"content_id >= .* AND \(?content_id <= ", condition), plan
     assert not [line for line in plan if "Sort" in line], plan
+
+
+def test_a_sweep_of_the_history_looks_at_the_content_of_each_row(raw: psycopg.Connection[Any]) -> None:
+    raw.execute("CREATE TABLE IF NOT EXISTS access_days_5 PARTITION OF access_days FOR VALUES FROM (5) TO (6)")
+    plan = plan_of(raw, read_history.SWEEP, settings=IN_INDEX_ORDER)
+    assert any(re.match(r"Index Scan using pk_contents on contents", line) for line in plan), plan
+    assert any(re.match(r"Index (Only )?Scan using access_days_5_pkey on access_days_5", line) for line in plan), plan
+    assert not [line for line in plan if re.match(r"Sort|Seq Scan|Hash Join|Merge Join", line)], plan
 
 
 @pytest.mark.parametrize("statement", [postgres_change_feed.SINCE, postgres_change_feed.MISSING])

@@ -28,10 +28,13 @@ from thermocline.adapters.catalog import (
     moves,
     naming,
     outbox,
+    policy_budget,
     queueing,
+    read_history,
     records,
     recovery,
     restores,
+    savings,
     sql,
     sweeps,
     tier_changes,
@@ -43,8 +46,8 @@ from thermocline.testing.catalog import fresh_sqlite_catalog
 
 MODULES = (
     accesses, adopted_objects, announcing, booking, bulk_writes, change_feed, columns, commits, cursors, describing,
-    elections, erasing, finding, intents, job_runs, locking, move_commits, moves, naming, outbox, queueing, records,
-    recovery, restores, sql, sweeps, tier_changes, tokens, totals,
+    elections, erasing, finding, intents, job_runs, locking, move_commits, moves, naming, outbox, policy_budget,
+    queueing, read_history, records, recovery, restores, savings, sql, sweeps, tier_changes, tokens, totals,
 )  # fmt: skip
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
@@ -53,7 +56,7 @@ STATEMENTS = {
     if isinstance(value, Statement)
 }
 # One row; a list that came as a parameter; the rows that a limited subquery has found.
-ALLOWED_SCANS = re.compile(r"SCAN (installation|listed_\w+|news|due|free|swept)\b.*|SCAN CONSTANT ROW")
+ALLOWED_SCANS = re.compile(r"SCAN (installation|listed_\w+|news|due|free|swept|latest|living)\b.*|SCAN CONSTANT ROW")
 LISTS = {
     "content_ids", "days", "ledger_entries", "listed_versions", "object_keys", "planned_moves",
     "row_ids",
@@ -87,7 +90,7 @@ SCANS_BY_PURPOSE = {
 IN_ORDER = {
     "records.PAGE", "records.PAGE_OF_TIER", "records.EXPIRED", "sweeps.DUE", "outbox.CLAIM", "moves.CLAIM",
     "moves.LEDGER", "moves.LEDGER_OF", "restores.CLAIM", "recovery.CANDIDATES", "tier_changes.LOCK_LISTED",
-    "columns.SWEEP",
+    "columns.SWEEP", "savings.REALISED",
 }  # fmt: skip
 
 

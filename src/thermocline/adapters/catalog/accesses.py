@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import Double, bindparam, case, delete, func, literal_column, select, update
+from sqlalchemy import Double, bindparam, case, delete, func, literal_column, select, text, update
 from sqlalchemy.dialects import postgresql
 
 from thermocline.adapters.catalog.dialects import (
@@ -21,6 +21,7 @@ from thermocline.adapters.catalog.dialects import (
 from thermocline.adapters.catalog.record_rows import as_timestamp
 from thermocline.adapters.catalog.schema import ACCESS_COLUMNS, access_days, contents, has_object, installation, is_live
 from thermocline.adapters.catalog.statements import Statement
+from thermocline.adapters.catalog.storage_days import STORAGE_HEAT, added_parameter, day_changes
 from thermocline.adapters.catalog.transactions import Connection, Row, Runner
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import UnavailableError
@@ -30,6 +31,7 @@ from thermocline.domain.heat import (
     AccessDay,
     AccessSummary,
     day_of,
+    day_weights,
     needs_rescaling,
     rates,
     rescaling,
@@ -56,6 +58,7 @@ ADD_TO_SUMMARY = Statement(
             (contents.c.last_read_at > bindparam("now"), contents.c.last_read_at), else_=bindparam("now")
         ),
         **{name: contents.c[name] + bindparam(f"add_{name}") for name in HEAT},
+        **{name: text(change) for name, change in day_changes(":storage").items()},
     )
 )
 _KINDS: Final = ("cache_reads", "storage_reads", "edge_reads")
@@ -80,9 +83,11 @@ RESCALE = Statement(
         {
             # What faded long ago is 0: PostgreSQL refuses products that are too small for a double.
             name: case(
-                (contents.c[name] > _FADED, contents.c[name] * bindparam(f"factor_{name}")), else_=literal_column("0.0")
+                (contents.c[name] > _FADED, contents.c[name] * bindparam(f"factor_{days}d")),
+                else_=literal_column("0.0"),
             )
-            for name in HEAT
+            for days, *names in zip(HEAT_DAYS, HEAT, STORAGE_HEAT, strict=True)
+            for name in names
         }
     )
 )
@@ -148,8 +153,10 @@ def heat_since(connection: Connection, *, kept: bool = False) -> Timestamp:
 
 def add_counts(connection: Connection, counts: Sequence[AccessCount], now: Timestamp) -> int:
     """Do what `Accesses.add` promises."""
-    added = tuple(zip((f"add_{name}" for name in HEAT), weights_now(connection, now), strict=True))
     day = day_of(now)
+    weighed = weights_now(connection, now)
+    added = tuple(zip((f"add_{name}" for name in HEAT), weighed.read, strict=True))
+    added_by_day = dict(zip(map(added_parameter, STORAGE_HEAT), weighed.day, strict=True))
     rows: list[dict[str, str | float]] = []
     # Sorted, so that two flushes lock rows in one order.
     for count in sorted(counts, key=attrgetter("content_id")):
@@ -162,6 +169,7 @@ def add_counts(connection: Connection, counts: Sequence[AccessCount], now: Times
             "cache": count.cache,
             "storage": count.storage,
             "edge": count.edge,
+            **added_by_day,
         }
         for name, weight in added:
             row[name] = reads * weight
@@ -176,17 +184,26 @@ def add_counts(connection: Connection, counts: Sequence[AccessCount], now: Times
     return changed
 
 
-def weights_now(connection: Connection, now: Timestamp) -> Sequence[float]:
-    """Return what a read weighs now in each of the decayed sums, which are rescaled first if need be."""
+class Weights(NamedTuple):
+    """What is added to the decayed sums, one number for each of `HEAT_DAYS`."""
+
+    read: Sequence[float]
+    """Each read."""
+    day: Sequence[float]
+    """The day, if the storage was read on it."""
+
+
+def weights_now(connection: Connection, now: Timestamp) -> Weights:
+    """Return what a read and a day weigh now in each of the decayed sums, which are rescaled first if need be."""
     since = heat_since(connection, kept=True)
     if needs_rescaling(now, since):
-        factors = zip(HEAT, rescaling(now, since), strict=True)
+        factors = zip(HEAT_DAYS, rescaling(now, since), strict=True)
         connection.change(
-            RESCALE, {f"factor_{name}": factor if factor > SMALLEST_FACTOR else 0.0 for name, factor in factors}
+            RESCALE, {f"factor_{days}d": factor if factor > SMALLEST_FACTOR else 0.0 for days, factor in factors}
         )
         connection.change(RESTART, {"now": now})
         since = now
-    return weights(now, since)
+    return Weights(weights(now, since), day_weights(day_of(now), since))
 
 
 def known_days(connection: Connection) -> range:

@@ -3,13 +3,22 @@
 All of them read one list that travels once, however many moves there are.
 """
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, insert, select
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import TableValuedAlias
 
 from thermocline.adapters.catalog.announcing import ANNOUNCE_LISTED
-from thermocline.adapters.catalog.dialects import flag_cell, integer_cell, listed_rows, rows_parameter, text_cell
+from thermocline.adapters.catalog.dialects import (
+    flag_cell,
+    integer_cell,
+    listed_rows,
+    real_cell,
+    rows_parameter,
+    text_cell,
+)
 from thermocline.adapters.catalog.queueing import QUEUE_LISTED_INVALIDATIONS
 from thermocline.adapters.catalog.schema import ledger
 from thermocline.adapters.catalog.statements import Statement
@@ -32,17 +41,22 @@ class Made(NamedTuple):
     to_placement: str
     by_policy: int
     reason: str
+    saving_usd_per_month: float | None
+    cost_usd: float | None
+    storage_reads: int
+    """The content's, up to the move."""
 
 
+_CELL_OF: Final[Mapping[str, Callable[[TableValuedAlias, int], ColumnElement[Any]]]] = {
+    "size": integer_cell,
+    "by_policy": flag_cell,
+    "saving_usd_per_month": real_cell,
+    "cost_usd": real_cell,
+    "storage_reads": integer_cell,
+}
 _made = listed_rows("ledger_entries")
 _CELLS: Final = {
-    name: integer_cell(_made, cell)
-    if name == "size"
-    else flag_cell(_made, cell)
-    if name == "by_policy"
-    else text_cell(_made, cell)
-    for cell, name in enumerate(Made._fields)
-    if name != "version"
+    name: _CELL_OF.get(name, text_cell)(_made, cell) for cell, name in enumerate(Made._fields) if name != "version"
 }
 BOOK = Statement(insert(ledger).from_select([*_CELLS, "moved_at"], select(*_CELLS.values(), bindparam("moved_at"))))
 

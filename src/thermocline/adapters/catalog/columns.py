@@ -12,33 +12,33 @@ from typing import Any, Final
 
 from sqlalchemy import Boolean, Text, bindparam, func, literal_column, or_, select
 
-from thermocline.adapters.catalog.accesses import heat_since
-from thermocline.adapters.catalog.dialects import CELL_END, SMALLEST_FACTOR, joined_lines, whole_product
+from thermocline.adapters.catalog.accesses import HEAT, heat_since
+from thermocline.adapters.catalog.arrow_lines import batch_of, table_of
+from thermocline.adapters.catalog.dialects import SMALLEST_FACTOR, joined_lines, whole_product
 from thermocline.adapters.catalog.records import BEYOND_ALL, FIRST_CHARACTER
 from thermocline.adapters.catalog.schema import contents, installation, is_live
 from thermocline.adapters.catalog.statements import Statement
+from thermocline.adapters.catalog.storage_days import STORAGE_HEAT
 from thermocline.adapters.catalog.transactions import Connection, Runner
-from thermocline.domain.errors import StorageError
 from thermocline.domain.heat import HEAT_DAYS, rate_factors
 from thermocline.domain.units import Timestamp
-from thermocline.ports.columns import CHUNK, COLUMNS, LARGEST_CHUNK, ColumnChunk, Columns
+from thermocline.ports.columns import CHUNK, COLUMNS, ColumnChunk, Columns, check_chunk
 
 _WRITTEN: Final = (*COLUMNS[1:], COLUMNS[0])
-"""The id last: Arrow takes U+FEFF at the beginning of a text for a mark of its encoding, and ids may begin with it."""
+"""The id last, see `arrow_lines`."""
 _RATES: Final = tuple(f"rate_{days}d" for days in HEAT_DAYS)
+_STORAGE_RATES: Final = tuple(f"storage_{name}" for name in _RATES)
 _STEPS: Final = 1e9
 """Rates travel as whole numbers of billionths."""
-_TRUE: Final = ["1", "t"]
-_FALSE: Final = ["0", "f"]
-"""As SQLite and PostgreSQL write them."""
 
 
 @lru_cache(maxsize=16)
 def statement_for(chunk: int) -> Statement:
     """Return the statement that yields count, lines and `heat_since` of one chunk."""
     rates = {
-        name: whole_product(contents.c[f"heat_{days}d"], name).label(name)
-        for name, days in zip(_RATES, HEAT_DAYS, strict=True)
+        name: whole_product(contents.c[heat], factor).label(name)
+        for names, heats in ((_RATES, HEAT), (_STORAGE_RATES, STORAGE_HEAT))
+        for name, heat, factor in zip(names, heats, _RATES, strict=True)
     }
     swept = (
         select(*(rates[name] if name in rates else contents.c[name] for name in _WRITTEN))
@@ -70,8 +70,7 @@ class SqlColumns(Columns):
         self, *, now: Timestamp, after: str = "", until: str | None = None, chunk: int = CHUNK
     ) -> AsyncGenerator[ColumnChunk, None]:
         """Yield chunks; the next one is read meanwhile."""
-        if not 1 <= chunk <= LARGEST_CHUNK:
-            raise ValueError(f"a chunk has 1 to {LARGEST_CHUNK} contents, not {chunk}")
+        check_chunk(chunk)
         end = BEYOND_ALL if until is None else until
         found = await self._read(after, end, now, chunk)
         while found is not None:
@@ -104,12 +103,7 @@ def _chunk(connection: Connection, first: str, until: str, now: Timestamp, chunk
         since = Timestamp(found_since)
     if not count:
         return None
-    columns = _columns_of(lines)
-    if columns is None or columns.num_rows != count:
-        raise StorageError(
-            f"the catalog holds a content id or a name with control characters among the {count} from "
-            f"{first!r} on; Thermocline never writes one, look for it with the database's own tools"
-        )
+    columns = _columns_of(lines, count, first)
     return ColumnChunk(columns, count, columns[COLUMNS[0]][-1].as_py())
 
 
@@ -118,37 +112,20 @@ def _steps_of(now: Timestamp, since: Timestamp) -> dict[str, float]:
     return {name: factor if factor > SMALLEST_FACTOR else 0.0 for name, factor in zip(_RATES, factors, strict=True)}
 
 
-def _columns_of(lines: str) -> Any:
-    """Return the record batch that the lines are, or None if they are none."""
+def _columns_of(lines: str, count: int, first: str) -> Any:
+    """Return the record batch that the lines are."""
     import pyarrow as pa
-    from pyarrow import compute, csv
+    from pyarrow import compute
 
-    text = lines.encode()
-    try:
-        table = csv.read_csv(
-            pa.py_buffer(text),
-            # One block: so there is one dictionary for each column, and nothing to join afterwards.
-            csv.ReadOptions(column_names=_WRITTEN, use_threads=False, block_size=len(text) + 1),
-            csv.ParseOptions(delimiter=CELL_END, quote_char=False, escape_char=False),
-            csv.ConvertOptions(
-                column_types={name: _type_of(name, pa) for name in _WRITTEN},
-                null_values=[""],
-                true_values=_TRUE,
-                false_values=_FALSE,
-                check_utf8=False,
-            ),
-        )
-    except pa.ArrowInvalid:
-        return None
-    for name in _RATES:
+    table = table_of(lines, count, {name: _type_of(name, pa) for name in _WRITTEN}, first=first)
+    for name in (*_RATES, *_STORAGE_RATES):
         rates = compute.divide(table[name], _STEPS)
         table = table.set_column(table.schema.get_field_index(name), name, rates)
-    batches = table.select(COLUMNS).combine_chunks().to_batches()
-    return batches[0] if len(batches) == 1 else None
+    return batch_of(table, COLUMNS)
 
 
 def _type_of(name: str, pa: Any) -> Any:
-    if name in _RATES:
+    if name in _RATES or name in _STORAGE_RATES:
         return pa.float64()
     match contents.c[name].type:
         case Boolean():

@@ -17,7 +17,7 @@ from thermocline.adapters.catalog.announcing import announce
 from thermocline.adapters.catalog.locking import Locked, lock
 from thermocline.adapters.catalog.queueing import queue_deletion, queue_invalidation
 from thermocline.adapters.catalog.record_rows import metadata_text, record_of, row_of
-from thermocline.adapters.catalog.schema import ACCESS_COLUMNS, contents, intents, moves
+from thermocline.adapters.catalog.schema import SUMMARY_COLUMNS, contents, intents, moves
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection
 from thermocline.domain.content import Changes, Condition, Record, Visibility, etag_of, merge_metadata
@@ -29,7 +29,7 @@ from thermocline.ports.records import Committed, Write
 _LOCK_ATTEMPTS: Final = 10
 
 
-_KEEPS: Final = frozenset({"content_id", "deleted_at", *(column.name for column in ACCESS_COLUMNS)})
+_KEEPS: Final = frozenset({"content_id", "deleted_at", *(column.name for column in SUMMARY_COLUMNS)})
 CREATE = Statement(
     postgresql.insert(contents)
     .values(
@@ -49,7 +49,7 @@ _CHANGE = Statement(
     .values({name: bindparam(name) for name in ("version", "metadata", "visibility", "expires_at", "held", "pinned")})
 )
 _FALSE: Final = ("held", "pinned", "unproven")
-_ZEROED: Final = tuple(column.name for column in ACCESS_COLUMNS if not column.nullable)
+_ZEROED: Final = tuple(column.name for column in SUMMARY_COLUMNS if not column.nullable)
 _STAYS_IN_TOMBSTONE: Final = frozenset({"content_id", "revision", "version", "deleted_at", *_FALSE, *_ZEROED})
 _BURY = Statement(
     update(contents)

@@ -16,10 +16,12 @@ from thermocline.adapters.catalog.dialects import (
     is_listed,
     listed_rows,
     plain_text,
+    real_cell,
     rows_parameter,
     text_cell,
     texts_parameter,
 )
+from thermocline.adapters.catalog.forecasts import cells_of
 from thermocline.adapters.catalog.locking import lock
 from thermocline.adapters.catalog.queueing import queue_deletion
 from thermocline.adapters.catalog.record_rows import record_of
@@ -34,7 +36,13 @@ from thermocline.ports.moves import CopiedMove
 from thermocline.ports.records import Committed
 
 CLAIMED_PLAN = Statement(
-    select(moves.c.by_policy, moves.c.reason)
+    select(
+        moves.c.by_policy,
+        moves.c.reason,
+        moves.c.saving_usd_per_month,
+        moves.c.cost_usd,
+        select(contents.c.storage_reads).where(contents.c.content_id == moves.c.content_id).scalar_subquery(),
+    )
     .where(moves.c.content_id == bindparam("content_id"), moves.c.lease_token == bindparam("token"))
     .with_for_update()
 )
@@ -65,6 +73,8 @@ _plan = postgresql.insert(moves).from_select(
         ZERO,
         null(),
         null(),
+        real_cell(_plans, 4),
+        real_cell(_plans, 5),
     )
     .select_from(_PLANS_OF_CONTENTS)
     .where(*_may_move),
@@ -75,7 +85,7 @@ _was_policys: Final = moves.c.by_policy == true()
 
 
 def _replaced(name: str) -> ColumnElement[Any]:
-    if name in {"tier", "reason", "by_policy"}:
+    if name in {"tier", "reason", "by_policy", "saving_usd_per_month", "cost_usd"}:
         return _plan.excluded[name]
     # The same wish again leaves whoever works on it alone.
     return case((_is_same_wish, moves.c[name]), else_=_plan.excluded[name])
@@ -107,7 +117,7 @@ def plan_moves(connection: Connection, plans: Sequence[PlannedMove], now: Timest
     by_id = {plan.content_id: plan for plan in plans}
     # In order of the ids, so that two batches never wait for each other in a circle.
     listed = rows_parameter(
-        (plan.content_id, plan.tier.value, plain_text(plan.reason), int(plan.by_policy))
+        (plan.content_id, plan.tier.value, plain_text(plan.reason), int(plan.by_policy), *cells_of(plan.forecast))
         for _, plan in sorted(by_id.items())
     )
     parameters = {"planned_moves": listed, "now": now}
@@ -132,7 +142,7 @@ def commit_move(connection: Connection, move: CopiedMove, moments: Moments) -> C
     if plan is None:
         return None
     # As the plan is now: what a policy wanted first, somebody may have asked for since.
-    by_policy, reason = bool(plan[0]), str(plan[1])
+    by_policy, reason, saving, cost, storage_reads = plan
     if by_policy and current.pinned:
         return None
     if not connection.change(END_INTENT, {"object_key": move.object_key}):
@@ -168,6 +178,9 @@ def commit_move(connection: Connection, move: CopiedMove, moments: Moments) -> C
         moved.placement,
         int(by_policy),
         reason,
+        saving,
+        cost,
+        storage_reads,
     )
     book(connection, [made], moments.now, moments.evict_at)
     return Committed(moved, created=False)

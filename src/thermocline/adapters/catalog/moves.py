@@ -9,6 +9,8 @@ from sqlalchemy import bindparam, delete, func, literal_column, null, select, up
 from thermocline.adapters.catalog.claims import NO_LEASE, micros, new_lease_token
 from thermocline.adapters.catalog.commits import DROP_PLAN, Moments
 from thermocline.adapters.catalog.dialects import ZERO, now_micros, plain_text
+from thermocline.adapters.catalog.forecasts import forecast_of
+from thermocline.adapters.catalog.ledger_entries import ENTRY, entry_of
 from thermocline.adapters.catalog.move_commits import commit_move, plan_moves
 from thermocline.adapters.catalog.record_rows import as_timestamp
 from thermocline.adapters.catalog.schema import ledger, moves
@@ -18,7 +20,7 @@ from thermocline.adapters.catalog.transactions import Row, Runner
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.moves import ClaimedMove, LedgerEntry, PlannedMove, TierChange, TierChanged
 from thermocline.domain.tiers import StorageTier
-from thermocline.domain.units import Bytes, Seconds, Timestamp
+from thermocline.domain.units import Seconds, Timestamp
 from thermocline.ports.moves import CopiedMove, Moves, MovesState
 from thermocline.ports.records import Committed
 
@@ -44,6 +46,8 @@ _PLAN: Final = (
     moves.c.by_policy,
     moves.c.attempts,
     moves.c.lease_token,
+    moves.c.saving_usd_per_month,
+    moves.c.cost_usd,
 )
 CLAIM = Statement(
     update(moves).where(moves.c.content_id.in_(select(_due.c.content_id))).values(_CLAIMED).returning(*_PLAN)
@@ -63,10 +67,9 @@ _GIVEN_BACK: Final[dict[str, Any]] = {
 }
 POSTPONE = Statement(update(moves).where(_is_claimed).values(last_error=bindparam("reason"), **_GIVEN_BACK))
 WAIT = Statement(update(moves).where(_is_claimed).values(last_error=null(), attempts=ZERO, **_GIVEN_BACK))
-_ENTRY: Final = tuple(column for column in ledger.c if column.name != "row_id")
-LEDGER = Statement(select(*_ENTRY).order_by(ledger.c.row_id.desc()).limit(bindparam("most")))
+LEDGER = Statement(select(*ENTRY).order_by(ledger.c.row_id.desc()).limit(bindparam("most")))
 LEDGER_OF = Statement(
-    select(*_ENTRY)
+    select(*ENTRY)
     .where(ledger.c.content_id == bindparam("content_id"))
     .order_by(ledger.c.row_id.desc())
     .limit(bindparam("most"))
@@ -143,7 +146,7 @@ class SqlMoves(Moves):
         statement = LEDGER if content_id is None else LEDGER_OF
         parameters = {"most": limit} | ({} if content_id is None else {"content_id": content_id})
         return [
-            _entry(row) for row in await self._runner.read(lambda connection: connection.all(statement, parameters))
+            entry_of(row) for row in await self._runner.read(lambda connection: connection.all(statement, parameters))
         ]
 
     async def state(self) -> MovesState:
@@ -153,19 +156,5 @@ class SqlMoves(Moves):
 
 
 def _claimed(row: Row) -> ClaimedMove:
-    plan = PlannedMove(ContentId(row[1]), StorageTier(row[2]), row[3], bool(row[4]))
+    plan = PlannedMove(ContentId(row[1]), StorageTier(row[2]), row[3], bool(row[4]), forecast_of(row[7], row[8]))
     return ClaimedMove(plan, row[5], row[6])
-
-
-def _entry(row: Row) -> LedgerEntry:
-    return LedgerEntry(
-        ContentId(row[0]),
-        Timestamp(row[1]),
-        StorageTier(row[2]),
-        StorageTier(row[3]),
-        row[4],
-        row[5],
-        Bytes(row[6]),
-        bool(row[7]),
-        row[8],
-    )

@@ -8,13 +8,17 @@ from sqlalchemy import text
 
 from thermocline.adapters.catalog.accesses import HEAT, SqlAccesses, weights_now
 from thermocline.adapters.catalog.statements import Statement
+from thermocline.adapters.catalog.storage_days import STORAGE_HEAT, added_parameter, day_changes
 from thermocline.adapters.catalog.transactions import Connection
 from thermocline.domain.heat import AccessCount, day_of
 from thermocline.domain.units import Seconds, Timestamp
 from thermocline.ports.accesses import DropsDays
 
 _ADDED: Final = ", ".join(
-    f"{name} = {name} + (cache + storage + edge) * CAST(:{name} AS DOUBLE PRECISION)" for name in HEAT
+    (
+        *(f"{name} = {name} + (cache + storage + edge) * CAST(:{name} AS DOUBLE PRECISION)" for name in HEAT),
+        *(f"{name} = {change}" for name, change in day_changes("storage").items()),
+    )
 )
 ADD: Final = Statement(
     text(
@@ -70,7 +74,7 @@ class PostgresAccesses(SqlAccesses, DropsDays):
 def _add(connection: Connection, counts: Sequence[AccessCount], now: Timestamp) -> int:
     day = day_of(now)
     _make_partition(connection, day)
-    added = dict(zip(HEAT, weights_now(connection, now), strict=True))
+    weighed = weights_now(connection, now)
     return connection.change(
         ADD,
         {
@@ -80,7 +84,8 @@ def _add(connection: Connection, counts: Sequence[AccessCount], now: Timestamp) 
             "cache": [count.cache for count in counts],
             "storage": [count.storage for count in counts],
             "edge": [count.edge for count in counts],
-            **added,
+            **dict(zip(HEAT, weighed.read, strict=True)),
+            **dict(zip(map(added_parameter, STORAGE_HEAT), weighed.day, strict=True)),
         },
     )
 

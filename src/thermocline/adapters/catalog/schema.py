@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from thermocline.domain.heat import HEAT_DAYS
 
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0004"
 """The newest migration; a test compares it with `migrations/versions`."""
 
 NAMES: Final = {"pk": "pk_%(table_name)s", "ck": "ck_%(constraint_name)s"}
@@ -85,6 +85,11 @@ contents = Table(
     Column("storage_reads", BigInteger, nullable=False, server_default=_ZERO),
     Column("last_read_at", BigInteger),
     *(Column(f"heat_{days}d", Double, nullable=False, server_default=_ZERO) for days in HEAT_DAYS),
+    Column("storage_days", Integer, nullable=False, server_default=_ZERO),
+    Column("last_storage_day", BigInteger),
+    # Bit k: there was a storage read k days before `last_storage_day`.
+    Column("recent_storage_days", BigInteger, nullable=False, server_default=_ZERO),
+    *(Column(f"storage_heat_{days}d", Double, nullable=False, server_default=_ZERO) for days in HEAT_DAYS),
 )
 ACCESS_COLUMNS: Final = (
     contents.c.reads_total,
@@ -92,7 +97,15 @@ ACCESS_COLUMNS: Final = (
     contents.c.last_read_at,
     *(contents.c[f"heat_{days}d"] for days in HEAT_DAYS),
 )
-"""The access summary: written by flushes of the tracker only, so no commit of a record may set it."""
+"""The access summary that people see."""
+SUMMARY_COLUMNS: Final = (
+    *ACCESS_COLUMNS,
+    contents.c.storage_days,
+    contents.c.last_storage_day,
+    contents.c.recent_storage_days,
+    *(contents.c[f"storage_heat_{days}d"] for days in HEAT_DAYS),
+)
+"""All of the access summary: written by flushes of the tracker only, so no commit of a record may set it."""
 is_live = contents.c.deleted_at.is_(None)
 has_object = contents.c.object_key.is_not(None)
 """The same, for statements that name ids: PostgreSQL takes a table without statistics for full of tombstones, and would
@@ -229,6 +242,8 @@ moves = Table(
     Column("lease_until", BigInteger, nullable=False),
     Column("lease_token", Text),
     Column("last_error", Text),
+    Column("saving_usd_per_month", Double),
+    Column("cost_usd", Double),
     Index("ix_moves_due_at", "due_at", "content_id"),
     sqlite_with_rowid=False,
 )
@@ -265,6 +280,16 @@ restore_days = Table(
     Column("bytes", BigInteger, nullable=False),
 )
 
+# What policies have spent of each day's limits.
+policy_days = Table(
+    "policy_days",
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    Column("moves", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("usd", Double, nullable=False),
+)
+
 ledger = Table(
     "ledger",
     metadata,
@@ -279,6 +304,10 @@ ledger = Table(
     Column("size", BigInteger, nullable=False),
     Column("by_policy", Boolean, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("saving_usd_per_month", Double),
+    Column("cost_usd", Double),
+    # The content's when it moved: the difference to a later count is what was read meanwhile.
+    Column("storage_reads", BigInteger),
     Index("ix_ledger_content_id", "content_id", "row_id"),
 )
 

@@ -19,9 +19,12 @@ from thermocline.adapters.catalog.locations import is_postgres, sqlite_path
 from thermocline.adapters.catalog.migrating import CatalogStatus, Upgraded, status_of, upgrade_file
 from thermocline.adapters.catalog.moves import SqlMoves
 from thermocline.adapters.catalog.outbox import SqlOutbox
+from thermocline.adapters.catalog.policy_budget import SqlPolicyBudget
+from thermocline.adapters.catalog.read_history import SqlReadHistory
 from thermocline.adapters.catalog.records import SqlRecords
 from thermocline.adapters.catalog.recovery import SqlRecovery
 from thermocline.adapters.catalog.restores import SqlRestores
+from thermocline.adapters.catalog.savings import SqlSavings
 from thermocline.adapters.catalog.schema import installation
 from thermocline.adapters.catalog.sqlite_connections import SqliteFile
 from thermocline.adapters.catalog.sqlite_runner import CAPACITY, PATIENCE, SqliteRunner
@@ -72,6 +75,9 @@ class SqlCatalog(Catalog):
         self.columns = SqlColumns(runner)
         self.recovery = SqlRecovery(runner)
         self.adopted = SqlAdoptedObjects(runner)
+        self.policy_budget = SqlPolicyBudget(runner)
+        self.read_history = SqlReadHistory(runner)
+        self.savings = SqlSavings(runner)
 
     @classmethod
     async def open(

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, literal_column, select, update
 
 from thermocline.adapters.catalog.booking import Made, book
 from thermocline.adapters.catalog.dialects import is_listed, plain_text, texts_parameter
+from thermocline.adapters.catalog.forecasts import cells_of
 from thermocline.adapters.catalog.schema import contents, has_object, moves
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Row
@@ -30,6 +31,7 @@ LOCK_LISTED = Statement(
         contents.c.held,
         contents.c.pinned,
         contents.c.expires_at,
+        contents.c.storage_reads,
     )
     .where(is_listed(contents.c.content_id, "content_ids"), has_object)
     .order_by(contents.c.content_id)
@@ -79,7 +81,7 @@ def _plans(connection: Connection, ids: str) -> Mapping[str, bool]:
 
 
 def _made(row: Row, change: TierChange, now: Timestamp, *, asked_for: bool) -> Made | None:
-    content_id, version, size, revision, placement, tier, held, pinned, expires_at = row
+    content_id, version, size, revision, placement, tier, held, pinned, expires_at, storage_reads = row
     if (
         held
         or revision != change.revision
@@ -100,4 +102,6 @@ def _made(row: Row, change: TierChange, now: Timestamp, *, asked_for: bool) -> M
         placement,
         int(change.by_policy),
         plain_text(change.reason),
+        *cells_of(change.forecast),
+        storage_reads,
     )

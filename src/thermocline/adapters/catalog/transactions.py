@@ -16,6 +16,7 @@ Parameters = Mapping[str, Any]
 
 IN_INDEX_ORDER: Final = """
     SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true),
+           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
            set_config('jit', 'off', true)
 """
 """PostgreSQL's settings for `Connection.in_index_order`; a plan that sorts has an exorbitant cost then."""
@@ -68,7 +69,7 @@ class Connection:
 
     @contextmanager
     def in_index_order(self) -> Iterator[None]:
-        """For the length of the block, walk along an index instead of sorting. The block is one transaction.
+        """For the length of the block, walk along an index instead of sorting or hashing. It is one transaction.
 
         For a prepared statement PostgreSQL takes any range between two bounds for a 200th of the table, and would
         rather sort that, which is the whole table, for each of many short walks.

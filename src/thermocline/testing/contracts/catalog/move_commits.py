@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from thermocline.domain.content import Changes, Record
-from thermocline.domain.moves import LedgerEntry
+from thermocline.domain.heat import AccessCount
+from thermocline.domain.moves import LedgerEntry, MoveForecast
 from thermocline.domain.tiers import StorageTier
-from thermocline.domain.units import Seconds, Timestamp, later
+from thermocline.domain.units import Seconds, Timestamp, Usd, later
 from thermocline.domain.work import OutboxKind
 from thermocline.ports.moves import CopiedMove
 from thermocline.testing.contracts.catalog.base import CatalogContract
@@ -45,7 +46,9 @@ class MoveCommitsContract(CatalogContract):
             await steps.put(content_id, tier=from_tier, metadata={"a": 1}, chunk_digests=b"c" * 64)
             await steps.change(content_id, Changes(pinned=True))
             before = await steps.existing(content_id)
-            move = await steps.begin_move(content_id, COLD, reason="rarely read")
+            forecast = MoveForecast(Usd(0.1), Usd(2.5e-7))
+            move = await steps.begin_move(content_id, COLD, reason="rarely read", forecast=forecast)
+            await steps.catalog.accesses.add([AccessCount(content_id, cache=2, storage=7)], now=steps.clock.now())
             await steps.take_all(INVALIDATE)
             position = await steps.catalog.changes.position()
             steps.clock.advance(5)
@@ -67,7 +70,17 @@ class MoveCommitsContract(CatalogContract):
             assert (await steps.catalog.moves.state()).waiting == 0
             assert await steps.ledger(content_id) == [
                 LedgerEntry(
-                    content_id, now, from_tier, COLD, PLACEMENT, OTHER_PLACEMENT, before.size, False, "rarely read"
+                    content_id,
+                    now,
+                    from_tier,
+                    COLD,
+                    PLACEMENT,
+                    OTHER_PLACEMENT,
+                    before.size,
+                    by_policy=False,
+                    reason="rarely read",
+                    forecast=forecast,
+                    storage_reads=7,
                 )
             ]
             page = await steps.catalog.changes.since(position, limit=10)

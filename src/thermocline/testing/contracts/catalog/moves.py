@@ -8,9 +8,9 @@ import pytest
 
 from thermocline.domain.content import Changes
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.moves import ClaimedMove, PlannedMove
+from thermocline.domain.moves import ClaimedMove, MoveForecast, PlannedMove
 from thermocline.domain.tiers import StorageTier
-from thermocline.domain.units import Seconds, Timestamp, later
+from thermocline.domain.units import Seconds, Timestamp, Usd, later
 from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.steps import (
     LEASE,
@@ -22,6 +22,7 @@ from thermocline.testing.contracts.catalog.steps import (
 )
 
 HOT, WARM, COLD, ARCHIVE = StorageTier
+_FORECAST = MoveForecast(Usd(0.1), Usd(2.5e-7))
 
 
 class MovesContract(CatalogContract):
@@ -31,9 +32,9 @@ class MovesContract(CatalogContract):
         async with one_process(open_catalog) as steps:
             content_id = some_id()
             await steps.put(content_id)
-            assert await steps.plan(content_id, COLD, reason="cheaper", by_policy=True)
+            assert await steps.plan(content_id, COLD, reason="cheaper", by_policy=True, forecast=_FORECAST)
             (claim,) = await steps.claim_moves(now=steps.clock.now())
-            assert claim.plan == PlannedMove(content_id, COLD, "cheaper", by_policy=True)
+            assert claim.plan == PlannedMove(content_id, COLD, "cheaper", by_policy=True, forecast=_FORECAST)
             assert claim.attempts == 1
             assert claim.lease_token
 
@@ -123,7 +124,7 @@ class MovesContract(CatalogContract):
         async with one_process(open_catalog) as steps:
             content_id = some_id()
             await steps.put(content_id)
-            move = await steps.begin_move(content_id, COLD, reason="a policy's", by_policy=True)
+            move = await steps.begin_move(content_id, COLD, reason="a policy's", by_policy=True, forecast=_FORECAST)
             await steps.change(content_id, Changes(pinned=True))
             assert await steps.commit_move(move) is None
             assert await steps.plan(content_id, COLD, reason="somebody's")
@@ -131,7 +132,7 @@ class MovesContract(CatalogContract):
             # The copy is still good: neither the bytes nor the target have changed.
             assert await steps.commit_move(move) is not None
             (entry,) = await steps.ledger(content_id)
-            assert (entry.reason, entry.by_policy) == ("somebody's", False)
+            assert (entry.reason, entry.by_policy, entry.forecast) == ("somebody's", False, None)
 
     async def test_plans_are_claimed_oldest_first_when_they_are_due(self, open_catalog: OpenCatalog) -> None:
         async with one_process(open_catalog) as steps:

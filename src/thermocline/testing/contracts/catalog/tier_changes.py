@@ -8,9 +8,10 @@ import pytest
 
 from thermocline.domain.content import Changes, Record
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.moves import LedgerEntry, TierChange, TierChanged
+from thermocline.domain.heat import AccessCount
+from thermocline.domain.moves import LedgerEntry, MoveForecast, TierChange, TierChanged
 from thermocline.domain.tiers import StorageTier
-from thermocline.domain.units import Seconds, Timestamp, later
+from thermocline.domain.units import Seconds, Timestamp, Usd, later
 from thermocline.domain.work import OutboxKind
 from thermocline.testing.contracts.catalog.base import CatalogContract
 from thermocline.testing.contracts.catalog.steps import (
@@ -27,6 +28,7 @@ from thermocline.testing.contracts.catalog.steps import (
 DELETE, INVALIDATE = OutboxKind.DELETE_OBJECT, OutboxKind.INVALIDATE
 HOT, WARM, COLD, ARCHIVE = StorageTier
 MANY = 5000
+FORECAST = MoveForecast(Usd(-0.125), Usd(1e-9))
 
 _BY_POLICY = ("pinned", "asked for otherwise")
 _REFUSED = (
@@ -44,12 +46,16 @@ class TierChangesContract(CatalogContract):
             position = await steps.catalog.changes.position()
             steps.clock.advance(5)
             now = steps.clock.now()
-            made = await steps.set_tiers([replace(_change(before, COLD), reason="cheaper", by_policy=True)])
+            change = replace(_change(before, COLD), reason="cheaper", by_policy=True, forecast=FORECAST)
+            await steps.catalog.accesses.add([AccessCount(content_id, cache=2, storage=3)], now=now)
+            made = await steps.set_tiers([change])
             after = await steps.existing(content_id)
             assert after == replace(before, version=before.version + 1, tier=COLD, tier_since=now)
             assert made == [TierChanged(content_id, after.version)]
             assert await steps.ledger(content_id) == [
-                LedgerEntry(content_id, now, WARM, COLD, PLACEMENT, PLACEMENT, before.size, True, "cheaper")
+                LedgerEntry(
+                    content_id, now, WARM, COLD, PLACEMENT, PLACEMENT, before.size, True, "cheaper", FORECAST, 3
+                )
             ]
             page = await steps.catalog.changes.since(position, limit=10)
             assert [(change.content_id, change.version) for change in page.changes] == [(content_id, after.version)]

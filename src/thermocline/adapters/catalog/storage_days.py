@@ -1,0 +1,51 @@
+"""Summaries of storage reads by day: what a flush makes of them in the same statement, without asking what was there.
+
+Of a day's storage reads only one counts: it is by days that policies learn and prices are compared
+(`economics.columns`). So a flush must know whether the day was counted already. The last `RECENT_STORAGE_DAYS` days, up
+to the last one with storage reads, are known one by one, as bits; a day before those (the clock was set back by months)
+is left out, because nobody knows any more whether it was counted.
+
+The text is for both databases: PostgreSQL takes the distance of a shift modulo 64, and only as a 32-bit integer, so
+distances of `RECENT_STORAGE_DAYS` and more are handled before anything is shifted.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from thermocline.domain.heat import HEAT_DAYS, RECENT_STORAGE_DAYS
+
+STORAGE_HEAT: Final = tuple(f"storage_heat_{days}d" for days in HEAT_DAYS)
+"""The columns of the decayed sums of days; `added_parameter` names what a day adds to each."""
+_ALL_BITS: Final = (1 << RECENT_STORAGE_DAYS) - 1
+_DAY: Final = "CAST(:day AS BIGINT)"
+_AHEAD: Final = f"({_DAY} - last_storage_day)"
+_BEHIND: Final = f"(last_storage_day - {_DAY})"
+
+
+def added_parameter(name: str) -> str:
+    """Return the parameter of what a day adds to the sum `name`."""
+    return f"day_{name}"
+
+
+def day_changes(storage: str) -> Mapping[str, str]:
+    """Return what becomes of each column when `storage` reads (an expression) happened on the day `:day`."""
+    is_new = (
+        f"{storage} > 0 AND (last_storage_day IS NULL OR {_AHEAD} > 0 OR ({_BEHIND} < {RECENT_STORAGE_DAYS} "
+        f"AND ((recent_storage_days >> CAST({_BEHIND} AS INTEGER)) & 1) = 0))"
+    )
+    return {
+        "storage_days": f"storage_days + CASE WHEN {is_new} THEN 1 ELSE 0 END",
+        "last_storage_day": (
+            f"CASE WHEN {storage} = 0 OR {_BEHIND} >= 0 THEN last_storage_day ELSE {_DAY} END"  # no day yet: the day
+        ),
+        "recent_storage_days": (
+            f"CASE WHEN {storage} = 0 OR {_BEHIND} >= {RECENT_STORAGE_DAYS} THEN recent_storage_days "
+            f"WHEN last_storage_day IS NULL OR {_AHEAD} >= {RECENT_STORAGE_DAYS} THEN 1 "
+            f"WHEN {_AHEAD} > 0 THEN ((recent_storage_days << CAST({_AHEAD} AS INTEGER)) & {_ALL_BITS}) | 1 "
+            f"ELSE recent_storage_days | (CAST(1 AS BIGINT) << CAST({_BEHIND} AS INTEGER)) END"
+        ),
+        **{
+            name: f"{name} + CASE WHEN {is_new} THEN CAST(:{added_parameter(name)} AS DOUBLE PRECISION) ELSE 0.0 END"
+            for name in STORAGE_HEAT
+        },
+    }
