@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, Protocol
 
 import botocore.session
@@ -71,9 +72,15 @@ def proxied() -> Iterator[Callable[[str], TcpProxy]]:
         proxy.stop()
 
 
+@cache
+def _session() -> botocore.session.Session:
+    """Return the one session of this process: each reads a megabyte of descriptions."""
+    return botocore.session.get_session()
+
+
 def plain_client(server: S3Server, endpoint: str = "") -> Any:
     """Return a client of AWS's own library, as others use it."""
-    return botocore.session.get_session().create_client(
+    return _session().create_client(
         "s3",
         endpoint_url=endpoint or server.endpoint,
         region_name=server.region,

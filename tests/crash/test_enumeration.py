@@ -470,8 +470,8 @@ def modes_of(point: str) -> tuple[FaultMode, ...]:
     return MODES + (LATE if port.startswith("objects") and call in CHANGES_THE_STORE else ())
 
 
-QUICK = {"write one part", "delete", "move in place"}
-"""Tried in every run; the others in all but the fast one."""
+QUICK = {"delete"}
+"""Tried in every run, in seconds; the others in all but the fast one."""
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ NOT_RUN = {
     "docs/how-to/run-on-postgresql.md": 1,  # createdb as an administrator
     "docs/how-to/use-s3-r2-or-ceph.md": 1,  # a bucket
     "docs/how-to/share-a-cache.md": 1,  # a Redis
+    "docs/how-to/plan-your-savings.md": 1,  # a bucket
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from thermocline.economics.bills import Moves
 from thermocline.economics.figures import ClassPrices
 from thermocline.economics.histories import History
+from thermocline.economics.starts import Starts
 
 MONTH = 30.4375
 GB = 1e9
@@ -35,10 +36,21 @@ def storage_a_day(prices: ClassPrices, size: int, stage: int = 0) -> float:
 
 
 def bill_object(
-    rules: Rules, size: int, reads: set[int], moves: dict[int, int], begin: int, end: int, last_read: int
+    rules: Rules,
+    size: int,
+    reads: set[int],
+    moves: dict[int, int],
+    begin: int,
+    end: int,
+    last_read: int,
+    place: int = 0,
+    been_there: int = 0,
 ) -> float:
-    """What one object costs from `begin` to before `end`; `moves` by day; `last_read` before `begin`."""
-    place, since, cost = 0, begin, 0.0
+    """What one object costs from `begin` to before `end`; `moves` by day; `last_read` before `begin`.
+
+    It begins in `place`, and has been there for some days.
+    """
+    since, cost = begin - been_there, 0.0
     for day in range(begin, end):
         if day in moves:
             source, target = rules.classes[place], rules.classes[moves[day]]
@@ -70,7 +82,7 @@ def bill_object(
     return cost
 
 
-def bills(rules: Rules, history: History, moves: Moves, start: int) -> list[float]:
+def bills(rules: Rules, history: History, moves: Moves, start: int, starts: Starts | None = None) -> list[float]:
     """Of each object."""
     return [
         bill_object(
@@ -85,9 +97,14 @@ def bills(rules: Rules, history: History, moves: Moves, start: int) -> list[floa
             max(int(history.first_day[number]), start),
             history.days,
             last_read_of(history, number, start),
+            *_begun(starts, number),
         )
         for number in range(history.object_count)
     ]
+
+
+def _begun(starts: Starts | None, number: int) -> tuple[int, int]:
+    return (0, 0) if starts is None else (int(starts.places[number]), int(starts.days[number]))
 
 
 def reads_of(history: History, number: int) -> set[int]:
@@ -98,22 +115,23 @@ def last_read_of(history: History, number: int, start: int) -> int:
     return max((day for day in reads_of(history, number) if day < start), default=int(history.first_day[number]))
 
 
-def cheapest(rules: Rules, history: History, number: int, start: int) -> float:
+def cheapest(rules: Rules, history: History, number: int, start: int, starts: Starts | None = None) -> float:
     """Of all sequences of classes that one object can go through."""
     begin = max(int(history.first_day[number]), start)
     was_there = int(history.first_day[number]) < start
     reads, last_read = reads_of(history, number), last_read_of(history, number, start)
+    place, been_there = _begun(starts, number)
     return min(
-        bill_object(rules, int(history.sizes[number]), reads, moves, begin, history.days, last_read)
-        for moves in _all_moves(len(rules.classes), begin, history.days, was_there=was_there)
+        bill_object(rules, int(history.sizes[number]), reads, moves, begin, history.days, last_read, place, been_there)
+        for moves in _all_moves(len(rules.classes), place, begin, history.days, was_there=was_there)
     )
 
 
-def _all_moves(classes: int, begin: int, end: int, *, was_there: bool) -> Iterator[dict[int, int]]:
-    first = range(classes) if was_there else (0,)
+def _all_moves(classes: int, begun: int, begin: int, end: int, *, was_there: bool) -> Iterator[dict[int, int]]:
+    first = range(classes) if was_there else (begun,)
     for rest in itertools.product(range(classes), repeat=end - begin - 1):
         for place in first:
-            path = (0, place, *rest)
+            path = (begun, place, *rest)
             yield {begin + day: now for day, (before, now) in enumerate(itertools.pairwise(path)) if now != before}
 
 
@@ -138,6 +156,12 @@ def random_history(draws: np.random.Generator, *, objects: int, days: int, share
         rows[:, 1].astype(np.int32),
         rows[:, 2],
     )
+
+
+def random_starts(draws: np.random.Generator, history: History, start: int, classes: int, *, longest: int) -> Starts:
+    """Places and, for what is there when it starts, days in them."""
+    days = np.minimum(draws.integers(0, longest + 1, history.object_count), np.maximum(start - history.first_day, 0))
+    return Starts(draws.integers(0, classes, history.object_count).astype(np.int8), days.astype(np.int32))
 
 
 def random_classes(draws: np.random.Generator, names: Sequence[str]) -> tuple[ClassPrices, ...]:

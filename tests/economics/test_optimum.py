@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.counts import SOAK
-from tests.economics.naive import Rules, bills, cheapest, random_classes, random_history
+from tests.economics.naive import Rules, bills, cheapest, random_classes, random_history, random_starts
 from thermocline.domain.units import Usd
 from thermocline.economics import optimum as optima
 from thermocline.economics.bills import Moves, bill, no_moves
@@ -38,11 +38,16 @@ def test_it_equals_brute_force(names: tuple[str, ...], seed: int) -> None:
     delayed = float(draws.choice([0.0, 0.0005]))
     rules = Rules(classes, stages, delayed)
     sheet = replace(cost_sheet(classes, history.sizes, delayed_read=Usd(delayed)), stages=stages)
-    found = optimum(history, sheet, start)
-    expected = [cheapest(rules, history, number, start) for number in range(history.object_count)]
+    starts = None
+    if seed % 2:  # beginning anywhere, not in the first class
+        if draws.random() < 0.5:  # there since before the history begins, as objects of an inventory are
+            history = replace(history, first_day=history.first_day - 4)
+        starts = random_starts(draws, history, start, len(names), longest=7)
+    found = optimum(history, sheet, start, starts)
+    expected = [cheapest(rules, history, number, start, starts) for number in range(history.object_count)]
     np.testing.assert_allclose(found.per_object, expected, rtol=1e-9, atol=1e-15)
     assert found.moves is not None
-    paid = bill(history, found.moves, sheet, start)
+    paid = bill(history, found.moves, sheet, start, starts)
     np.testing.assert_allclose(paid.per_object, expected, rtol=1e-9, atol=1e-15)
 
 
@@ -55,9 +60,10 @@ def test_bills_are_those_of_one_object_and_day_at_a_time(seed: int) -> None:
     history = random_history(draws, objects=12, days=300, share=float(draws.choice([0.01, 0.05, 0.5])))
     sheet = cost_sheet(classes, history.sizes, delayed_read=Usd(0.001))
     moves = _random_moves(draws, history.first_day, len(names), start, history.days)
-    paid = bill(history, moves, sheet, start)
+    starts = random_starts(draws, history, start, len(names), longest=100) if seed % 3 else None
+    paid = bill(history, moves, sheet, start, starts)
     np.testing.assert_allclose(
-        paid.per_object, bills(Rules(classes, delayed_read=0.001), history, moves, start), rtol=1e-9, atol=1e-15
+        paid.per_object, bills(Rules(classes, delayed_read=0.001), history, moves, start, starts), rtol=1e-9, atol=1e-15
     )
     assert paid.total == pytest.approx(paid.per_object.sum())
 

@@ -74,7 +74,7 @@ class Facts:
         self.states = {1: State(1)}
         self.committed = 1
         self.acknowledged: list[tuple[float, int]] = [(0.0, 1)]
-        self.heard: list[tuple[Any, int | str]] = []
+        self.heard: list[tuple[Any, int | tuple[str, int]]] = []
         self.fact = 0
         self.teachings: list[Teaching] = []
         self.processes: list[Any] = []

@@ -160,13 +160,18 @@ class Process:
         none = cast("Any", None)
         self.values = ValueCaches(self.levels, self.cache, none, self.background, world.clock, TYPES)
         self.evicting = EvictionService(
-            self.cache, self.values, cast("SharedLevel", shared), cast("Any", Feed(world)), world.clock
+            self.cache,
+            self.values,
+            cast("SharedLevel", shared),
+            cast("Any", Feed(world)),
+            world.clock,
+            entropy=world.dice.randbytes,
         )
 
-    async def hear(self, what: int | str) -> None:
-        """Take in what the change feed tells: a version of the content, or a pattern."""
-        if isinstance(what, str):
-            await self.evicting.evict_here(what)
+    async def hear(self, what: int | tuple[str, int]) -> None:
+        """Take in what the change feed tells: a version of the content, or a pattern and its token."""
+        if isinstance(what, tuple):
+            await self.evicting.hear(*what)
             return
         await self.cache.hear(A, what)
         self.known = max(self.known, what)
@@ -327,9 +332,9 @@ class Feed:
     def __init__(self, world: Facts) -> None:
         self._world = world
 
-    async def announce_eviction(self, pattern: str, **_when: Timestamp) -> None:
+    async def announce_eviction(self, pattern: str, token: int, **_when: Timestamp) -> None:
         await self._world.drift()
-        self._world.heard += [(process, pattern) for process in self._world.processes]
+        self._world.heard += [(process, (pattern, token)) for process in self._world.processes]
 
 
 class WatchedMemory(MemoryCache):

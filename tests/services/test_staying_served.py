@@ -212,7 +212,7 @@ async def test_content_read_often_is_renewed_before_it_ends(machine: Machine) ->
         if machine.shared is not None:
             await machine.shared.clear()
         memory: Any = store.services.cache.levels.memory
-        memory._draw = lambda: 5.0  # ten seconds before its end, as the fetch takes two
+        memory._draw = lambda: 4.0  # ten seconds before its end, as the fetch takes two
         fetch = machine.objects.fetch
 
         async def slow(*args: Any, **named: Any) -> Any:

@@ -400,6 +400,26 @@ async def test_a_dry_run_counts_and_evicts_nothing(machine: Machine) -> None:
 
 
 @on_two_levels
+async def test_an_own_announcement_evicts_nothing_that_was_filled_since(
+    machine: Machine, shared: SharedMemoryCache
+) -> None:
+    async with machine.process() as here, machine.process() as there:
+        for store in (here, there):
+            await store.services.listener.poll()
+            await store.cache.put("a", b"old", cache_type="metadata")
+        await here.cache.invalidate_cache("a", "metadata")
+        for store in (here, there):
+            await store.cache.put("a", b"new", cache_type="metadata")
+            await store.services.listener.poll()
+        held = [await store.services.adapters.memory.stale("metadata:a") is not None for store in (here, there)]
+        assert held == [True, False], "others cannot know what they filled after it"
+        await here.services.listener.poll()
+        await there.cache.invalidate_cache("a", "metadata")
+        await here.services.listener.poll()
+        assert await here.services.adapters.memory.stale("metadata:a") is None, "the announcement of another one counts"
+
+
+@on_two_levels
 async def test_statistics_are_of_all_processes(machine: Machine, shared: SharedMemoryCache) -> None:
     async with machine.process() as here, machine.process() as there:
         for store in (here, there):
@@ -416,6 +436,24 @@ async def test_statistics_are_of_all_processes(machine: Machine, shared: SharedM
             assert (found["redis"]["sets"], found["redis"]["total_size"], found["redis"]["avg_size"]) == (1, 3, 3.0)
         await flushed(here, there)
         assert (await here.cache.stats())["metadata"]["hits"] == 2, "flushing twice counts once"
+
+
+@on_two_levels
+async def test_bytes_that_storage_did_not_have_to_read_are_counted(machine: Machine, shared: SharedMemoryCache) -> None:
+    async with machine.process() as here, machine.process() as there:
+        await here.store_content("c", b"12345", initial_tier="warm")
+        for _ in range(3):  # storage, memory, memory
+            await here.retrieve_content("c")
+        for _ in range(2):  # the shared cache, memory
+            await there.retrieve_content("c")
+        await here.cache.put("v", b"1234567", cache_type="metadata")
+        await here.cache.get("v", "metadata")
+        await there.cache.get("v", "metadata")
+        await flushed(here, there)
+        found = await here.cache.stats()
+        assert [found["content"][level]["saved_bytes"] for level in ("memory", "redis")] == [15, 5]
+        assert found["content"]["saved_bytes"] == 20
+        assert [found["metadata"][level]["saved_bytes"] for level in ("memory", "redis")] == [7, 7]
 
 
 async def flushed(*stores: StorageOrchestrator) -> None:

@@ -387,3 +387,26 @@ def test_a_few_at_a_time_and_nothing_at_all(tmp_path: Path) -> None:
 def test_predictions_and_costs(chance: float, size: int) -> None:
     assert parse_prediction({"content_id": "a", "access_probability": chance}).access_probability == chance
     assert 0 < cost_of_miss(size, is_paid=False) < cost_of_miss(size, is_paid=True)
+
+
+def test_a_change_that_is_heard_meanwhile_costs_a_second_attempt(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with machine_of(tmp_path).process() as store:
+            await stored(store, a=(10, "warm"))
+            real, record = store.services.reading.bring, await store.stat("a")
+            brought = 0
+
+            async def bring(content_id: ContentId, known: Any) -> Any:
+                nonlocal brought
+                brought += 1
+                loaded = await real(content_id, known)
+                if brought == 1:
+                    await store.services.cache.levels.invalidate_memory(f"content:{content_id}", record.version)
+                return loaded
+
+            store.services.reading.bring = bring  # type: ignore[method-assign]
+            report = await store.services.warming.warm_cache(likely(a=0.9))
+            assert outcomes(report) == {"a": "warmed"}
+            assert brought == 2
+
+    asyncio.run(scenario())

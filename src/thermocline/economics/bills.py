@@ -11,6 +11,7 @@ from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.units import Usd
 from thermocline.economics.histories import History, key_of
 from thermocline.economics.sheets import CostSheet, Money
+from thermocline.economics.starts import Starts, checked_starts
 
 Numbers = NDArray[np.int64]
 
@@ -63,7 +64,7 @@ class Bill:
 
 
 def no_moves() -> Moves:
-    """Return that everything stays in the first class."""
+    """Return that everything stays where it is."""
     return Moves(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int8))
 
 
@@ -72,32 +73,38 @@ def begins(history: History, start: int) -> NDArray[np.int32]:
     return np.maximum(history.first_day, start).astype(np.int32)
 
 
-def bill(history: History, moves: Moves, sheet: CostSheet, start: int) -> Bill:
-    """Return what the days from `start` on cost, all objects beginning in the sheet's first class (their PUT is free).
+def bill(history: History, moves: Moves, sheet: CostSheet, start: int, starts: Starts | None = None) -> Bill:
+    """Return what the days from `start` on cost.
+
+    Objects begin where `starts` says, without it in the sheet's first class; their PUT is free.
 
     One storage read per object and day with reads, after that day's move. A move costs `entering`, and reading its
     source where it goes up unless the object was read the day before, and the rest of the source's minimum stay; what
     is still in its class at the end owes nothing more. Objects that exist before `start` may move on that day, others
     from the day after they were first seen. Raises `InvalidInputError` for moves that are not such.
     """
-    return _Billing(history, moves, sheet, start).bill()
+    return _Billing(history, moves, sheet, start, starts).bill()
 
 
 class _Billing:
     """A stint is the time of one object between two moves, or until the end."""
 
-    def __init__(self, history: History, moves: Moves, sheet: CostSheet, start: int) -> None:
+    def __init__(self, history: History, moves: Moves, sheet: CostSheet, start: int, starts: Starts | None) -> None:
         _check(history, moves, sheet, start)
+        begun = checked_starts(starts, history, start, len(sheet.classes))
         self._history = history
         self._sheet = sheet
+        self._start = start
         everyone = np.arange(history.object_count, dtype=np.int32)
         first = begins(history, start)
         objects = np.concatenate([everyone, moves.objects])
         days = np.concatenate([first, moves.days])
-        places = np.concatenate([np.zeros(len(everyone), np.int8), moves.classes])
-        # Stable: the stint in the first class comes before a move on the first day, and lasts no day.
+        places = np.concatenate([begun.places, moves.classes])
+        # Stable: the stint where it begins comes before a move on the first day, and lasts no day.
         order = np.argsort(key_of(objects, days), kind="stable")
         self._objects, self._days, self._places = objects[order], days[order], places[order]
+        # Of each stint, the days in its class before it.
+        self._before = np.concatenate([begun.days, np.zeros(len(moves), np.int32)])[order]
         self._is_last = np.append(self._objects[1:] != self._objects[:-1], True) if len(order) else np.zeros(0, bool)
         self._ends = np.where(self._is_last, history.days, np.append(self._days[1:], history.days)).astype(np.int32)
         self._keys = key_of(self._objects, self._days)
@@ -136,7 +143,7 @@ class _Billing:
         by_stint["moves"][left] = sheet.entering[targets, objects] + reading
         by_stint["egress"][left] += np.where(sheet.is_abroad[sources, targets], sheet.egress[sources, objects], 0.0)
         least = np.array(sheet.minimum_days)[sources]
-        rest = np.maximum(least - stays[left], 0.0)
+        rest = np.maximum(least - self._before[left] - stays[left], 0.0)
         first = np.stack([rows[0] for rows in sheet.storage])
         by_stint["early_deletion"][left] = rest * first[sources, objects]
 
@@ -161,13 +168,26 @@ class _Billing:
         day[broken] = self._history.read_days[(self._from[stints][owner] + silence - 1)[broken]]
         last = np.append(owner[1:] != owner[:-1], True)
         end = np.where(last, self._ends[stints][owner], np.append(day[1:], 0))
-        length = (end - day).astype(np.float64)
+        silent = np.where(broken, 0, self._silent_before(stints)[owner])
+        until = (silent + end - day).astype(np.float64)
         edges = (0, *self._sheet.stages, np.inf)
         objects = self._objects[stints][owner]
         cost = np.zeros(len(owner))
         for stage, (begin, finish) in enumerate(pairwise(edges)):
-            cost += rows[stage, objects] * (np.clip(length, begin, finish) - begin)
+            cost += rows[stage, objects] * (np.clip(until, begin, finish) - np.clip(silent, begin, finish))
         return _summed(owner, cost, len(stints))
+
+    def _silent_before(self, stints: Numbers) -> Numbers:
+        """Return the days of silence that are over when each stint begins: in its class, and not read."""
+        before = self._before[stints].astype(np.int64)
+        objects = self._objects[stints]
+        keys = self._history.keys
+        last = np.searchsorted(keys, key_of(objects, np.full(len(objects), self._start, np.int32))) - 1
+        silent = before.copy()
+        (known,) = np.nonzero(last >= 0)
+        known = known[self._history.objects[last[known]] == objects[known]]
+        silent[known] = np.minimum(before[known], self._start - self._history.read_days[last[known]])
+        return silent
 
 
 def _summed(groups: NDArray[Any], costs: Money, count: int) -> Money:

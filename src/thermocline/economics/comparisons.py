@@ -15,6 +15,7 @@ from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import UnverifiedPrice, unverified
 from thermocline.economics.replays import replay
 from thermocline.economics.sheets import cost_sheet
+from thermocline.economics.starts import Starts
 
 WATCHED = "s3.intelligent"
 """The class that the policy `intelligent` uses where the first class is the same vendor's."""
@@ -43,6 +44,8 @@ class Comparison:
     first_day: int
     """The first day that counts, from that of the history on."""
     optimum: Usd
+    optimum_bill: Bill | None
+    """What it is made of, if periods were asked for."""
     optimum_course: Sequence[float]
     """USD of each period, if asked for."""
     outcomes: Mapping[str, Outcome]
@@ -81,10 +84,17 @@ def steps_of(question: Question, history: History) -> int:
     return len(question.policies) * (history.days - history.split_day(question.split)) + history.object_count
 
 
-def compare(history: History, question: Question, *, progress: Callable[[int], None] = lambda _: None) -> Comparison:
+def compare(
+    history: History,
+    question: Question,
+    starts: Starts | None = None,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Comparison:
     """Replay the history under each policy, from the split on, and solve it for the optimum.
 
-    Policies that learn are given what lies before the split, and nothing else. Raises `InvalidInputError`.
+    Objects begin where `starts` says, without it in the first class. Policies that learn are given what lies before
+    the split, and nothing else. Raises `InvalidInputError`.
     """
     start = history.split_day(question.split)
     own = cost_sheet(question.classes, history.sizes, delayed_read=question.delayed_read)
@@ -93,18 +103,24 @@ def compare(history: History, question: Question, *, progress: Callable[[int], N
     if wide_classes != question.classes:
         wide = cost_sheet(wide_classes, history.sizes, delayed_read=question.delayed_read)
     points = points_of(start, history.days, question.periods)
-    least = optimum(history, own, start, with_moves=bool(points), progress=progress)
-    least_course = course(history, least.moves, own, start, points) if least.moves is not None else []
+    least = optimum(history, own, start, starts, with_moves=bool(points), progress=progress)
+    least_bill, least_course = None, []
+    if least.moves is not None:
+        least_bill = bill(history, least.moves, own, start, starts)
+        least_course = course(history, least.moves, own, start, points, starts)
     past = history.before(start)
     outcomes = {}
     for name in question.policies:
-        replayed = replay(history, RULES[name](Setting(question.classes, wide, past, start)), start, progress=progress)
-        paid = bill(history, replayed.moves, wide, start)
+        policy = RULES[name](Setting(question.classes, wide, past, start))
+        replayed = replay(history, policy, start, starts, progress=progress)
+        paid = bill(history, replayed.moves, wide, start, starts)
         ratio = paid.total / least.total if least.total else 1.0
         outcomes[name] = Outcome(
-            paid, ratio, replayed.moves, replayed.reasons, course(history, replayed.moves, wide, start, points)
+            paid, ratio, replayed.moves, replayed.reasons, course(history, replayed.moves, wide, start, points, starts)
         )
-    return Comparison(wide_classes, start, Usd(least.total), least_course, outcomes, unverified(wide_classes))
+    return Comparison(
+        wide_classes, start, Usd(least.total), least_bill, least_course, outcomes, unverified(wide_classes)
+    )
 
 
 def _with_watched(question: Question) -> tuple[ClassPrices, ...]:

@@ -31,7 +31,7 @@ class History:
     """How many days, both ends included."""
     sizes: Sizes
     first_day: NDArray[np.int32]
-    """When each object was first seen; it exists from then on."""
+    """When each object was first seen; it exists from then on. Negative if it is older than the trace."""
     objects: NDArray[np.int32]
     read_days: NDArray[np.int32]
     counts: NDArray[np.int64]

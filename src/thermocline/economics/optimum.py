@@ -10,7 +10,7 @@ today. Reads are counted in by running totals, so that a state's value does not 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from thermocline.economics.bills import Moves, begins, no_moves
 from thermocline.economics.histories import History
 from thermocline.economics.sheets import CostSheet, Money
+from thermocline.economics.starts import Starts, checked_starts
 
 MOST_BYTES: Final = 96 * 2**20
 """What one chunk of objects may take."""
@@ -44,22 +45,24 @@ def optimum(
     history: History,
     sheet: CostSheet,
     start: int,
+    starts: Starts | None = None,
     *,
     with_moves: bool = True,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Optimum:
-    """Return the cheapest bill from `start` on, by the rules of `bills.bill`.
+    """Return the cheapest bill from `start` on, by the rules of `bills.bill`, for objects that begin as it says.
 
     `progress` is told how many objects are done. Time is days x objects x (classes squared + the sum of minimum days);
     memory is bounded by `MOST_BYTES`, besides the result.
     """
+    begun = checked_starts(starts, history, start, len(sheet.classes))
     count = history.object_count
     cost = np.zeros(count)
     found: list[Moves] = []
     chunk = _chunk_size(sheet, history.days - start, with_moves=with_moves)
     for begin in range(0, count, chunk):
         part = slice(begin, min(begin + chunk, count))
-        solved = _Chunk(history, sheet, start, part, with_moves=with_moves)
+        solved = _Chunk(history, sheet, start, part, begun.of(part), with_moves=with_moves)
         cost[part] = solved.solve()
         if with_moves:
             found.append(solved.moves())
@@ -106,6 +109,7 @@ class _Class:
         missing = np.arange(self.states - 1, 0, -1)[:, None] * (0 if self.is_watching else 1)
         self._waiting: Money = self.free[None, :] - missing * self.daily[0][None, :]
         """Of those that are not free: one row for each number of days in class."""
+        self._stages = sheet.stages
         self._own_stage = np.searchsorted(sheet.stages, np.arange(1, self.states), side="right")
         self._steps = 0
 
@@ -113,6 +117,19 @@ class _Class:
     def next_day(self) -> Money:
         """Return what is to pay from the present day on by who entered the day before, what is prepaid left out."""
         return self._waiting[self._row(1)] if self.states > 1 else self.free
+
+    def staying(self, days: NDArray[np.int32], reached: NDArray[np.int64]) -> tuple[Money, Money]:
+        """Return for objects with so many days in class, that stay today, what they pay now, and what from then on.
+
+        Now is today, and the rest of the minimum stay, which is then paid.
+        """
+        then = self.free.copy()
+        (waits,) = np.nonzero(days + 1 < self.states)
+        then[waits] = self._waiting[self._row(days[waits] + 1), waits]
+        if self.is_watching:
+            own = np.searchsorted(self._stages, days, side="right")
+            return self.stage_prices(np.minimum(own, reached)), then
+        return self.daily[0] * np.maximum(self.states - days, 1), then
 
     def step(self, leaving: Money, reached: NDArray[np.int64]) -> None:
         """Step to the day before, on which leaving costs so much, and silence reached these stages."""
@@ -132,7 +149,7 @@ class _Class:
         """Return a day's price at each object's stage."""
         return self.daily[stages, np.arange(len(stages))]
 
-    def _row(self, days: int) -> int:
+    def _row(self, days: Any) -> Any:
         """Return where those with so many days in class are: rows are not shifted, what they mean is."""
         return (days - 1 + self._steps) % (self.states - 1)
 
@@ -140,7 +157,9 @@ class _Class:
 class _Chunk:
     """Some objects, solved together: back through the days for the values, forward for the moves."""
 
-    def __init__(self, history: History, sheet: CostSheet, start: int, part: slice, *, with_moves: bool) -> None:
+    def __init__(
+        self, history: History, sheet: CostSheet, start: int, part: slice, starts: Starts, *, with_moves: bool
+    ) -> None:
         self._sheet = sheet.of(part)
         self._start = start
         self._part = part
@@ -164,7 +183,10 @@ class _Chunk:
         self._next_day = np.empty(shape)
         self._targets = np.empty(shape, np.int8)
         self._stays = np.empty(shape, bool)
+        self._starts = starts
         self._leaves_at_once = np.zeros(self._count, bool)
+        self._first_rest = np.zeros(self._count)
+        """What is to pay from the day after its first one on, by an object that stays where it begins."""
         self._with_moves = with_moves
         self._classes: list[_Class] = []
 
@@ -187,10 +209,7 @@ class _Chunk:
             raised = [before * each.read for each in self._classes]
             entered = [each.next_day + each.prepaid - extra for each, extra in zip(self._classes, raised, strict=True)]
             leaving, targets = self._leave(entered, ~self._is_read[day])
-            begin = self._begins == day
-            result[begin] = entered[0][begin]
-            if day == 0:
-                self._settle_first(result, leaving[0])
+            self._begin(day, result, raised, leaving)
             for place, each in enumerate(self._classes):
                 price = leaving[place] + raised[place]
                 if self._with_moves:
@@ -202,11 +221,21 @@ class _Chunk:
                     self._stays[day, place] = each.stays
         return result
 
-    def _settle_first(self, result: Money, leaving: Money) -> None:
-        """Objects that were there already may leave the first class on the first day, and pay its minimum stay."""
-        at_once = self._sheet.minimum_days[0] * self._sheet.daily(0)[0] + leaving
-        self._leaves_at_once = self._was_there & (at_once < result)
-        result[self._leaves_at_once] = at_once[self._leaves_at_once]
+    def _begin(self, day: int, result: Money, raised: list[Money], leaving: list[Money]) -> None:
+        """Settle what begins on this day. What was there already may leave at once, and pays its minimum stay."""
+        for place, each in enumerate(self._classes):
+            mine = (self._begins == day) & (self._starts.places == place)
+            if not mine.any():
+                continue
+            now, then = each.staying(self._starts.days, self._stage(day))
+            result[mine] = (then + now - raised[place])[mine]
+            self._first_rest[mine] = then[mine]
+            if day == 0:
+                rest = np.maximum(self._sheet.minimum_days[place] - self._starts.days, 0)
+                at_once = rest * self._sheet.daily(place)[0] + leaving[place]
+                goes = mine & self._was_there & (at_once < result)
+                self._leaves_at_once |= goes
+                result[goes] = at_once[goes]
 
     def _stage(self, day: int) -> NDArray[np.int64]:
         if self._stages is None:
@@ -240,9 +269,9 @@ class _Chunk:
     def moves(self) -> Moves:
         """Return the moves that cost what `solve` returned."""
         everyone = np.arange(self._count)
-        place = np.zeros(self._count, np.int64)
-        since = self._begins.astype(np.int64)
-        rest = self._next_day[np.minimum(since, self._days - 1), 0, everyone]
+        place = self._starts.places.astype(np.int64)
+        since = self._begins.astype(np.int64) - self._starts.days
+        rest = self._first_rest.copy()
         states = np.array([each.states for each in self._classes])
         found: list[tuple[NDArray[np.int64], int, NDArray[np.int8]]] = []
         for day in range(self._days):
@@ -266,7 +295,7 @@ class _Chunk:
         """A watching class is paid by the day: what is still to pay becomes less."""
         for index, each in enumerate(self._classes):
             if each.is_watching:
-                (here,) = np.nonzero((place == index) & (since < day))
+                (here,) = np.nonzero((place == index) & (np.maximum(since, 0) < day))
                 own = np.searchsorted(self._sheet.stages, day - since[here], side="right")
                 rest[here] -= each.daily[np.minimum(own, self._stage(day)[here]), here]
 

@@ -25,6 +25,7 @@ class UnverifiedPrice:
     figure: str
     value: float
     source: str
+    date: str
 
 
 def shipped() -> Mapping[str, ClassPrices]:
@@ -105,7 +106,7 @@ def unverified(classes: Iterable[ClassPrices]) -> list[UnverifiedPrice]:
     classes = tuple(classes)
     is_one_vendor = len({prices.vendor for prices in classes}) == 1
     return [
-        UnverifiedPrice(prices.name, name, figure.value, figure.source)
+        UnverifiedPrice(prices.name, name, figure.value, figure.source, figure.date)
         for prices in classes
         for name, figure in prices.figures.items()
         if not figure.verified

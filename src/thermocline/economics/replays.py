@@ -9,6 +9,7 @@ from thermocline.economics.bills import Moves, no_moves
 from thermocline.economics.columns import Watcher
 from thermocline.economics.histories import History
 from thermocline.economics.policies.policy import Policy, Reason
+from thermocline.economics.starts import Starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +20,24 @@ class Replay:
     reasons: dict[str, int]
 
 
-def replay(history: History, policy: Policy, start: int, *, progress: Callable[[int], None] = lambda _: None) -> Replay:
-    """Return the moves that the policy makes from day `start` on, all objects beginning in the first class.
+def replay(
+    history: History,
+    policy: Policy,
+    start: int,
+    starts: Starts | None = None,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Replay:
+    """Return the moves that the policy makes from day `start` on.
 
-    Each day it is asked once, in the morning, and knows the days before. Objects may move from the day after they were
-    first seen. `progress` is told each day.
+    Objects begin where `starts` says, without it in the first class. Each day it is asked once, in the morning, and
+    knows the days before. Objects may move from the day after they were first seen. `progress` is told each day.
     """
     watcher = Watcher(history, start)
     columns = watcher.columns
+    if starts is not None:
+        columns.places[:] = starts.places
+        columns.since -= starts.days
     found: list[Moves] = []
     counted = np.zeros(len(Reason), np.int64)
     for day in range(start, history.days):

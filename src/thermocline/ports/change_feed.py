@@ -19,8 +19,11 @@ class ChangeFeed(Protocol):
         """Return what was committed after `position`, oldest first, at most `limit` of it."""
 
     @abstractmethod
-    async def announce_eviction(self, pattern: str, *, now: Timestamp) -> None:
-        """Tell all processes to evict the keys that match the Redis glob; those of an older release hear nothing."""
+    async def announce_eviction(self, pattern: str, token: int, *, now: Timestamp) -> None:
+        """Tell all processes to evict the keys that match the Redis glob; those of an older release hear nothing.
+
+        `token`, below 2^63, is told as the change's version: so that whoever announced knows it again.
+        """
 
     @abstractmethod
     async def trim(self, *, before: Timestamp) -> None:

@@ -15,8 +15,10 @@ class TypeCounts:
     """Values refused for their size."""
     stale: int = 0
     """Values served although no longer fresh, because their source failed."""
-    saved_bytes: int = 0
-    """Bytes that hits served, so that no source had to."""
+    memory_bytes: int = 0
+    """Bytes that hits in memory served, so that no source had to."""
+    shared_bytes: int = 0
+    """The same of hits in the shared cache."""
     was_told: bool = field(default=False, compare=False)
     """Whether a refusal was logged: once is enough."""
 

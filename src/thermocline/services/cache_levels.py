@@ -10,8 +10,8 @@ A value is fresh until its `fresh_until`. Both levels keep it `keep_stale` longe
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import NamedTuple
 
 import structlog
 
@@ -42,8 +42,7 @@ class Level(Enum):
     SHARED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A value, and the level that had it."""
 
     entry: CacheEntry
@@ -215,7 +214,7 @@ class CacheLevels:
                 return False
             self._note_set(key, entry)
             self._part_lookups(key)
-            if not await self._fill_memory(key, token, replace(entry, version=version), life):
+            if not await self._fill_memory(key, token, entry._replace(version=version), life):
                 # The lease is gone, and memory may have taken in what was there before.
                 await self.memory.evict([key], ttl=TOMBSTONE_SECONDS)
         except StorageError as exc:

@@ -61,6 +61,8 @@ class CacheStatistics:
     def _levels_of(self, name: str, counts: TypeCounts) -> dict[str, dict[str, int]]:
         hits, shared_hits, misses, stale = counts.memory_hits, counts.shared_hits, counts.misses, counts.stale
         rejected = counts.rejected
+        memory_bytes, shared_bytes = counts.memory_bytes, counts.shared_bytes
+        parts = [part for kind, part in self._memory.counts().items() if type_of(kind + ":") == name]
         if name == CONTENT:
             # Reads look at the levels more than once: they are counted once, by what served them.
             totals = self._tracker.totals
@@ -69,7 +71,8 @@ class CacheStatistics:
             misses += totals[ReadKind.STORAGE]
             stale += self._contents.stale_served
             rejected += self._contents.too_large
-        parts = [part for kind, part in self._memory.counts().items() if type_of(kind + ":") == name]
+            memory_bytes += sum(part.hit_bytes for part in parts) + self._contents.memory_bytes
+            shared_bytes += self._contents.shared_bytes
         memory = {
             "hits": hits,
             "misses": shared_hits + misses,
@@ -77,14 +80,21 @@ class CacheStatistics:
             "evictions": sum(part.evictions for part in parts),
             "rejected": rejected,
             "stale": stale,
-            "saved_bytes": counts.saved_bytes,
+            "saved_bytes": memory_bytes,
             "count": sum(part.count for part in parts),
             "total_size": sum(part.bytes for part in parts),
         }
         if not self._is_shared:
             return {MEMORY: memory}
         sets, size = self._levels.shared_sets.get(name, (0, 0))
-        return {MEMORY: memory, REDIS: {"hits": shared_hits, "misses": misses, "sets": sets, "total_size": size}}
+        redis = {
+            "hits": shared_hits,
+            "misses": misses,
+            "sets": sets,
+            "saved_bytes": shared_bytes,
+            "total_size": size,
+        }
+        return {MEMORY: memory, REDIS: redis}
 
     async def read(self, here: Statistics | None = None) -> Statistics:
         """Return the statistics of all processes that share a cache, with ratios; else, or where it fails, `here`.
@@ -164,6 +174,7 @@ def with_ratios(found: Statistics) -> Statistics:
         together = {
             "hits": hits,
             "misses": last["misses"],
+            "saved_bytes": sum(counts["saved_bytes"] for counts in levels.values()),
             "sets": last["sets"],
             "total_size": last["total_size"],
             "avg_size": last["avg_size"],

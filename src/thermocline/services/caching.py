@@ -47,6 +47,10 @@ class ContentCache:
         """Contents that were not cached for their size."""
         self.stale_served = 0
         """Values given out although they may be fresh no longer."""
+        self.memory_bytes = 0
+        """What reads were served from memory beside its hits: with others' reads, or after it was confirmed."""
+        self.shared_bytes = 0
+        """What reads were served from the shared cache."""
         self.on_found: Callable[[ContentId, CacheEntry], None] | None = None
         """Hears of each value that the shared cache served."""
 

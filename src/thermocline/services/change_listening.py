@@ -34,7 +34,7 @@ class ChangeListener:
         cache: ContentCache,
         clock: Clock,
         *,
-        on_eviction: Callable[[str], Awaitable[object]],
+        on_eviction: Callable[[str, int], Awaitable[object]],
         on_other_change: Callable[[], Awaitable[None]],
         max_silence: Seconds,
     ) -> None:
@@ -64,7 +64,7 @@ class ChangeListener:
             if change.content_id is not None:
                 await self._cache.hear(change.content_id, change.version)
             elif change.pattern is not None:
-                await self._on_eviction(change.pattern)
+                await self._on_eviction(change.pattern, change.version)
         if page.gap or any(change.content_id is None and change.pattern is None for change in page.changes):
             try:
                 await self._on_other_change()

@@ -23,6 +23,8 @@ from thermocline.services.caching import ContentCache
 from thermocline.services.value_caches import ValueCaches
 
 MOST_PATTERN_BYTES: Final = 1024
+MOST_OWN: Final = 1000
+"""Announcements that this process remembers until it hears them; a forgotten one evicts here once more."""
 
 
 class EvictionService:
@@ -35,6 +37,8 @@ class EvictionService:
         shared: SharedLevel | None,
         feed: ChangeFeed,
         clock: Clock,
+        *,
+        entropy: Callable[[int], bytes],
     ) -> None:
         self._contents = contents
         self._values = values
@@ -42,6 +46,8 @@ class EvictionService:
         self._feed = feed
         self._clock = clock
         self._types = tuple(values.types)
+        self._entropy = entropy
+        self._own: dict[int, None] = {}
 
     async def run(
         self,
@@ -84,8 +90,25 @@ class EvictionService:
             if self._shared is None:
                 done += count
         for each in patterns:
-            await self._feed.announce_eviction(each, now=self._clock.now())
+            await self._feed.announce_eviction(each, self._new_token(), now=self._clock.now())
         return done
+
+    async def hear(self, pattern: str, token: int) -> None:
+        """Take in an announcement: evict what matches here, unless this process announced it, which did so before.
+
+        What was filled here since then was read after everything that matched was gone.
+        """
+        if token in self._own:
+            del self._own[token]
+        else:
+            await self.evict_here(pattern)
+
+    def _new_token(self) -> int:
+        token = int.from_bytes(self._entropy(8)) >> 1
+        self._own[token] = None
+        if len(self._own) > MOST_OWN:
+            del self._own[next(iter(self._own))]
+        return token
 
     async def evict_here(self, pattern: str) -> int:
         """Evict the keys that match from this process's memory, and part what is under way; return how many."""

@@ -22,6 +22,9 @@ from thermocline.services.loaded import Loaded
 from thermocline.services.placements import Placements
 from thermocline.services.reading import ReadingService
 
+ATTEMPTS = 2
+"""A change that is heard during the fill ends its lease, be it an own one that was acknowledged before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Filled:
@@ -80,17 +83,17 @@ class Filler:
         try:
             if self.is_in_memory(content_id) or await self._cache.look(content_id) is not None:
                 return Filled(WarmOutcome.ALREADY_CACHED, record.size)
-            loaded = await self._reading.bring(content_id, record)
+            for _ in range(ATTEMPTS):
+                loaded = await self._reading.bring(content_id, record)
+                if await self._is_taken(content_id, loaded):
+                    return Filled(WarmOutcome.WARMED, Bytes(len(loaded.entry.payload)))
         except ContentNotFoundError:
             return Filled(WarmOutcome.NOT_FOUND)
         except ObjectArchivedError:
             return Filled(WarmOutcome.ARCHIVED, record.size)
         except StorageError as exc:
             return failed(exc)
-        size = Bytes(len(loaded.entry.payload))
-        if await self._is_taken(content_id, loaded):
-            return Filled(WarmOutcome.WARMED, size)
-        return Filled(WarmOutcome.FAILED, size, "the cache did not take it")
+        return Filled(WarmOutcome.FAILED, Bytes(len(loaded.entry.payload)), "the cache did not take it")
 
     async def _is_taken(self, content_id: ContentId, loaded: Loaded) -> bool:
         shared = self._cache.shared

@@ -1,13 +1,12 @@
 """What a read brings, and from where."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from thermocline.ports.cache import CacheEntry
 from thermocline.services.tracking import ReadKind
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A whole content, verified."""
 
     entry: CacheEntry

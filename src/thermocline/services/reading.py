@@ -115,7 +115,7 @@ class ReadingService:
             expires_at = loaded.entry.expires_at
             if expires_at is not None and self._clock.now() >= expires_at:
                 return None
-            self._tracker.note(content_id, loaded.kind)
+            self._note(content_id, loaded, loaded.kind)
         return loaded
 
     async def stat(self, content_id: ContentId) -> Record:
@@ -155,7 +155,7 @@ class ReadingService:
         """Return the content as it is cached, fresh or not, counted as a read; for when storage does not answer."""
         loaded = await self._cache.stale(content_id)
         if loaded is not None:
-            self._tracker.note(content_id, loaded.kind)
+            self._note(content_id, loaded, loaded.kind)
         return loaded
 
     async def retrieve(
@@ -211,8 +211,16 @@ class ReadingService:
             if stale is None:
                 raise
             return stale
-        self._tracker.note(content_id, ReadKind.MEMORY if joined else loaded.kind)
+        self._note(content_id, loaded, ReadKind.MEMORY if joined else loaded.kind)
         return loaded
+
+    def _note(self, content_id: ContentId, loaded: Loaded, kind: ReadKind) -> None:
+        """Count a read by what served it, and what storage did not have to."""
+        self._tracker.note(content_id, kind)
+        if kind is ReadKind.REDIS:
+            self._cache.shared_bytes += len(loaded.entry.payload)
+        elif kind is ReadKind.MEMORY:
+            self._cache.memory_bytes += len(loaded.entry.payload)
 
     async def bring(self, content_id: ContentId, known: Record | None) -> Loaded:
         """Read the content into the caches, together with all who read it now; it counts as no read.

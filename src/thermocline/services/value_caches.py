@@ -294,9 +294,11 @@ def _lifetime(ttl: Seconds | None, limits: CacheType) -> Seconds:
 
 
 def _served(found: Found, counts: TypeCounts) -> bytes:
+    payload = found.entry.payload
     if found.level is Level.MEMORY:
         counts.memory_hits += 1
+        counts.memory_bytes += len(payload)
     else:
         counts.shared_hits += 1
-    counts.saved_bytes += len(found.entry.payload)
-    return found.entry.payload
+        counts.shared_bytes += len(payload)
+    return payload

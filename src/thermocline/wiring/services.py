@@ -199,7 +199,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     )
     refresher = ContentRefresher(cache, catalog.records, background, clock)
     values = ValueCaches(levels, cache, catalog.records, background, clock, cache_types(settings))
-    evicting = EvictionService(cache, values, adapters.shared, catalog.changes, clock)
+    evicting = EvictionService(cache, values, adapters.shared, catalog.changes, clock, entropy=entropy)
     _notice_due(adapters.memory, cache, refresher, values)
     prefiller = Prefiller(catalog.records, placements, cache, background)
     filler = Filler(catalog.records, placements, cache, reading, clock)
@@ -331,7 +331,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
             catalog.changes,
             cache,
             clock,
-            on_eviction=evicting.evict_here,
+            on_eviction=evicting.hear,
             on_other_change=authorizing.refresh,
             max_silence=limits.max_wait,
         ),

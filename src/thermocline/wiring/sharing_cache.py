@@ -10,7 +10,7 @@ from thermocline.ports.clock import Clock
 from thermocline.wiring.sections import CacheSettings
 
 if TYPE_CHECKING:
-    from thermocline.adapters.cache.redis_routes import RedisAccess
+    from thermocline.adapters.cache.redis_access import RedisAccess
 
 
 class SharedParts(NamedTuple):
@@ -43,7 +43,7 @@ async def open_shared_cache(
 
 def redis_access(settings: CacheSettings) -> "RedisAccess":
     """Return where Redis is, and how it is talked to."""
-    from thermocline.adapters.cache.redis_routes import RedisAccess
+    from thermocline.adapters.cache.redis_access import RedisAccess
 
     secret = settings.password.get_secret_value()
     return RedisAccess(

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from thermocline.adapters.cache.redis import RedisCache
+from thermocline.adapters.cache.redis_access import RedisAccess
 from thermocline.adapters.cache.redis_frame import MARK, TOKEN_BYTES
-from thermocline.adapters.cache.redis_routes import RedisAccess
 from thermocline.adapters.cache.redis_urls import parse_redis_url
 from thermocline.domain.units import Seconds
 from thermocline.testing.clock import ManualClock

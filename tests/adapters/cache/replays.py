@@ -1,12 +1,13 @@
 """Sequences of reads, and their replay through our eviction and through libcachesim's S3-FIFO, the oracle."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import libcachesim
 import numpy as np
 from numpy.random import Generator
 
+from bench.co_access.traces import FOLDER, load
 from thermocline.adapters.cache.eviction import Evictable, Eviction, TrialAndMain
 from thermocline.adapters.cache.memory import LARGEST_SHARE
 
@@ -112,6 +113,20 @@ def make_reads(shape: str, seed: int, reads: int, *, sized: bool) -> Reads:
     sizes = np.minimum(np.exp(dice.normal(np.log(20_000), 1.8, len(objects))), 5e6).astype(int) + 1
     size_of = dict(zip(objects.tolist(), sizes.tolist(), strict=True))
     return [(number, size_of[number]) for number in ids.tolist()]
+
+
+TRACES: Final = ("online_retail_374d", "gitlog_minio_11y", "semicomplete_weblog_4d")
+
+
+def read_trace(name: str, *, sized: bool) -> Reads:
+    """Return the reads of a trace of `bench/traces`; `sized`: each object at its largest, 1 where no size is known."""
+    rows = [(read.content_id, read.size) for read in load(FOLDER / f"{name}.csv.zst")]
+    numbers: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    for obj, size in rows:
+        numbers.setdefault(obj, len(numbers))
+        sizes[obj] = max(size, sizes.get(obj, 1)) if sized else 1
+    return [(numbers[obj], sizes[obj]) for obj, _ in rows]
 
 
 def footprint(reads: Reads) -> int:

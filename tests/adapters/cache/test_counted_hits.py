@@ -162,7 +162,7 @@ async def test_counts_are_by_cache_type() -> None:
     size = Bytes(cache.counts()["content"].bytes)
     assert size > len(entry().payload)
     assert cache.counts() == {
-        "content": LevelCounts(hits=1, misses=1, sets=1, count=1, bytes=size),
+        "content": LevelCounts(hits=1, hit_bytes=Bytes(7), misses=1, sets=1, count=1, bytes=size),
         "metadata": LevelCounts(misses=1, sets=1, expirations=1, rejected=1),
         "": LevelCounts(sets=1, count=1, bytes=Bytes(size - len("content:a") + len("plain"))),
     }
@@ -177,7 +177,7 @@ async def test_counts_are_by_cache_type() -> None:
 @in_event_loop
 async def test_a_quiet_hit_asks_for_the_time_once_and_calls_nobody() -> None:
     clock = ManualClock()
-    cache = MemoryCache(clock, capacity=Bytes(20_000), draw=lambda: 4.0)
+    cache = MemoryCache(clock, capacity=Bytes(20_000), draw=lambda: 3.0)
     asked: list[str] = []
     cache.on_refresh_due = lambda key, _: asked.append(key)
     held = cache.held_values("content")
@@ -194,6 +194,15 @@ async def test_a_quiet_hit_asks_for_the_time_once_and_calls_nobody() -> None:
     clock.advance(1)
     assert held.meet("a") is None
     assert len(asked) == 1
+
+
+@in_event_loop
+async def test_a_refresh_has_the_time_of_a_fetch_at_least() -> None:
+    clock = ManualClock()
+    cache = MemoryCache(clock, capacity=Bytes(20_000), draw=lambda: 0.0)
+    await stored(cache, "content:a", entry(fresh_until=later(clock.now(), Seconds(10.0))))
+    value = cache.held_values("content").values["a"]
+    assert value.refresh_at == clock.monotonic() + 10 - entry().fetch_cost
 
 
 @in_event_loop

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.adapters.cache.replays import SHAPES, footprint, make_reads, oracle, ours
+from tests.adapters.cache.replays import SHAPES, TRACES, footprint, make_reads, oracle, ours, read_trace
 from tests.counts import SOAK
 from thermocline.adapters.cache.eviction import HITS_TO_STAY, LONGEST_TRIAL, SHORTEST_TRIAL, Evictable, TrialAndMain
 
@@ -22,6 +22,21 @@ SEEDS = range(1, 6) if SOAK else (1,)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_as_many_hits_as_s3_fifo(shape: str, sized: bool, seed: int) -> None:
     reads = make_reads(shape, seed, READS, sized=sized)
+    for share in (0.01, 0.1):
+        capacity = round(footprint(reads) * share)
+        found, expected = ours(reads, capacity), oracle(reads, capacity)
+        assert found[0] >= expected[0] - MARGIN, f"by object, at {share:.0%}: {found} of {expected}"
+        assert found[1] >= expected[1] - MARGIN, f"by byte, at {share:.0%}: {found} of {expected}"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("sized", [False, True], ids=["counted", "sized"])
+@pytest.mark.parametrize("trace", TRACES)
+def test_as_many_hits_as_s3_fifo_on_what_was_really_read(trace: str, sized: bool) -> None:
+    """At 1% and 10% of the objects; by bytes too where the trace has sizes."""
+    reads = read_trace(trace, sized=sized)
+    if not SOAK:
+        reads = reads[:100_000]
     for share in (0.01, 0.1):
         capacity = round(footprint(reads) * share)
         found, expected = ours(reads, capacity), oracle(reads, capacity)

@@ -100,7 +100,7 @@ def test_hits_and_misses_are_counted() -> None:
         assert cache.peek("none") is None
         clock.advance(TTL)
         assert cache.peek("a") is None
-        assert cache.counts() == {"": LevelCounts(hits=2, misses=2, sets=1, expirations=1)}
+        assert cache.counts() == {"": LevelCounts(hits=2, hit_bytes=Bytes(14), misses=2, sets=1, expirations=1)}
 
     asyncio.run(run())
 

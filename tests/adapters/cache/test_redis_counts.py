@@ -6,6 +6,8 @@ import pytest
 
 from tests.adapters.cache.opening import redis_cache
 from thermocline.adapters.cache.redis import RedisCache
+from thermocline.adapters.cache.redis_access import RedisAccess
+from thermocline.adapters.cache.redis_urls import parse_redis_url
 from thermocline.adapters.layers.breaking import BreakingCache, BreakingCounts
 from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds
@@ -20,8 +22,9 @@ pytestmark = pytest.mark.server
 def test_what_many_add_is_the_sum(redis_cluster: RedisCluster) -> None:
     @in_event_loop
     async def scenario() -> None:
+        access = RedisAccess(parse_redis_url(redis_cluster.url))
         async with redis_cache(redis_cluster.url) as one:
-            other = RedisCache.open(_access(one), ManualClock(), installation=_installation(one))
+            other = RedisCache.open(access, ManualClock(), installation=_installation(one))
             try:
                 assert await one.counts.totals() == {}
                 await one.counts.add({})
@@ -140,10 +143,6 @@ async def told(cache: RedisCache) -> float:
     assert pressure._asking is not None
     await pressure._asking
     return cache.pressure()
-
-
-def _access(cache: RedisCache):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return cache._route._access  # type: ignore[attr-defined]
 
 
 def _installation(cache: RedisCache) -> str:

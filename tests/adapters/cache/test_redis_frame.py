@@ -3,7 +3,6 @@
 import random
 import struct
 import tracemalloc
-from dataclasses import replace
 
 import pytest
 import zstandard
@@ -95,7 +94,7 @@ def test_moments_compare_as_bytes(one: Timestamp | None, other: Timestamp | None
 
 
 def test_a_cost_beyond_an_hour_is_an_hour() -> None:
-    frame = pack_value(KEY, replace(entry(), fetch_cost=Seconds(1e9)))
+    frame = pack_value(KEY, entry()._replace(fetch_cost=Seconds(1e9)))
     read_back = unpack_value(KEY, frame)
     assert read_back is not None
     assert 4000 < read_back.fetch_cost < 5000

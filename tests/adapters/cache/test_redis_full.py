@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,7 @@ def test_every_step_on_a_server_that_takes_nothing(full: RedisServer) -> None:
         async with redis_cache(full.url) as cache:
             clock = cache._clock
             assert isinstance(clock, ManualClock)
-            ageing = replace(entry(3), fresh_until=later(clock.now(), FRESH))
+            ageing = entry(3)._replace(fresh_until=later(clock.now(), FRESH))
             for key in ("stale", "refreshed", "released", "put", "evicted", "buried"):
                 assert await stored(cache, key, ageing)
             for key in ("refreshed", "released", "evicted", "buried"):
@@ -168,7 +168,7 @@ async def _noise(cache: RedisCache, dice: random.Random) -> None:
 
 
 def _entry(cache: RedisCache, version: int, dice: random.Random) -> CacheEntry:
-    return replace(entry(version, dice.randbytes(500)), fresh_until=later(cache._clock.now(), FRESH))
+    return entry(version, dice.randbytes(500))._replace(fresh_until=later(cache._clock.now(), FRESH))
 
 
 def _evictions(cluster: RedisCluster) -> int:

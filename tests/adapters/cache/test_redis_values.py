@@ -5,7 +5,6 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ import pytest
 from tests.adapters.cache.opening import redis_cache
 from thermocline.adapters.cache import redis as redis_module
 from thermocline.adapters.cache.redis import RedisCache
+from thermocline.adapters.cache.redis_access import RedisAccess
 from thermocline.adapters.cache.redis_frame import pack_value
-from thermocline.adapters.cache.redis_routes import RedisAccess
 from thermocline.adapters.cache.redis_urls import parse_redis_url
 from thermocline.domain.errors import OutOfSpaceError
 from thermocline.domain.units import Seconds, Timestamp, later
@@ -98,7 +97,7 @@ def test_versions_are_compared_exactly(redis_server: RedisServer) -> None:
                 for floor, version in ((base, base), (base, base + 1), (base + 1, base)):
                     await cache.tombstone({"k": floor}, ttl=TTL)
                     assert await cache.lease("k", "t", ttl=TTL)
-                    what = replace(entry(), version=version)
+                    what = entry()._replace(version=version)
                     assert await cache.fill("k", "t", what, ttl=TTL) == (version >= floor)
                     await cache.tombstone({"k": max(floor, version) - 1 if version else 0}, ttl=TTL)
                     kept = version >= floor and version > max(floor, version) - 1 and version > 0
@@ -256,7 +255,7 @@ def test_values_of_any_size(redis_server: RedisServer, size: int) -> None:
     @in_event_loop
     async def scenario() -> None:
         async with redis_cache(redis_server.url, timeout=Seconds(10.0)) as cache:
-            what = replace(entry(payload=bytes(size)), cached_at=Timestamp(5))
+            what = entry(payload=bytes(size))._replace(cached_at=Timestamp(5))
             assert await stored(cache, "k", what)
             assert await cache.get("k") == what
             assert await cache.version_of("k") == 1

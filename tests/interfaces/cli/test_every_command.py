@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests import inventories
 from tests.interfaces.cli.commandline import CommandLine, command, run_process
 from tests.interfaces.cli.test_processes import INTERRUPTED, PATIENCE_SECONDS, _until
 from tests.interfaces.cli.test_reference import COMMANDS
@@ -73,6 +74,7 @@ TABLE = {
     "invalidate": Row("p/*"),
     "warm": Row("{tree}/../predictions.csv --dry-run"),
     "simulate": Row("{tree}/../trace.csv"),
+    "plan": Row("s3://media --inventory {tree}/../inventory --logs {tree}/../trace.csv"),
     "stats": Row(""),
     "import": Row("{tree}"),
     "export": Row("{out} --prefix p"),
@@ -94,6 +96,8 @@ MORE = {
     "rm --prefix": Row("--prefix b --yes"),
     "rm --erase": Row("a --erase", lines=True),
     "simulate --timeline": Row("{tree}/../trace.csv --prices r2 --split 0 --timeline {out}"),
+    "simulate --report": Row("{tree}/../trace.csv --report {out}"),
+    "plan without logs": Row("s3://media --inventory {tree}/../inventory"),
     "stats work": Row("work"),
     "stats cache": Row("cache"),
     "stats savings": Row("savings"),
@@ -120,6 +124,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "predictions.csv").write_text("content_id,access_probability\na,0.9\nnone,0.8\n")
     (home / "trace.csv").write_text(
         "ts,obj,size\n" + "".join(f"{day * 86_400},o{day % 7},1000000\n" for day in range(90))
+    )
+    inventories.write_inventory(
+        home / "inventory", [inventories.Row(f"o{number}", 1_000_000, 0) for number in range(7)]
     )
     for name, tier in (("a", "hot"), ("b", "hot"), ("p/c", "hot"), ("archived", "archive")):
         run_process(

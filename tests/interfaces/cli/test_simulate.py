@@ -175,6 +175,20 @@ def test_an_older_timeline_is_replaced_whole(cli: CommandLine, trace: Path, tmp_
     assert out.read_text() == "policy,obj,ts,class\n"
 
 
+def test_a_report_is_written_beside_the_table(cli: CommandLine, trace: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    arguments = ["simulate", str(trace), "--policies", "idle,stay"]
+    assert cli.ok(*arguments, "--report", str(page)).out == cli.ok(*arguments).out
+    text = page.read_text()
+    assert "What tiering would have cost: trace.csv" in text
+    assert text.count("<svg") == 3
+    page.unlink()
+    assert cli.ok(*arguments, "--report", str(page), "--json").json() == cli.ok(*arguments, "--json").json()
+    assert page.read_text() == text
+    refused = cli.run(*arguments, "--report", str(tmp_path / "no" / "report.html"))
+    assert (refused.code, "cannot be written" in refused.err) == (1, True)
+
+
 def test_json_is_ascii_and_one_line(cli: CommandLine, trace: Path) -> None:
     out = cli.ok("simulate", str(trace), "--json", "--policies", "idle").out
     assert out.isascii()

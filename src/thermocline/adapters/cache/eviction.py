@@ -17,9 +17,9 @@ from typing import Final, Protocol
 FIRST_TRIAL: Final = 0.1
 SHORTEST_TRIAL: Final = 0.01
 LONGEST_TRIAL: Final = 0.9
-REMEMBERED: Final = 0.9
-"""Of the capacity, how much of what the trial gave up is remembered. As in S3-FIFO: then the loops that are too long
-for hits are the same ones."""
+REMEMBERED: Final = 0.8
+"""Of the capacity, how much of what the trial gave up is remembered. S3-FIFO's 0.9 let loops that just are too long
+for it push out what they themselves hit: a tenth of all hits (decision 29)."""
 WINDOW: Final = 0.1
 """Of the capacity: what was given up within it would have been held by a slightly longer queue."""
 LENGTHEN: Final = 0.5

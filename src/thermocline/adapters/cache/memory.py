@@ -8,7 +8,6 @@ A key holds one of: value, lease, tombstone; beside a value there may be a token
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
 from math import inf
 from typing import Final, cast
 
@@ -42,8 +41,10 @@ class MemoryCache(AgingLevel, HotLevel):
     `largest_share` of the capacity are refused. With `max_age`, what was not confirmed for so long is not shown.
 
     `on_refresh_due`, once for each value: the first hit that comes near the value's `fresh_until` calls it. How near is
-    drawn at the fill, the nearer the sooner it was read (XFetch: Vattani, Chierichetti and Lowenstein, "Optimal
-    Probabilistic Cache Stampede Prevention", VLDB 2015, with beta = 1), so that processes do not refresh all at once.
+    drawn at the fill, the nearer the sooner it was read (after XFetch: Vattani, Chierichetti and Lowenstein, "Optimal
+    Probabilistic Cache Stampede Prevention", VLDB 2015), so that processes do not refresh all at once. Their readers
+    each draw, and the first of many is early enough; here one draw stands for all, so one fetch is added to it: else
+    two of three refreshes would still be under way when the value ends.
     """
 
     def __init__(
@@ -197,7 +198,7 @@ class MemoryCache(AgingLevel, HotLevel):
         floor = self._floor(key, now)
         self._marks.drop(key)
         if entry.version <= floor:
-            entry = replace(entry, version=floor + 1)
+            entry = entry._replace(version=floor + 1)
         if self._store(key, entry, now, ttl):
             return entry.version
         if floor:
@@ -292,7 +293,8 @@ class MemoryCache(AgingLevel, HotLevel):
         fresh_for = min(ttl, elapsed(wall, entry.fresh_until))
         if entry.expires_at is not None and elapsed(wall, entry.expires_at) <= fresh_for:
             return fresh_for, inf  # the content ends: there will be nothing to refresh
-        return fresh_for, fresh_for - min(entry.fetch_cost * self._draw(), fresh_for * LARGEST_EARLINESS)
+        earliness = entry.fetch_cost * (1.0 + self._draw())
+        return fresh_for, fresh_for - min(earliness, fresh_for * LARGEST_EARLINESS)
 
     def _mark_token(self, key: str, token: str, dies_at: float, floor: int) -> bool:
         now = self._monotonic()

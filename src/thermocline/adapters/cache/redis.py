@@ -13,11 +13,13 @@ from typing import Any, Final, Self
 
 from redis.exceptions import ResponseError
 
+from thermocline.adapters.cache.redis_access import Part, RedisAccess
 from thermocline.adapters.cache.redis_calls import Calls, by_script
 from thermocline.adapters.cache.redis_counts import RedisCounts
 from thermocline.adapters.cache.redis_frame import (
     LARGEST_FRAME,
     LIFE_BYTES,
+    Frame,
     UnreadableFrameError,
     pack_moment,
     pack_token,
@@ -30,7 +32,7 @@ from thermocline.adapters.cache.redis_frame import (
 )
 from thermocline.adapters.cache.redis_opening import open_route
 from thermocline.adapters.cache.redis_pressure import Pressure
-from thermocline.adapters.cache.redis_routes import Part, RedisAccess, RedisRoute
+from thermocline.adapters.cache.redis_routes import RedisRoute
 from thermocline.adapters.cache.redis_scanning import Scan
 from thermocline.adapters.cache.redis_scripts import (
     DISCARD_SCRIPT,
@@ -77,7 +79,7 @@ class RedisCache(SharedLevel, Partitioned, Pressured):
     def open(cls, access: RedisAccess, clock: Clock, *, installation: str) -> Self:
         """Return the cache. Connects to nothing yet; must be called where an event loop runs."""
         route = open_route(access)
-        calls = Calls(route, timeout=access.timeout, socket_timeout=access.socket_timeout, retries=access.retries)
+        calls = Calls(route, timeout=access.timeout, retries=access.retries)
         return cls(route, calls, clock, installation=installation, timeout=access.timeout)
 
     @property
@@ -88,12 +90,11 @@ class RedisCache(SharedLevel, Partitioned, Pressured):
     @property
     def exchanges(self) -> int:
         """Writes that carried many commands or one."""
-        return self._calls.exchanges
+        return self._route.exchanges
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pressure.aclose()
-        await self._calls.aclose()
         await self._route.aclose()
 
     def part_of(self, key: str) -> str:
@@ -105,17 +106,17 @@ class RedisCache(SharedLevel, Partitioned, Pressured):
 
     async def get(self, key: str) -> CacheEntry | None:
         """Return the value, or None if the key is absent, expired, no longer fresh, a lease or a tombstone."""
-        entry = await self.stale(key)
-        if entry is not None and entry.fresh_until is not None and self._clock.now() >= entry.fresh_until:
-            return None
-        return entry
+        return await self._value(key, fresh=True)
 
     async def stale(self, key: str) -> CacheEntry | None:
         """Return the value, fresh or not; None where there is none, or where its content has ended."""
+        return await self._value(key, fresh=False)
+
+    async def _value(self, key: str, *, fresh: bool) -> CacheEntry | None:
         name = self._raw_prefix + key.encode()
-        frame = b""
+        frame: Frame | None = b""
         try:
-            frame = await self._calls.command(name, "GET", name)
+            frame = await self._calls.get(name)
             if frame is None:
                 return None
             if unpacking_takes_long(frame):
@@ -124,10 +125,15 @@ class RedisCache(SharedLevel, Partitioned, Pressured):
                 entry = unpack_value(name, frame)
         except (UnreadableFrameError, ResponseError):
             self.unreadable += 1
-            await self._discard(name, frame)
+            await self._discard(name, frame or b"")
             return None
-        if entry is not None and entry.expires_at is not None and self._clock.now() >= entry.expires_at:
+        if entry is None:
+            return None
+        now = self._clock.now()
+        if entry.expires_at is not None and now >= entry.expires_at:
             await self._discard(name, frame)  # else nobody could lease the key while Redis keeps it
+            return None
+        if fresh and entry.fresh_until is not None and now >= entry.fresh_until:
             return None
         return entry
 
@@ -239,7 +245,7 @@ class RedisCache(SharedLevel, Partitioned, Pressured):
                 raise answer
         return answers
 
-    async def _discard(self, name: bytes, frame: bytes) -> None:
+    async def _discard(self, name: bytes, frame: Frame) -> None:
         """Delete what nobody can read: it would stand in the way of leases for the rest of its life."""
         with suppress(StorageError):  # Redis ends it some day
             await self._calls.script(DISCARD_SCRIPT, name, *signature_of(frame))

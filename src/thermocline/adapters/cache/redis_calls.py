@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from redis.exceptions import NoScriptError
 
+from thermocline.adapters.cache.redis_access import Part, pack, pack_get
 from thermocline.adapters.cache.redis_errors import as_ours, is_final, is_wrong_type
-from thermocline.adapters.cache.redis_lanes import SLOWEST, Lanes
-from thermocline.adapters.cache.redis_routes import Part, RedisRoute, pack
+from thermocline.adapters.cache.redis_lanes import SLOWEST
+from thermocline.adapters.cache.redis_routes import RedisRoute
 from thermocline.adapters.cache.redis_scripts import ALL, Script
 from thermocline.domain.units import Seconds
 
@@ -26,28 +27,28 @@ ONE_BY_ONE: Final = 32
 class Calls:
     """Carries out commands on single keys."""
 
-    def __init__(self, route: RedisRoute, *, timeout: Seconds, socket_timeout: Seconds, retries: int) -> None:
+    def __init__(self, route: RedisRoute, *, timeout: Seconds, retries: int) -> None:
         self._route = route
-        self._lanes = Lanes(route, timeout=socket_timeout)
         self._timeout = timeout
         self._retries = retries
         self._turns = asyncio.Semaphore(ONE_BY_ONE)
         self.retried = 0
         """Calls that did not succeed at once."""
 
-    @property
-    def exchanges(self) -> int:
-        """How many writes the lanes made."""
-        return self._lanes.exchanges
+    async def get(self, key: bytes) -> Any:
+        """Return the string of `key`, None if there is none; raises what `command` does."""
+        began = asyncio.get_running_loop().time()
+        try:
+            return await self._route.send(self._route.part_of(key), pack_get(key), is_string=True)
+        except Exception as exc:  # noqa: BLE001 - as in `command`
+            return await self._after(began, exc, key, "GET", key)
 
     async def command(self, key: bytes, *command: Part) -> Any:
         """Return Redis' answer to a command whose first key is `key`. Raises `StorageError`; WRONGTYPE as it came."""
         began = asyncio.get_running_loop().time()
         try:
-            return await self._lanes.send(self._route.part_of(key), pack(*command))
-        except Exception as exc:  # noqa: BLE001 - see the next line
-            # Caught widely on purpose: a connection that is closed under a call in flight fails it with
-            # AttributeError, RuntimeError and others.
+            return await self._route.send(self._route.part_of(key), pack(*command))
+        except Exception as exc:  # noqa: BLE001 - whatever the connection or the server said, it is looked at below
             return await self._after(began, exc, key, *command)
 
     async def script(self, script: Script, key: bytes, *arguments: Part) -> Any:
@@ -63,7 +64,7 @@ class Calls:
         sent: list[asyncio.Future[Any] | Exception] = []
         for key, command in commands:
             try:
-                sent.append(self._lanes.send(self._route.part_of(key), pack(*command)))
+                sent.append(self._route.send(self._route.part_of(key), pack(*command)))
             except Exception as exc:  # noqa: BLE001 - as in `command`
                 sent.append(exc)
         # Waits for all, and on a cancellation cancels all: none is left whose failure nobody looks at.
@@ -76,17 +77,13 @@ class Calls:
             answers[number] = answer
         return answers
 
-    async def aclose(self) -> None:
-        """End what is under way."""
-        await self._lanes.aclose()
-
     async def _after(self, began: float, failure: Exception, key: bytes, *command: Part) -> Any:
         """Return the answer to a command that the lane brought none to."""
         if isinstance(failure, NoScriptError):  # the server is well, it only has to be told
             self.retried += 1
             command = _with_text(command)
             try:
-                return await self._lanes.send(self._route.part_of(key), pack(*command))
+                return await self._route.send(self._route.part_of(key), pack(*command))
             except Exception as exc:  # noqa: BLE001 - as in `command`
                 failure = exc
         if is_final(failure):

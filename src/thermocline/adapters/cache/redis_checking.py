@@ -8,9 +8,10 @@ from typing import Final
 
 import structlog
 
+from thermocline.adapters.cache.redis_access import RedisAccess
 from thermocline.adapters.cache.redis_errors import as_ours, as_wrong_setting
 from thermocline.adapters.cache.redis_opening import open_route
-from thermocline.adapters.cache.redis_routes import RedisAccess, RedisRoute
+from thermocline.adapters.cache.redis_routes import RedisRoute
 from thermocline.adapters.cache.redis_urls import RedisKind
 from thermocline.domain.errors import ConfigurationError
 from thermocline.domain.units import Bytes

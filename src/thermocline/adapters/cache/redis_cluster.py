@@ -9,24 +9,20 @@ pulls sockets from under calls in flight; measured in decision 23.)
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from binascii import crc_hqx
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import structlog
-from redis.asyncio.connection import ConnectionPool
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from thermocline.adapters.cache.redis_routes import (
-    Holdings,
-    Part,
-    RedisAccess,
-    RedisRoute,
-    exchange,
-    open_pool,
-    run_of,
-)
+from thermocline.adapters.cache.redis_access import Part, RedisAccess
+from thermocline.adapters.cache.redis_dialing import Dialer
+from thermocline.adapters.cache.redis_lanes import Lanes
+from thermocline.adapters.cache.redis_routes import Holdings, RedisRoute, exchange, run_of
+from thermocline.adapters.cache.redis_wire import Reply, Wire
 from thermocline.domain.units import Seconds
 
 log = structlog.get_logger(__name__)
@@ -48,9 +44,10 @@ class ClusterRoute(RedisRoute):
     """A cluster."""
 
     def __init__(self, access: RedisAccess) -> None:
-        self._access = access
+        self._timeout = access.socket_timeout
+        self._dialer = Dialer(access)
+        self._lanes = Lanes(self._dial)
         self._seeds = [_name(host, port) for host, port in access.location.hosts]
-        self._pools: dict[str, ConnectionPool] = {}
         self._slots: list[str | None] = [None] * SLOTS
         self._masters: list[str] = []
         self._ids: dict[str, str] = {}
@@ -60,18 +57,20 @@ class ClusterRoute(RedisRoute):
 
     def part_of(self, key: bytes) -> str:
         """Return the name of the slot's master, as far as is known. Raises `ConnectionError` while nothing is."""
-        part = self._slots[key_slot(key)]
+        # Without braces the whole key is what counts: the library's function would look for them twice.
+        part = self._slots[key_slot(key) if b"{" in key else crc_hqx(key, 0) % SLOTS]
         if part is None:
             raise RedisConnectionError("nobody is known to serve the slot")
         return part
 
-    def lane_pool(self, part: str) -> ConnectionPool:
-        """Return the connections to a node. Their users watch over time themselves."""
-        pool = self._pools.get(part)
-        if pool is None:
-            host, _, port = part.rpartition(":")
-            pool = self._pools[part] = open_pool(self._access, host, int(port))
-        return pool
+    @property
+    def exchanges(self) -> int:
+        """Writes so far."""
+        return self._lanes.exchanges
+
+    def send(self, part: str, command: bytes, *, is_string: bool = False) -> Reply:
+        """Return a node's reply to a packed command, to come."""
+        return self._lanes.send(part, command, is_string=is_string)
 
     async def execute(self, key: bytes, *command: Part) -> Any:
         """Return the answer, following the cluster's redirections. Tries once."""
@@ -144,10 +143,13 @@ class ClusterRoute(RedisRoute):
         if self._learning is not None:
             self._learning.cancel()
             await asyncio.gather(self._learning, return_exceptions=True)
-        await asyncio.gather(*(pool.disconnect() for pool in self._pools.values()))
+        await self._lanes.aclose()
+
+    async def _dial(self, part: str, on_lost: Callable[[Wire], None]) -> Wire:
+        return await self._dialer.dial(_host(part), int(part.rpartition(":")[2]), on_lost)
 
     async def _exchange(self, part: str, *commands: Sequence[Part]) -> Any:
-        return await exchange(self.lane_pool(part), *commands, within=self._access.socket_timeout)
+        return await exchange(self._lanes, part, *commands, within=self._timeout)
 
     def doubt(self) -> None:
         """Learn the map in the background, unless that is under way or was done a moment ago."""
@@ -180,12 +182,12 @@ class ClusterRoute(RedisRoute):
             except Exception as exc:  # noqa: BLE001 - whatever is wrong with this node, the next may tell
                 failure = exc
             else:
-                await self._take(ranges, told_by=_host(part))
+                self._take(ranges, told_by=_host(part))
                 return
         if failure is not None:
             raise failure
 
-    async def _take(self, ranges: Iterable[Sequence[Any]], *, told_by: str) -> None:
+    def _take(self, ranges: Iterable[Sequence[Any]], *, told_by: str) -> None:
         slots: list[str | None] = [None] * SLOTS
         masters: dict[str, None] = {}
         ids: dict[str, str] = {}
@@ -199,19 +201,19 @@ class ClusterRoute(RedisRoute):
         self._masters = list(masters)
         self._ids = ids
         self._learnt_at = asyncio.get_running_loop().time()
-        await self._let_go(masters)
+        self._let_go(masters)
 
-    async def _let_go(self, masters: Iterable[str]) -> None:
+    def _let_go(self, masters: Iterable[str]) -> None:
         """Close what leads to nodes that serve nothing any more, once no call can be on its way to them."""
         now = asyncio.get_running_loop().time()
         used = {*masters, *self._seeds}
-        for name in list(self._pools):
+        for name in self._lanes.names():
             if name in used:
                 self._unused_since.pop(name, None)
             elif now - self._unused_since.setdefault(name, now) > KEPT_UNUSED:
                 log.info("redis_node_gone", node=name)
                 del self._unused_since[name]
-                await self._pools.pop(name).disconnect()
+                self._lanes.close(name)
 
 
 def _name(host: str, port: int) -> str:

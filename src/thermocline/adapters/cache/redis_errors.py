@@ -12,7 +12,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from thermocline.adapters.cache.redis_lanes import LaneFailedError
+from thermocline.adapters.cache.redis_wire import WireLostError
 from thermocline.domain.errors import ConfigurationError, OutOfSpaceError, StorageError, UnavailableError
 from thermocline.domain.units import Seconds
 
@@ -40,7 +40,7 @@ def as_ours(exc: Exception) -> StorageError:
         return OutOfSpaceError("Redis is full and may not evict (maxmemory-policy noeviction)", retry_after=RETRY_AFTER)
     if isinstance(exc, _DENIED):
         return UnavailableError(f"Redis refuses our user or password: {_first_line(exc)}", retry_after=RETRY_AFTER)
-    exc = exc.__cause__ if isinstance(exc, LaneFailedError) and isinstance(exc.__cause__, Exception) else exc
+    exc = exc.__cause__ if isinstance(exc, WireLostError) and isinstance(exc.__cause__, Exception) else exc
     if isinstance(exc, TimeoutError | RedisTimeoutError):
         return UnavailableError("Redis did not answer in time", retry_after=RETRY_AFTER)
     return UnavailableError(f"Redis does not answer: {type(exc).__name__}: {_first_line(exc)}", retry_after=RETRY_AFTER)

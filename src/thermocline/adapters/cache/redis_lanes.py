@@ -1,165 +1,148 @@
-"""Lanes: the commands of one turn of the event loop go to each server in one write, and come back in order.
+"""Lanes: a few wires to each server, opened as they are needed. Commands of one turn of the loop share one write.
 
-A lane has one exchange under way, and what comes meanwhile forms the next, so that load makes batches larger, not
-more; but behind one that takes long (a large value), others begin. Whatever goes wrong is told to each caller, who
-tries again by other means: lanes try nothing twice. A caller that leaves changes nothing for the others. An exchange
-that gets no reply in time ends the wait of all who queue behind it.
+Commands follow one another on one wire; only behind a reply that takes long (a large value, a slow script) others begin
+on the next. Whatever goes wrong is told to each caller, who tries again by other means: lanes try nothing twice. A
+server that is silent ends the wait of all who queue on that wire.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import ResponseError
-
+from thermocline.adapters.cache.redis_wire import Reply, Wire, WireLostError
 from thermocline.domain.units import Bytes, Seconds
 
-LARGEST_BATCH: Final = 128
-LARGEST_WRITE: Final = Bytes(4 * 2**20)
-EXCHANGES: Final = 4
-"""Under way at once, to one server."""
-SLOWEST: Final = Bytes(10 * 2**20)
-"""Bytes that a write may take a second for, beside its timeout."""
+MOST_WIRES: Final = 4
+"""To one server, from one process."""
 PATIENCE: Final = Seconds(0.002)
-"""How long an exchange may be under way before the next begins beside it."""
+"""How long a reply may keep others waiting before they go another way."""
+SLOWEST: Final = Bytes(10 * 2**20)
+"""Bytes that a command may take a second for, beside its timeout."""
 
-
-class LaneFailedError(Exception):
-    """The exchange did not come to its end; whether the command was carried out is unknown."""
-
-
-class HasPools(Protocol):
-    """Knows the connections to each server."""
-
-    def lane_pool(self, part: str) -> ConnectionPool:
-        """Return connections whose users watch over time themselves."""
+Dial = Callable[[str, Callable[[Wire], None]], Awaitable[Wire]]
+"""Opens a wire to a server by its name; the second argument hears of its end."""
 
 
 class Lanes:
     """One lane for each server."""
 
-    def __init__(self, route: HasPools, *, timeout: Seconds) -> None:
-        self._route = route
-        self._timeout = timeout
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
         self._lanes: dict[str, _Lane] = {}
-        self.exchanges = 0
-        """Writes so far: beside the number of commands, how well they were batched."""
 
-    def send(self, part: str, command: bytes) -> "asyncio.Future[Any]":
-        """Return the reply to a packed command, to come: a value, a `ResponseError`, or a `LaneFailedError`."""
-        lane = self._lanes.get(part)
-        if lane is None:
-            lane = self._lanes[part] = _Lane(self, self._route, part, self._timeout)
-        return lane.add(command)
+    @property
+    def exchanges(self) -> int:
+        """Writes so far: beside the number of commands, how well they were batched."""
+        return sum(lane.writes for lane in self._lanes.values())
+
+    def send(self, part: str, command: bytes, *, is_string: bool = False) -> Reply:
+        """Return the reply to a packed command, to come: a value, a `ResponseError`, or a `WireLostError`.
+
+        `is_string`: the reply is a string, nothing or an error; large ones are then received without detours.
+        """
+        return (self._lanes.get(part) or self._lane(part)).send(command, is_string=is_string)
+
+    def send_together(self, part: str, commands: Sequence[bytes]) -> Sequence[Reply]:
+        """Return the replies to commands between which nothing comes on their wire."""
+        return (self._lanes.get(part) or self._lane(part)).send_together(commands)
+
+    def names(self) -> Sequence[str]:
+        """Return the servers that something leads to."""
+        return list(self._lanes)
+
+    def close(self, part: str) -> None:
+        """Close what leads to a server; who waits for it is told."""
+        lane = self._lanes.pop(part, None)
+        if lane is not None:
+            lane.close()
 
     async def aclose(self) -> None:
-        """End every exchange; whoever waits is told."""
-        tasks = [task for lane in self._lanes.values() for task in lane.under_way]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Close everything; who waits is told."""
+        dialling = [lane.dialling for lane in self._lanes.values() if lane.dialling is not None]
+        for part in list(self._lanes):
+            self.close(part)
+        await asyncio.gather(*dialling, return_exceptions=True)
 
-
-_Sent = tuple[bytes, "asyncio.Future[Any]"]
+    def _lane(self, part: str) -> "_Lane":
+        lane = self._lanes[part] = _Lane(part, self._dial)
+        return lane
 
 
 class _Lane:
-    """What waits for one server, and the exchanges under way."""
+    """The wires to one server, and what waits for the first of them."""
 
-    def __init__(self, lanes: Lanes, route: HasPools, part: str, timeout: Seconds) -> None:
-        self._lanes = lanes
-        self._route = route
+    def __init__(self, part: str, dial: Dial) -> None:
         self._part = part
-        self._timeout = timeout
+        self._dial = dial
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Sent] = deque()
-        self._next: asyncio.Handle | None = None
-        self._idle: list[tuple[ConnectionPool, AbstractConnection]] = []
-        """Kept out of the pool: taking one from it costs more than an exchange does."""
-        self.under_way: set[asyncio.Task[None]] = set()
+        self._wires: list[Wire] = []
+        self._waiting: list[tuple[bytes, Reply, bool]] = []
+        self._past_writes = 0
+        self.dialling: asyncio.Task[None] | None = None
 
-    def add(self, command: bytes) -> "asyncio.Future[Any]":
-        reply: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append((command, reply))
-        if self._next is None and len(self.under_way) < EXCHANGES:
-            self._plan()
+    @property
+    def writes(self) -> int:
+        return self._past_writes + sum(wire.writes for wire in self._wires)
+
+    def send(self, command: bytes, *, is_string: bool) -> Reply:
+        reply: Reply = self._loop.create_future()
+        wire = self._free()
+        if wire is None:
+            self._waiting.append((command, reply, is_string))
+        else:
+            wire.send(command, reply, is_string=is_string)
         return reply
 
-    def _plan(self) -> None:
-        if self.under_way:
-            self._next = self._loop.call_later(PATIENCE, self._begin)
-        else:
-            self._next = self._loop.call_soon(self._begin)
+    def send_together(self, commands: Sequence[bytes]) -> Sequence[Reply]:
+        wire = self._free()
+        replies: list[Reply] = [self._loop.create_future() for _ in commands]
+        for command, reply in zip(commands, replies, strict=True):
+            if wire is None:
+                self._waiting.append((command, reply, False))
+            else:
+                wire.send(command, reply)
+        return replies
 
-    def _begin(self) -> None:
-        self._next = None
-        batch: list[_Sent] = []
-        size = 0
-        while self._waiting and len(batch) < LARGEST_BATCH and size < LARGEST_WRITE:
-            sent = self._waiting.popleft()
-            if not sent[1].done():
-                batch.append(sent)
-                size += len(sent[0])
-        if not batch:
-            return
-        task = self._loop.create_task(self._exchange(batch, size))
-        self.under_way.add(task)
-        task.add_done_callback(lambda done: self._end(done, batch))
-        if self._waiting and len(self.under_way) < EXCHANGES:
-            self._next = self._loop.call_soon(self._begin)
+    def close(self) -> None:
+        if self.dialling is not None:
+            self.dialling.cancel()
+        for wire in list(self._wires):
+            wire.close()
 
-    async def _exchange(self, batch: Sequence[_Sent], size: int) -> None:
-        """Write the batch and hand out the replies."""
-        self._lanes.exchanges += 1
-        now = self._loop.time
-        async with asyncio.timeout(self._timeout + size / SLOWEST) as limit:
-            pool, connection = await self._connection()
-            try:
-                await connection.send_packed_command(b"".join([command for command, _ in batch]))
-                moved = now()
-                for _, reply in batch:
-                    try:
-                        answer = await connection.read_response()
-                    except ResponseError as exc:
-                        if not reply.done():
-                            reply.set_exception(exc)
-                    else:
-                        if not reply.done():
-                            reply.set_result(answer)
-                    # As long as replies come, large ones may take their time.
-                    if now() - moved > self._timeout / 4:
-                        moved = now()
-                        limit.reschedule(moved + self._timeout)
-            except BaseException:
-                await connection.disconnect(nowait=True)
-                await pool.release(connection)
-                raise
-            self._idle.append((pool, connection))
+    def _free(self) -> Wire | None:
+        """Return the first wire that nothing holds up, else the one with the least to do; None before there is one."""
+        wires = self._wires
+        if wires:
+            first = wires[0]
+            if not first.due:
+                return first
+            latest = self._loop.time() - PATIENCE
+            for wire in wires:
+                if not wire.due or wire.head_since > latest:
+                    return wire
+        if self.dialling is None and len(wires) < MOST_WIRES:
+            self.dialling = self._loop.create_task(self._open())
+            self.dialling.add_done_callback(self._dialled)
+        return min(wires, key=lambda wire: len(wire.due)) if wires else None
 
-    async def _connection(self) -> tuple[ConnectionPool, AbstractConnection]:
-        pool = self._route.lane_pool(self._part)
-        while self._idle:
-            owner, connection = self._idle.pop()
-            if owner is pool:
-                return pool, connection
-            await owner.release(connection)  # of a pool that was closed meanwhile, for good
-        return pool, await pool.get_connection()  # type: ignore[no-untyped-call]
+    async def _open(self) -> None:
+        wire = await self._dial(self._part, self._lost)
+        if wire.is_open:
+            self._wires.append(wire)
 
-    def _end(self, task: asyncio.Task[None], batch: list[_Sent]) -> None:
-        self.under_way.discard(task)
+    def _dialled(self, task: "asyncio.Task[None]") -> None:
+        self.dialling = None
         failure = None if task.cancelled() else task.exception()
-        if task.cancelled() or failure is not None:
-            # Those who queue would only wait for the same silence.
-            batch.extend(self._waiting)
-            self._waiting.clear()
-            for _, reply in batch:
-                if not reply.done():
-                    lost = LaneFailedError()
-                    lost.__cause__ = failure
-                    reply.set_exception(lost)
-        elif self._waiting:
-            if self._next is not None:
-                self._next.cancel()
-            self._next = self._loop.call_soon(self._begin)
+        waiting, self._waiting = self._waiting, []
+        for command, reply, is_string in waiting:
+            if self._wires:
+                self._wires[-1].send(command, reply, is_string=is_string)
+            elif not reply.done():
+                lost = WireLostError()
+                lost.__cause__ = failure
+                reply.set_exception(lost)
+
+    def _lost(self, wire: Wire) -> None:
+        if wire in self._wires:  # else it never was ready
+            self._wires.remove(wire)
+            self._past_writes += wire.writes

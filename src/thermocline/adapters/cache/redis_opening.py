@@ -1,7 +1,8 @@
 """Which way leads to the Redis that is named."""
 
+from thermocline.adapters.cache.redis_access import RedisAccess
 from thermocline.adapters.cache.redis_cluster import ClusterRoute
-from thermocline.adapters.cache.redis_routes import RedisAccess, RedisRoute, SingleRoute, WatchedRoute
+from thermocline.adapters.cache.redis_routes import RedisRoute, SingleRoute, WatchedRoute
 from thermocline.adapters.cache.redis_urls import RedisKind
 
 

@@ -1,57 +1,28 @@
 """Ways to Redis: one server, watched by Sentinels or not. For clusters see `redis_cluster`.
 
-Of the client library only connections and their pools are used, by their public names; they try nothing again by
-themselves: `redis_calls` does, at one place.
+Connections are our own (`redis_wire`); of the client library come the parser, the errors, the slots and the talk with
+Sentinels. Nothing here tries anything again: `redis_calls` does, at one place.
 """
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol
 
-from redis.asyncio import Connection, ConnectionPool, Sentinel, SSLConnection
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio import Sentinel
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
 
-from thermocline.adapters.cache.redis_lanes import SLOWEST
-from thermocline.adapters.cache.redis_parsing import LargeReplies
-from thermocline.adapters.cache.redis_urls import RedisLocation
-from thermocline.domain.errors import ConfigurationError
+from thermocline.adapters.cache.redis_access import Part, RedisAccess, pack
+from thermocline.adapters.cache.redis_dialing import CLIENT_NAME, Dialer
+from thermocline.adapters.cache.redis_lanes import SLOWEST, Lanes
+from thermocline.adapters.cache.redis_wire import Reply, Wire
 from thermocline.domain.units import Seconds
 
-MAX_CONNECTIONS: Final = 64
-"""To one server, from one process."""
 ALONE: Final = "redis"
 """What a server is called where there is only one."""
 ONE_SLOT: Final = frozenset({0})
-_OF_OURS: Final[dict[str, Any]] = {"socket_timeout": None, "parser_class": LargeReplies}
-"""How our connections differ from those that the library makes for itself, to Sentinels."""
-
-Part = bytes | str | int
-"""Of a command."""
-
-
-@dataclass(frozen=True, slots=True)
-class RedisAccess:
-    """Where Redis is, and how it is talked to."""
-
-    location: RedisLocation
-    timeout: Seconds = Seconds(1.0)
-    """How long one call may take, everything tried again included."""
-    retries: int = 3
-    health_check_interval: Seconds = Seconds(30.0)
-    ca_file: Path | None = None
-
-    @property
-    def socket_timeout(self) -> Seconds:
-        """How long one exchange may take: so that there is time for a second."""
-        return Seconds(self.timeout / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +44,14 @@ class RedisRoute(Protocol):
     def part_of(self, key: bytes) -> str:
         """Return the name of the server of `key`, as far as is known. Raises an error of the client's otherwise."""
 
+    @property
     @abstractmethod
-    def lane_pool(self, part: str) -> ConnectionPool:
-        """Return the connections to a server. Their users watch over time themselves."""
+    def exchanges(self) -> int:
+        """Writes so far: beside the number of commands, how well they were batched."""
+
+    @abstractmethod
+    def send(self, part: str, command: bytes, *, is_string: bool = False) -> Reply:
+        """Return the reply of a server to a packed command, to come; see `Lanes.send`."""
 
     @abstractmethod
     def doubt(self) -> None:
@@ -115,32 +91,39 @@ class SingleRoute(RedisRoute):
 
     def __init__(self, access: RedisAccess) -> None:
         self._timeout = access.socket_timeout
-        self._pool = open_pool(access, *access.location.hosts[0])
+        self._dialer = Dialer(access)
+        self._address = access.location.hosts[0]
+        self._lanes = Lanes(self._dial)
+
+    @property
+    def exchanges(self) -> int:
+        """Writes so far."""
+        return self._lanes.exchanges
+
+    def send(self, part: str, command: bytes, *, is_string: bool = False) -> Reply:
+        """Return the reply to a packed command, to come."""
+        return self._lanes.send(part, command, is_string=is_string)
 
     def part_of(self, key: bytes) -> str:  # noqa: ARG002 - there is one server
         """Return its only name."""
         return ALONE
 
-    def lane_pool(self, part: str) -> ConnectionPool:  # noqa: ARG002 - likewise
-        """Return the connections to it."""
-        return self._pool
-
     def doubt(self) -> None:
         """Do nothing: there is no other server."""
 
-    async def execute(self, key: bytes, *command: Part) -> Any:  # noqa: ARG002 - likewise
+    async def execute(self, key: bytes, *command: Part) -> Any:  # noqa: ARG002 - there is one server
         """Return the answer. Tries once."""
-        return await exchange(self._pool, command, within=self._timeout)
+        return await exchange(self._lanes, ALONE, command, within=self._timeout)
 
     async def servers(self) -> Sequence[str]:
         """Return its only name."""
         return [ALONE]
 
-    async def execute_at(self, part: str, *command: Part) -> Any:  # noqa: ARG002 - likewise
+    async def execute_at(self, part: str, *command: Part) -> Any:
         """Return the answer."""
-        return await exchange(self._pool, command, within=self._timeout)
+        return await exchange(self._lanes, part, command, within=self._timeout)
 
-    def slots_of(self, part: str) -> frozenset[int]:  # noqa: ARG002 - likewise
+    def slots_of(self, part: str) -> frozenset[int]:  # noqa: ARG002 - there is one server
         """Return the one slot."""
         return ONE_SLOT
 
@@ -154,33 +137,29 @@ class SingleRoute(RedisRoute):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._pool.disconnect()
+        await self._lanes.aclose()
+
+    async def _dial(self, part: str, on_lost: Callable[[Wire], None]) -> Wire:  # noqa: ARG002 - there is one server
+        return await self._dialer.dial(*self._address, on_lost)
 
 
 class WatchedRoute(SingleRoute):
     """The master of a service, as Sentinels tell it each time a connection is made."""
 
-    def __init__(self, access: RedisAccess) -> None:  # the pool is another one
-        location = access.location
-        how = {**connection_settings(access), **({"ssl": True, **_tls(access)} if location.tls else {})}
+    def __init__(self, access: RedisAccess) -> None:
+        super().__init__(access)
+        self._service = access.location.service or ""
         # Sentinels have passwords of their own, if any.
-        self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            location.hosts,
-            sentinel_kwargs={key: value for key, value in how.items() if key not in {"username", "password"}},
-        )
-        self._timeout = access.socket_timeout
-        self._pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
-            location.service,
-            self._sentinel,
-            db=location.database,
-            max_connections=MAX_CONNECTIONS,
-            **how | _OF_OURS,
-        )
+        self._sentinel = Sentinel(access.location.hosts, sentinel_kwargs=_to_sentinels(access))  # type: ignore[no-untyped-call]
 
     async def aclose(self) -> None:
         """Close every connection, those to the Sentinels too."""
         await super().aclose()
         await self._sentinel.aclose()
+
+    async def _dial(self, part: str, on_lost: Callable[[Wire], None]) -> Wire:  # noqa: ARG002 - there is one master
+        host, port = await self._sentinel.discover_master(self._service)
+        return await self._dialer.dial(host, port, on_lost)
 
 
 async def run_of(route: RedisRoute, part: str) -> str:
@@ -189,80 +168,24 @@ async def run_of(route: RedisRoute, part: str) -> str:
     return next((line[7:].decode() for line in told.splitlines() if line.startswith(b"run_id:")), "")
 
 
-def open_pool(access: RedisAccess, host: str, port: int) -> ConnectionPool:
-    """Return a pool of connections to one server. Connects to nothing yet.
-
-    The connections keep no time of their own. A timer for each write and read is much of the price of a read; and the
-    library's (`asyncio.wait_for` of Python 3.11) swallows a cancellation that comes as the write ends.
-    """
-    return ConnectionPool(
-        connection_class=SSLConnection if access.location.tls else Connection,
-        max_connections=MAX_CONNECTIONS,
-        host=host,
-        port=port,
-        db=access.location.database,
-        **connection_settings(access) | _OF_OURS,
-        **_tls(access),
-    )
-
-
-@asynccontextmanager
-async def lend(pool: ConnectionPool) -> AsyncIterator[AbstractConnection]:
-    """Lend a connection; one whose exchange did not come to its end is closed, never lent again as it is."""
-    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-    try:
-        yield connection
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    finally:
-        await pool.release(connection)
-
-
-async def exchange(pool: ConnectionPool, *commands: Sequence[Part], within: Seconds) -> Any:
-    """Send the commands on one connection and return the answer to the last. Raises what any is answered with."""
+async def exchange(lanes: Lanes, part: str, *commands: Sequence[Part], within: Seconds) -> Any:
+    """Send the commands right after one another and return the answer to the last. Raises what any is answered with."""
     packed = [pack(*command) for command in commands]
-    size = sum(map(len, packed))
-    async with asyncio.timeout(within + size / SLOWEST), lend(pool) as connection:
-        await connection.send_packed_command(packed)
-        answers = []
-        for _ in commands:
-            try:
-                answers.append(await connection.read_response())
-            except ResponseError as exc:
-                answers.append(exc)
+    async with asyncio.timeout(within + sum(map(len, packed)) / SLOWEST):
+        answers = await asyncio.gather(*lanes.send_together(part, packed), return_exceptions=True)
     for answer in answers:
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
     return answers[-1]
 
 
-def pack(*command: Part) -> bytes:
-    """Return a command as Redis takes it."""
-    pieces = [b"*%d\r\n" % len(command)]
-    for part in command:
-        raw = part if isinstance(part, bytes) else str(part).encode()
-        pieces.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
-    return b"".join(pieces)
-
-
-def connection_settings(access: RedisAccess) -> dict[str, Any]:
-    """Return what every connection is made with."""
-    return {
-        "username": access.location.username,
-        "password": access.location.password,
+def _to_sentinels(access: RedisAccess) -> dict[str, Any]:
+    """Return how the library talks to Sentinels: it tries nothing again either."""
+    how: dict[str, Any] = {
         "socket_timeout": access.socket_timeout,
         "socket_connect_timeout": access.socket_timeout,
-        "health_check_interval": access.health_check_interval,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
-        "client_name": "thermocline",
+        "client_name": CLIENT_NAME,
     }
-
-
-def _tls(access: RedisAccess) -> dict[str, Any]:
-    if not access.location.tls:
-        return {}
-    if access.ca_file is not None and not access.ca_file.is_file():
-        raise ConfigurationError(f"[cache] ca_file: there is no file {str(access.ca_file)!r}")
-    return {"ssl_ca_certs": None if access.ca_file is None else str(access.ca_file)}
+    return how | ({"ssl": True, "ssl_ca_certs": access.checked_ca_file()} if access.location.tls else {})

@@ -77,6 +77,7 @@ class Shelf(HeldValues):
         self.bytes = 0
         self._meet = meet
         self._told = 0
+        self._told_bytes = 0
         self._listed: dict[str, Value] = {}
         self._listener: HitListener | None = None
 
@@ -141,6 +142,7 @@ class Shelf(HeldValues):
         """Return what became of the values of this type."""
         return LevelCounts(
             hits=self._told + self.uncollected,
+            hit_bytes=Bytes(self._told_bytes + self._uncollected_bytes()),
             misses=self.misses,
             sets=self.sets,
             evictions=self.evictions,
@@ -161,4 +163,8 @@ class Shelf(HeldValues):
         hits = value.hits - value.told
         value.told = value.hits
         self._told += hits
+        self._told_bytes += hits * len(value.payload)
         return hits
+
+    def _uncollected_bytes(self) -> int:
+        return sum((value.hits - value.told) * len(value.payload) for value in self._listed.values())

@@ -30,9 +30,9 @@ _PATTERN_MARK: Final = "\x01"
 """No content id begins with it, or has any control character: what does is a pattern of keys."""
 
 
-def announce_pattern(connection: Connection, pattern: str, *, now: Timestamp) -> None:
+def announce_pattern(connection: Connection, pattern: str, token: int, *, now: Timestamp) -> None:
     """Tell all processes which keys of the cache to evict."""
-    announce(connection, _PATTERN_MARK + pattern, 0, now=now)
+    announce(connection, _PATTERN_MARK + pattern, token, now=now)
 
 
 def read_change(sequence: int, subject: str | None, version: int) -> Changed:

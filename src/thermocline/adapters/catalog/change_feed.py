@@ -48,9 +48,9 @@ class SqlChangeFeed(ChangeFeed):
         """Return what was committed after `position`, oldest first, at most `limit` of it."""
         return await self._runner.read(partial(self._look, position=position, limit=limit))
 
-    async def announce_eviction(self, pattern: str, *, now: Timestamp) -> None:
+    async def announce_eviction(self, pattern: str, token: int, *, now: Timestamp) -> None:
         """Tell all processes to evict the keys that match."""
-        await self._runner.write(lambda connection: announce_pattern(connection, pattern, now=now))
+        await self._runner.write(lambda connection: announce_pattern(connection, pattern, token, now=now))
 
     async def trim(self, *, before: Timestamp) -> None:
         """Drop what was committed before `before`, except the newest change."""

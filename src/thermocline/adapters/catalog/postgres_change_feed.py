@@ -138,12 +138,12 @@ class PostgresChangeFeed(SqlChangeFeed):
         self._remember(after)
         return page
 
-    async def announce_eviction(self, pattern: str, *, now: Timestamp) -> None:
+    async def announce_eviction(self, pattern: str, token: int, *, now: Timestamp) -> None:
         """Tell all processes to evict the keys that match."""
 
         def announce(connection: Connection) -> None:
             connection.first(TAKE_ID, {})  # before the number, as a commit that locks rows has one
-            announce_pattern(connection, pattern, now=now)
+            announce_pattern(connection, pattern, token, now=now)
 
         await self._runner.write(announce)
 

@@ -32,6 +32,8 @@ class Noted:
     """Log lines that are no reads: writes, listings, failed requests, answers from an edge's cache."""
     unreadable: int = 0
     """Log lines that are no log lines."""
+    elsewhere: int = 0
+    """Log lines of other buckets."""
     backwards: int = 0
     """Accesses that lie before the one above them."""
     _last: float = field(default=-np.inf)

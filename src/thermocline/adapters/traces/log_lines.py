@@ -39,6 +39,7 @@ class NoRead(Enum):
 
     SKIPPED = "a write, a listing, a failed request, or an answer from the edge"
     UNREADABLE = "not a line of this log"
+    ELSEWHERE = "of another bucket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,21 @@ ReadLine = Callable[[str], Access | NoRead]
 
 def read_s3(line: str) -> Access | NoRead:
     """Read a line of an S3 server access log: GETs that were served."""
+    return _read_s3(line, None)
+
+
+def s3_reader(bucket: str) -> ReadLine:
+    """Return what reads lines of S3 server access logs, of this bucket alone."""
+    return lambda line: _read_s3(line, bucket)
+
+
+def _read_s3(line: str, bucket: str | None) -> Access | NoRead:
     found = S3_LINE.match(line)
     seconds = None if found is None else _clf_seconds(found["time"])
     if found is None or seconds is None:
         return NoRead.UNREADABLE
+    if bucket is not None and found["bucket"] != bucket:
+        return NoRead.ELSEWHERE
     is_get = found["operation"] in {"REST.GET.OBJECT", "WEBSITE.GET.OBJECT"}
     if not is_get or found["key"] == "-" or found["status"] == "-" or int(found["status"]) not in SERVED:
         return NoRead.SKIPPED
@@ -99,9 +111,10 @@ def read_cloudflare(line: str) -> Access | NoRead:
     return Access(seconds, object_id, max(size, 0))
 
 
+S3_LOG: Final = "S3 server access log"
 KINDS: Final[dict[str, ReadLine]] = {
     "Cloudflare log": read_cloudflare,
-    "S3 server access log": read_s3,
+    S3_LOG: read_s3,
     "combined access log": read_combined,
 }
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from thermocline.adapters.traces.batches import Batch, Noted
-from thermocline.adapters.traces.log_lines import KINDS, Access, NoRead
+from thermocline.adapters.traces.log_lines import KINDS, S3_LOG, Access, NoRead, s3_reader
 from thermocline.adapters.traces.opening import PIECE_BYTES, TraceBytes
 from thermocline.domain.errors import InvalidInputError
 
@@ -18,12 +18,12 @@ FEW_UNREADABLE: Final = 10
 """So many lines may always be unreadable: a log that was cut, lines of two processes mixed up."""
 
 
-def log_batches(source: TraceBytes, kind: str, noted: Noted) -> Iterator[Batch]:
-    """Yield the reads of a log of this kind, and count what was left out.
+def log_batches(source: TraceBytes, kind: str, noted: Noted, bucket: str | None = None) -> Iterator[Batch]:
+    """Yield the reads of a log of this kind, and count what was left out: also other buckets, where the log names them.
 
     Raises `InvalidInputError` if more lines cannot be read than a damaged end explains.
     """
-    read = KINDS[kind]
+    read = s3_reader(bucket) if kind == S3_LOG and bucket is not None else KINDS[kind]
     found: list[Access] = []
     lines = 0
     for lines, line in enumerate(_lines(source), start=1):
@@ -35,6 +35,8 @@ def log_batches(source: TraceBytes, kind: str, noted: Noted) -> Iterator[Batch]:
                 found = []
         elif access is NoRead.SKIPPED:
             noted.skipped += 1
+        elif access is NoRead.ELSEWHERE:
+            noted.elsewhere += 1
         else:
             noted.unreadable += 1
             if noted.unreadable > max(FEW_UNREADABLE, UNREADABLE_SHARE * lines):

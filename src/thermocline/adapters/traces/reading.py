@@ -15,6 +15,8 @@ from thermocline.adapters.traces.tables import columns_of, csv_batches, parquet_
 from thermocline.domain.errors import InvalidInputError
 from thermocline.economics.histories import History, HistoryBuilder
 
+TABLE = "table"
+"""CSV or Parquet; logs are told by their kind."""
 LONG_SILENCE_DAYS = 366
 """No access at all for so long looks like a clock that jumped."""
 
@@ -43,7 +45,8 @@ def read_trace(path: Path, *, progress: Callable[[int], None] = lambda _: None) 
     has_sizes = True
     with TraceBytes(path, progress=progress) as source:
         row = 1
-        for batch in _batches(source, noted):
+        _, batches = batches_of(source, noted)
+        for batch in batches:
             noted.note(batch, row)
             row += len(batch.seconds)
             has_sizes = has_sizes and batch.sizes is not None
@@ -54,18 +57,22 @@ def read_trace(path: Path, *, progress: Callable[[int], None] = lambda _: None) 
     return Trace(history, numbering.ids(), has_sizes, noted.accesses, tuple(_notes(noted, history)))
 
 
-def _batches(source: TraceBytes, noted: Noted) -> Iterator[Batch]:
+def batches_of(source: TraceBytes, noted: Noted, bucket: str | None = None) -> tuple[str, Iterator[Batch]]:
+    """Return what a file is, and its accesses; of S3's logs those to one bucket, if it is named.
+
+    Raises `InvalidInputError` for what is no trace, then and while it is read.
+    """
     if source.is_parquet:
-        return parquet_batches(source.path)
+        return TABLE, parquet_batches(source.path)
     head = source.head()
     if not head.strip():
         raise InvalidInputError(f"{str(source.path)!r} is empty")
     columns = columns_of(head)
     if columns is not None:
-        return csv_batches(source, columns)
+        return TABLE, csv_batches(source, columns)
     kind = kind_of(head)
     if kind is not None:
-        return log_batches(source, kind, noted)
+        return kind, log_batches(source, kind, noted, bucket)
     raise InvalidInputError(
         f"{str(source.path)!r} is no trace: neither CSV or Parquet with the columns ts, obj and perhaps size, "
         "nor an access log of S3, Cloudflare or a web server"

@@ -11,6 +11,7 @@ from thermocline.interfaces.cli.commands import (
     contents,
     listing,
     optimizing,
+    planning,
     repair,
     service,
     simulating,
@@ -75,6 +76,7 @@ app.command("invalidate", short_help="Evict from the caches by pattern.")(cachin
 app.command("warm", short_help="Bring what is likely to be read into the caches.")(warming.warm)
 app.command("stats", short_help="Show what is stored, and what the background work does.")(statistics.stats)
 app.command("simulate", short_help="Replay a trace: what each policy would have cost.")(simulating.simulate)
+app.command("plan", short_help="Say what tiering would save on a bucket.")(planning.plan)
 app.command("import", short_help="Store every file of a folder.")(trees.import_)
 app.command("export", short_help="Write contents into a folder.")(trees.export)
 app.command("fsck", short_help="Verify everything that is stored.")(repair.fsck)

@@ -1,8 +1,6 @@
 """Laws of `Cache` and `Sweepable`. An adapter passes them by providing one fixture."""
 # ruff: noqa: D102 - the name of a test states its law
 
-from dataclasses import replace
-
 import pytest
 
 from thermocline.domain.content import StoredHeaders, Visibility
@@ -31,8 +29,8 @@ class CacheContract(FreshnessLaws, SweepingLaws, RaceLaws):
                     entry(),
                     entry(payload=b""),
                     entry(payload=bytes(range(256)) * 300, expires_at=far),
-                    replace(entry(), headers=StoredHeaders(), visibility=Visibility.PRIVATE, tier="warm"),
-                    replace(entry(), version=2**62, revision=2**62 + 1),
+                    entry()._replace(headers=StoredHeaders(), visibility=Visibility.PRIVATE, tier="warm"),
+                    entry()._replace(version=2**62, revision=2**62 + 1),
                 )
             ):
                 assert await stored(harness.cache, f"k{number}", what)

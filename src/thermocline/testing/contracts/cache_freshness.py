@@ -1,8 +1,6 @@
 """Laws of freshness: values that are kept for when their source fails, tokens beside them, and values put at once."""
 # ruff: noqa: D102 - the name of a test states its law
 
-from dataclasses import replace
-
 import pytest
 
 from thermocline.domain.units import Seconds, Timestamp, later
@@ -190,7 +188,7 @@ class FreshnessLaws(AsyncTests):
                 ("floor", 6),
             ):
                 assert await cache.put(key, entry(3, b"new"), ttl=TTL) == given
-                assert await cache.get(key) == replace(entry(3, b"new"), version=given)
+                assert await cache.get(key) == entry(3, b"new")._replace(version=given)
                 assert not await cache.fill(key, "t", entry(99), ttl=TTL), "the token has gone"
                 assert await cache.put(key, entry(9), ttl=TTL) == 9
                 assert await cache.put(key, entry(9), ttl=TTL) == 10

@@ -22,7 +22,7 @@ def _report(requests: int, held: int, moment: float, *, hits: int = 0) -> Report
     for bound, count in (("0.1", requests), ("+Inf", requests + 1)):
         durations.add_sample("took_seconds_bucket", {"le": bound}, count)
     cache = {
-        "hits": hits, "misses": 1, "sets": 1, "evictions": 0, "count": held, "total_size": 10 * held,
+        "hits": hits, "misses": 1, "sets": 1, "evictions": 0, "saved_bytes": 0, "count": held, "total_size": 10 * held,
     }  # fmt: skip
     return Report(
         [

@@ -1,32 +1,43 @@
 """`simulate`: what each policy would have cost on a trace, against the least that there was to pay."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from thermocline.interfaces.cli.comparing import (
+    PERIODS,
+    DelayedReadOption,
+    OwnPriceOption,
+    PoliciesOption,
+    PricesOption,
+    ReportOption,
+    RestoreSpeedOption,
+    checked_delay,
+    checked_split,
+    date_of,
+    period_names,
+    unverified_as_json,
+    wanted_prices,
+    write_courses,
+    write_policies,
+    write_report,
+    write_unverified,
+)
 from thermocline.interfaces.cli.exits import UsageError
 from thermocline.interfaces.cli.options import ConfigOption, DataOption, JsonOption, invocation
 from thermocline.interfaces.cli.output import write_json, write_line
 from thermocline.interfaces.cli.progress import Progress
-from thermocline.interfaces.cli.shapes import table_lines
 
 if TYPE_CHECKING:
     from thermocline.adapters.traces.reading import Trace
-    from thermocline.economics.comparisons import Comparison, Outcome, Question
-    from thermocline.economics.figures import ClassPrices
+    from thermocline.economics.comparisons import Comparison, Question
     from thermocline.economics.histories import History
+    from thermocline.economics.tallies import Tally
+    from thermocline.interfaces.reports.page import Story
 
 FROM_TRACE = "trace"
-PERIODS = 12
-"""Of the plot: each is billed by itself."""
-FULL_SHARE = 2.5
-"""A full bar is at most so many times the highest of the optimum."""
-BARS = "▁▂▃▄▅▆▇█"
-PLAIN_BARS = "_.-=+*%#"
-"""Where the output cannot show the others."""
 DRAWN_SIZES = "lognormal:4MB:1.8:1"
 """Where a trace has none."""
 
@@ -36,10 +47,8 @@ def simulate(
     source: Annotated[
         Path, typer.Argument(metavar="TRACE", help="CSV or Parquet with ts, obj and perhaps size, or an access log.")
     ],
-    prices: Annotated[str, typer.Option(metavar="BOOK", help="Prices: s3, r2, gcs, azure or b2.")] = "s3",
-    policies: Annotated[
-        str, typer.Option(metavar="NAMES", help="Which policies, such as idle,age; all for all.")
-    ] = "all",
+    prices: PricesOption = "s3",
+    policies: PoliciesOption = "all",
     split: Annotated[
         float, typer.Option(metavar="SHARE", help="This share of the trace's time is the past, and is not paid for.")
     ] = 0.5,
@@ -50,19 +59,13 @@ def simulate(
     classes: Annotated[
         str | None, typer.Option(metavar="NAMES", help="Storage classes to choose from; all begins in the first.")
     ] = None,
-    price: Annotated[
-        list[str] | None,
-        typer.Option("--price", metavar="FIGURE=USD", help="Your own price: s3.standard.storage=0.021; repeated."),
-    ] = None,
-    delayed_read: Annotated[
-        float, typer.Option(metavar="USD", help="What a read costs you that waits for a restore; inf: none may.")
-    ] = 0.0,
-    restore_speed: Annotated[
-        str, typer.Option(metavar="SPEED", help="How archives are read: bulk, standard or expedited.")
-    ] = "standard",
+    price: OwnPriceOption = None,
+    delayed_read: DelayedReadOption = 0.0,
+    restore_speed: RestoreSpeedOption = "standard",
     timeline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all moves there: policy,obj,ts,class.")
     ] = None,
+    report: ReportOption = None,
     config: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag
@@ -73,16 +76,17 @@ def simulate(
     """
     from thermocline.adapters.traces.timelines import write_timeline
     from thermocline.economics.comparisons import Question, compare, policy_names, steps_of
+    from thermocline.economics.tallies import tally
 
     call = invocation(ctx, config, data, as_json)
-    known, wanted = _prices(prices, classes, price or [], restore_speed)
+    known, wanted = wanted_prices(prices, classes, price or [], restore_speed)
     question = Question(
         classes=wanted,
         policies=policy_names(policies),
         prices=known,
-        split=_checked_split(split),
-        delayed_read=_checked_price(delayed_read),
-        periods=0 if call.as_json else PERIODS,
+        split=checked_split(split),
+        delayed_read=checked_delay(delayed_read),
+        periods=0 if call.as_json and report is None else PERIODS,
     )
     drawing = _drawing(sizes)
     trace = _read(source)
@@ -97,44 +101,13 @@ def simulate(
             classes=[each.name for each in comparison.classes],
             origin=history.origin,
         )
+    if report is not None:
+        told = tally(history, comparison)
+        write_report(report, told, _story(source, trace, history, question, told_sizes, told))
     if call.as_json:
         write_json(_as_json(trace, history, question, comparison, prices, told_sizes))
     else:
         _write_table(trace, history, question, comparison, told_sizes)
-
-
-def _prices(
-    book: str, classes: str | None, own: list[str], speed: str
-) -> tuple["dict[str, ClassPrices]", "tuple[ClassPrices, ...]"]:
-    from thermocline.economics.price_books import at_speed, chosen, default_classes, with_overrides
-
-    known = dict(with_overrides(_overrides(own)))
-    names = default_classes(book) if classes is None else tuple(name.strip() for name in classes.split(","))
-    return known, tuple(at_speed(each, speed) for each in chosen(known, names))
-
-
-def _overrides(own: list[str]) -> dict[str, dict[str, float]]:
-    figures: dict[str, dict[str, float]] = {}
-    for text in own:
-        name, _, value = text.partition("=")
-        class_name, _, figure = name.strip().rpartition(".")
-        try:
-            figures.setdefault(class_name, {})[figure] = float(value)
-        except ValueError as exc:
-            raise UsageError(f"not a price: {text!r}", "write it as s3.standard.storage=0.021") from exc
-    return figures
-
-
-def _checked_split(split: float) -> float:
-    if not 0 <= split < 1:
-        raise UsageError(f"a split is at least 0 and below 1, not {split}")
-    return split
-
-
-def _checked_price(price: float) -> Any:
-    if not price >= 0:
-        raise UsageError(f"the price of a delayed read is not negative, not {price}")
-    return price
 
 
 def _drawing(sizes: str | None) -> Any:
@@ -164,36 +137,6 @@ def _sized(trace: "Trace", drawing: Any, *, wants_trace: bool) -> tuple["History
     return trace.history.with_sizes(drawn.draw(trace.object_ids)), str(drawn)
 
 
-def _by_cost(comparison: "Comparison") -> "list[tuple[str, Outcome]]":
-    return sorted(comparison.outcomes.items(), key=lambda each: each[1].bill.total)
-
-
-def _write_courses(comparison: "Comparison") -> None:
-    courses = {"optimum": comparison.optimum_course}
-    courses |= {name: outcome.course for name, outcome in _by_cost(comparison)}
-    # What is far off must not make everything else look the same.
-    highest = max((cost for course in courses.values() for cost in course), default=0.0)
-    full = min(highest, FULL_SHARE * max(comparison.optimum_course, default=0.0)) or highest
-    if full <= 0:
-        return
-    bars = BARS if _can_show(BARS) else PLAIN_BARS
-    width = max(map(len, courses))
-    write_line("")
-    write_line(f"{'over time'.ljust(width)}  full: {full:.4g} USD{' or more' if full < highest else ''} a period")
-    for name, course in courses.items():
-        shown = "".join(bars[min(int(max(cost, 0.0) / full * len(bars)), len(bars) - 1)] for cost in course)
-        write_line(f"{name.ljust(width)}  {shown}")
-
-
-def _can_show(text: str) -> bool:
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    try:
-        text.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
 def _as_json(
     trace: "Trace", history: "History", question: "Question", comparison: "Comparison", book: str, sizes: str
 ) -> dict[str, Any]:
@@ -215,61 +158,55 @@ def _as_json(
         "sizes": sizes,
         "bytes": int(history.sizes.sum()),
         "accesses": trace.accesses,
-        "first_day": _date(history, 0),
-        "split_day": _date(history, comparison.first_day),
-        "last_day": _date(history, history.days - 1),
-        "unverified_prices": [
-            {"class": each.class_name, "figure": each.figure, "value": each.value, "source": each.source}
-            for each in comparison.unverified
-        ],
+        "first_day": date_of(history.origin),
+        "split_day": date_of(history.origin + comparison.first_day),
+        "last_day": date_of(history.origin + history.days - 1),
+        "unverified_prices": unverified_as_json(comparison.unverified),
         "notes": list(trace.notes),
     }
-
-
-def _date(history: "History", day: int) -> str:
-    import numpy as np
-
-    return str(np.datetime64(history.origin + day, "D"))
 
 
 def _write_table(
     trace: "Trace", history: "History", question: "Question", comparison: "Comparison", sizes: str
 ) -> None:
-    drawn = "sizes of the trace" if sizes == FROM_TRACE else f"sizes drawn, {sizes}"
-    write_line(
-        f"{trace.accesses} accesses to {history.object_count} objects, {history.sizes.sum() / 1e9:.1f} GB ({drawn})"
-    )
-    write_line(
-        f"paid from {_date(history, comparison.first_day)} to {_date(history, history.days - 1)}, "
-        f"in {', '.join(each.name for each in question.classes)}"
-    )
+    from thermocline.economics.tallies import tally
+
+    first, last = history.origin + comparison.first_day, history.origin + history.days - 1
+    write_line(_told_trace(trace, history, sizes))
+    write_line(f"paid from {date_of(first)} to {date_of(last)}, in {', '.join(each.name for each in question.classes)}")
     write_line("")
-    used = [
-        part
-        for part in next(iter(comparison.outcomes.values())).bill.parts()
-        if any(outcome.bill.parts()[part] for outcome in comparison.outcomes.values())
-    ]
-    head = ["policy", "USD", "x optimum", *(part.replace("_", " ") for part in used), "moved"]
-    rows = [["optimum", f"{comparison.optimum:.4g}", "1.000", *("" for _ in used), ""]]
-    for name, outcome in _by_cost(comparison):
-        parts = outcome.bill.parts()
-        rows.append(
-            [
-                name,
-                f"{outcome.bill.total:.4g}",
-                f"{outcome.ratio:.3f}",
-                *(f"{parts[part]:.4g}" for part in used),
-                str(len(outcome.moves)),
-            ]
-        )
-    for line in table_lines(head, rows, right=range(1, len(head))):
-        write_line(line)
-    _write_courses(comparison)
+    told = tally(history, comparison)
+    policies = dict(told.by_cost())
+    write_policies(told.optimum, policies)
+    write_courses(told.optimum.course, policies)
     for note in trace.notes:
         write_line(f"note: {note}")
-    if comparison.unverified:
-        figures: dict[str, list[str]] = {}
-        for each in comparison.unverified:
-            figures.setdefault(each.class_name, []).append(each.figure.replace("_", " "))
-        told = "; ".join(f"{name} ({', '.join(names)})" for name, names in figures.items())
-        write_line(f"prices not verified in the vendor's page: {told}")
+    write_unverified(told.unverified)
+
+
+def _told_trace(trace: "Trace", history: "History", sizes: str) -> str:
+    drawn = "sizes of the trace" if sizes == FROM_TRACE else f"sizes drawn, {sizes}"
+    return f"{trace.accesses} accesses to {history.object_count} objects, {history.sizes.sum() / 1e9:.1f} GB ({drawn})"
+
+
+def _story(
+    source: Path, trace: "Trace", history: "History", question: "Question", sizes: str, told: "Tally"
+) -> "Story":
+    """Return what the report tells beside the figures."""
+    from thermocline.interfaces.reports.page import Story, verdict
+
+    start = history.split_day(question.split)
+    return Story(
+        title=f"What tiering would have cost: {os.fsdecode(source.name)}",
+        verdict=verdict(told),
+        setting={
+            "trace": f"{os.fsdecode(source.name)}: {_told_trace(trace, history, sizes)}",
+            "time": f"{date_of(history.origin)} to {date_of(history.origin + history.days - 1)}",
+            "paid from": f"{date_of(history.origin + start)} on (split {question.split:g}); "
+            "before it is the past, which policies may learn from",
+            "classes": f"{', '.join(each.name for each in question.classes)}; everything begins in the first",
+            "delayed read": f"{question.delayed_read:g} USD",
+        },
+        periods=period_names(history.origin, start, history.days),
+        notes=trace.notes,
+    )
