@@ -32,6 +32,8 @@ class Outcome:
     """Moves by their reason."""
     course: Sequence[float]
     """USD of each period, if asked for."""
+    notes: Sequence[str]
+    """What the policy says of how it came to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,17 @@ def compare(history: History, question: Question, *, progress: Callable[[int], N
     past = history.before(start)
     outcomes = {}
     for name in question.policies:
-        replayed = replay(history, RULES[name](Setting(question.classes, wide, past, start)), start, progress=progress)
+        policy = RULES[name](Setting(question.classes, wide, past, start))
+        replayed = replay(history, policy, start, progress=progress)
         paid = bill(history, replayed.moves, wide, start)
         ratio = paid.total / least.total if least.total else 1.0
         outcomes[name] = Outcome(
-            paid, ratio, replayed.moves, replayed.reasons, course(history, replayed.moves, wide, start, points)
+            paid,
+            ratio,
+            replayed.moves,
+            replayed.reasons,
+            course(history, replayed.moves, wide, start, points),
+            policy.notes,
         )
     return Comparison(wide_classes, start, Usd(least.total), least_course, outcomes, unverified(wide_classes))
 

@@ -8,6 +8,7 @@ from thermocline.economics.policies.age import Age
 from thermocline.economics.policies.idle import Idle
 from thermocline.economics.policies.intelligent import Intelligent
 from thermocline.economics.policies.policy import Maker
+from thermocline.economics.policies.shadow import learned
 from thermocline.economics.policies.staying import Stay
 from thermocline.economics.policies.velocity import Velocity
 
@@ -18,5 +19,6 @@ RULES: Final[Mapping[str, Maker]] = MappingProxyType(
         "age": Age,
         "idle": Idle,
         "intelligent": Intelligent,
+        "learned": learned,
     }
 )

@@ -207,6 +207,7 @@ def _as_json(
                 "moves": len(outcome.moves),
                 "parts": outcome.bill.parts(),
                 "reasons": dict(outcome.reasons),
+                "notes": list(outcome.notes),
             }
             for name, outcome in comparison.outcomes.items()
         },
@@ -267,6 +268,9 @@ def _write_table(
     _write_courses(comparison)
     for note in trace.notes:
         write_line(f"note: {note}")
+    for name, outcome in comparison.outcomes.items():
+        for note in outcome.notes:
+            write_line(f"note: {name}: {note}")
     if comparison.unverified:
         figures: dict[str, list[str]] = {}
         for each in comparison.unverified:
