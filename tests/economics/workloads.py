@@ -92,7 +92,8 @@ def _column(values: Any) -> NDArray[Any]:
 def ageing(rng: np.random.Generator, births: Births, *, scale: float = 15.0, power: float = 1.3) -> Rates:
     """Popular when new, then ever less: a power of the age."""
     first = _column(rng.lognormal(-0.7, 1.2, births.count))
-    return first * (1 + np.maximum(births.ages, 0) / scale) ** -power
+    rate: Rates = first * (1 + np.maximum(births.ages, 0) / scale) ** -power
+    return rate
 
 
 def weekly(rng: np.random.Generator, births: Births, *, rest: float = 0.05) -> Rates:
@@ -101,7 +102,8 @@ def weekly(rng: np.random.Generator, births: Births, *, rest: float = 0.05) -> R
     weekday = births.days % 7
     own = _column(rng.integers(0, 7, births.count)) == weekday
     is_single = _column(rng.random(births.count) < 1 / 3)
-    return rate * np.where(is_single, np.where(own, 6.0, rest), np.where(weekday < 5, 1.3, rest))
+    moved: Rates = rate * np.where(is_single, np.where(own, 6.0, rest), np.where(weekday < 5, 1.3, rest))
+    return moved
 
 
 def flash(rng: np.random.Generator, births: Births, *, between: float = 240.0, lasts: float = 5.0) -> Rates:
@@ -128,7 +130,8 @@ def seasonal(rng: np.random.Generator, births: Births, *, period: float = 365.25
     """Every object has its season."""
     peak = _column(rng.choice([0.0, 0.25, 0.5, 0.75], births.count) * period + rng.normal(0, 10, births.count))
     rate = _column(rng.lognormal(-4.5, 1.2, births.count))
-    return rate * np.exp(depth * np.cos(2 * np.pi * (births.days - peak) / period))
+    moved: Rates = rate * np.exp(depth * np.cos(2 * np.pi * (births.days - peak) / period))
+    return moved
 
 
 def hot(rng: np.random.Generator, births: Births, *, low: float = 0.08, high: float = 0.6) -> Rates:
@@ -173,7 +176,8 @@ def scans(rng: np.random.Generator, births: Births, *, every: int = 91) -> Rates
     own = _column(rng.lognormal(-5.0, 1.2, births.count))
     is_scanned = _column(rng.random(births.count) < 0.5)
     turn = _column(rng.integers(0, 7, births.count)) == births.days % every
-    return own + np.where(is_scanned & turn, 5.0, 0.0)
+    rate: Rates = own + np.where(is_scanned & turn, 5.0, 0.0)
+    return rate
 
 
 def reports(rng: np.random.Generator, births: Births, *, every: int = 30) -> Rates:
@@ -186,7 +190,8 @@ def reports(rng: np.random.Generator, births: Births, *, every: int = 30) -> Rat
 def cooling(rng: np.random.Generator, births: Births, *, life: float = 60.0) -> Rates:
     """The rate halves with every life, which differs between objects."""
     lives = _column(rng.lognormal(np.log(life), 0.9, births.count))
-    return _column(rng.lognormal(-1.5, 1.0, births.count)) * np.exp(-np.maximum(births.ages, 0) / lives)
+    rate: Rates = _column(rng.lognormal(-1.5, 1.0, births.count)) * np.exp(-np.maximum(births.ages, 0) / lives)
+    return rate
 
 
 def mixture(*draws: Callable[[np.random.Generator, Births], Rates]) -> Callable[[np.random.Generator, Births], Rates]:

@@ -52,10 +52,11 @@ class Model:
         begins = np.cumsum(self.steps) - self.steps
         step = begins[here] + np.minimum(steps_of(seen.days_in_class), self.steps[here] - 1)
         gains = self.gains[states, step, sizes]
-        goes = gains > 0
+        # What has no bytes saves nothing, wherever it is.
+        goes = (gains > 0) & (seen.sizes > 0)
         places = np.where(goes, self.targets[states, here, sizes], seen.places)
         share = seen.sizes / self.sizes[sizes]
-        return Advice(places, np.where(goes, gains * share, 0.0))
+        return Advice(places, np.where(goes, gains, 0.0) * share)
 
     def to_bytes(self) -> bytes:
         """Return the model as bytes that `from_bytes` takes."""

@@ -12,7 +12,7 @@ from thermocline.economics.sheets import Sizes
 
 LONGEST_GAP: Final = 63
 """Days: between two days with reads that are known to be so far apart, or further, or where there is only one."""
-SILENCES: Final = (2, 3, 5, 8, 12, 17, 23, 30, 45, 60, 90, 150, 250)
+SILENCES: Final = (2, 5, 12, 30, 60, 90)
 """Days without a read at which a silence becomes another one: silence 0 is that of what was read yesterday."""
 FEATURES: Final = (
     "idle",

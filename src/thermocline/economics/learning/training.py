@@ -25,8 +25,10 @@ MOST_ROWS: Final = 2_000_000
 """Objects times days. Of more, a sample of the objects is learned from."""
 MOST_GROWN: Final = 200_000
 """Rows that the tree grows from."""
-LEAST_SHARE: Final = 1 / 400
-"""Of those rows, in each leaf."""
+LEAST_SHARE: Final = 1 / 60
+"""Of the rows of a silence, in each leaf."""
+LEAST_ROWS: Final = 100
+"""In each leaf."""
 LEAST_GAIN: Final = 5e-5
 """Of the spread of the outcomes, that a split explains."""
 PRIOR_DAYS: Final = 30.0
@@ -71,12 +73,25 @@ def sampled(history: History, rng: np.random.Generator, most_objects: int = MOST
 
 
 def _grown(past: Past, rng: np.random.Generator) -> Tree:
-    (rows,) = np.nonzero(past.exposure > 0)
-    if len(rows) > MOST_GROWN:
-        rows = rng.choice(rows, MOST_GROWN, replace=False)
-    weights = past.exposure[rows]
-    sample = Sample(past.features[:, rows], past.silences[rows], past.outcomes[:, rows], weights)
-    return grow(sample, len(SILENCES) + 1, least_weight=float(weights.sum()) * LEAST_SHARE, least_gain=LEAST_GAIN)
+    """Return a tree that grew from as many rows of each silence, as far as there are so many.
+
+    Most rows are of objects that have long been silent. But what becomes of an object is decided in the days after a
+    read, and seldom-read ones have few of those: with their natural share they would all be one state.
+    """
+    most = MOST_GROWN // (len(SILENCES) + 1)
+    known = past.exposure > 0
+    parts, weights, least = [], [], []
+    for silence in range(len(SILENCES) + 1):
+        (mine,) = np.nonzero(known & (past.silences == silence))
+        if len(mine) > most:
+            mine = rng.choice(mine, most, replace=False)
+        parts.append(mine)
+        total = past.exposure[mine].sum()
+        weights.append(past.exposure[mine] / max(total, 1.0))
+        least.append(max(LEAST_SHARE, LEAST_ROWS / max(len(mine), 1)))
+    rows = np.concatenate(parts)
+    sample = Sample(past.features[:, rows], past.silences[rows], past.outcomes[:, rows], np.concatenate(weights))
+    return grow(sample, np.array(least), least_gain=LEAST_GAIN)
 
 
 def _transitions(past: Past, tree: Tree) -> NDArray[np.float64]:

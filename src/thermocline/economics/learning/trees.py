@@ -54,15 +54,19 @@ class Sample:
     weights: NDArray[np.float64]
 
 
-def grow(sample: Sample, roots: int, *, least_weight: float, least_gain: float) -> Tree:
-    """Return a tree whose leaves weigh at least `least_weight`, and whose splits explain at least that share each."""
-    return _Growth(sample, roots, least_weight, least_gain).tree()
+def grow(sample: Sample, least_weights: NDArray[np.float64], *, least_gain: float) -> Tree:
+    """Return a tree with a root for each of the `least_weights`, below which no leaf of that root weighs less.
+
+    Each split explains at least `least_gain` of the spread of the outcomes.
+    """
+    return _Growth(sample, least_weights, least_gain).tree()
 
 
 class _Growth:
     """Level by level, all nodes of a level at once."""
 
-    def __init__(self, sample: Sample, roots: int, least_weight: float, least_gain: float) -> None:
+    def __init__(self, sample: Sample, least_weights: NDArray[np.float64], least_gain: float) -> None:
+        roots = len(least_weights)
         self._edges = [_edges(row) for row in sample.features]
         self._bins = np.stack(
             [
@@ -72,7 +76,7 @@ class _Growth:
         )
         self._sample = sample
         self._roots = roots
-        self._least_weight = least_weight
+        self._least_weights = least_weights
         centered = sample.outcomes - np.average(sample.outcomes, axis=1, weights=sample.weights)[:, None]
         spread = (centered**2 * sample.weights).sum(axis=1)
         self._outcomes = centered / np.sqrt(np.maximum(spread, 1e-12))[:, None]
@@ -112,6 +116,7 @@ class _Growth:
         local, weights = within[rows], self._sample.weights[rows]
         weighed = self._outcomes[:, rows] * weights
         best_gain = np.full(len(level), self._least_gain)
+        least = self._least_weights[[self._silences[node] for node in level]][:, None]
         best: dict[int, tuple[int, int]] = {}
         size = len(level) * BINS
         for feature, bins in enumerate(self._bins):
@@ -127,7 +132,7 @@ class _Growth:
                 total = sums[:, -1:]
                 with np.errstate(divide="ignore", invalid="ignore"):
                     gain += sums[:, :-1] ** 2 / left + (total - sums[:, :-1]) ** 2 / right - total**2 / whole
-            gain[(left < self._least_weight) | (right < self._least_weight)] = 0.0
+            gain[(left < least) | (right < least)] = 0.0
             at = gain.argmax(axis=1)
             most = gain[np.arange(len(level)), at]
             for number in np.flatnonzero(most > best_gain):
