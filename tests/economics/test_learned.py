@@ -19,9 +19,9 @@ from thermocline.economics.learning.terms import STEP_DAYS, Terms
 from thermocline.economics.learning.training import train
 from thermocline.economics.learning.trees import Sample, Tree, grow
 from thermocline.economics.policies.policy import Policy, Reason, Setting
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import chosen, default_classes, shipped, with_overrides
 from thermocline.economics.replays import replay
+from thermocline.economics.rules import RULES
 from thermocline.economics.sheets import cost_sheet
 
 S3 = default_classes("s3")

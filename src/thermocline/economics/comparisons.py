@@ -11,9 +11,9 @@ from thermocline.economics.figures import ClassPrices
 from thermocline.economics.histories import History
 from thermocline.economics.optimum import optimum
 from thermocline.economics.policies.policy import Setting
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import UnverifiedPrice, unverified
 from thermocline.economics.replays import replay
+from thermocline.economics.rules import RULES
 from thermocline.economics.sheets import cost_sheet
 
 WATCHED = "s3.intelligent"

@@ -8,9 +8,9 @@ from thermocline.economics.policies.age import Age
 from thermocline.economics.policies.idle import Idle
 from thermocline.economics.policies.intelligent import Intelligent
 from thermocline.economics.policies.policy import Maker
-from thermocline.economics.policies.shadow import learned
 from thermocline.economics.policies.staying import Stay
 from thermocline.economics.policies.velocity import Velocity
+from thermocline.economics.shadows import learned
 
 RULES: Final[Mapping[str, Maker]] = MappingProxyType(
     {
