@@ -10,8 +10,8 @@ from thermocline.domain.heat import DAY_MICROS, HEAT_DAYS
 from thermocline.domain.units import Timestamp, Usd
 from thermocline.economics.contents import BITMAP_DAYS, NO_DAY, NO_EXPIRY, Contents
 from thermocline.economics.deciding import DecisionRules, Place
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import chosen, shipped
+from thermocline.economics.rules import RULES
 
 GB = 1_000_000_000
 DAY0 = 20_000

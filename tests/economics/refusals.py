@@ -19,9 +19,9 @@ from thermocline.economics.histories import History
 from thermocline.economics.optimum import optimum
 from thermocline.economics.paying import payment
 from thermocline.economics.policies.policy import Decisions, Policy, Setting
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import chosen, shipped
 from thermocline.economics.replays import replay
+from thermocline.economics.rules import RULES
 from thermocline.economics.sheets import cost_sheet
 from thermocline.economics.sizes import LogNormalSizes
 

@@ -16,7 +16,7 @@ from thermocline.economics.contents import Contents, day_number
 from thermocline.economics.deciding import Decided, DecisionRules, Place, Refusal, decide
 from thermocline.economics.histories import history_of
 from thermocline.economics.policies.policy import Reason
-from thermocline.economics.policies.rules import RULES
+from thermocline.economics.rules import RULES
 
 POLICIES = [name for name in RULES if name != "learned"]
 CLASSES = [

@@ -13,9 +13,9 @@ from thermocline.economics.comparisons import Question, compare, policy_names, s
 from thermocline.economics.histories import History
 from thermocline.economics.policies.idle import break_even_days
 from thermocline.economics.policies.policy import Policy, Reason, Setting
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import chosen, default_classes, shipped
 from thermocline.economics.replays import replay
+from thermocline.economics.rules import RULES
 from thermocline.economics.sheets import CostSheet, cost_sheet
 
 BOOKS = ("s3", "r2", "gcs")

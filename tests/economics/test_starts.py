@@ -12,9 +12,9 @@ from thermocline.economics.columns import Columns
 from thermocline.economics.histories import History, history_of
 from thermocline.economics.optimum import optimum
 from thermocline.economics.policies.policy import Decisions, Policy, Setting
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import chosen, default_classes, shipped, with_overrides
 from thermocline.economics.replays import replay
+from thermocline.economics.rules import RULES
 from thermocline.economics.sheets import CostSheet, cost_sheet
 from thermocline.economics.starts import Starts, in_the_first_class
 

@@ -16,8 +16,8 @@ from thermocline.domain.units import Seconds
 from thermocline.economics.bills import Moves, bill
 from thermocline.economics.histories import history_of
 from thermocline.economics.policies.policy import Setting
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.replays import replay
+from thermocline.economics.rules import RULES
 from thermocline.economics.sheets import cost_sheet
 from thermocline.interfaces.statistics import catalog_work
 from thermocline.testing.clock import START

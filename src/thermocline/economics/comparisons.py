@@ -11,9 +11,9 @@ from thermocline.economics.figures import ClassPrices
 from thermocline.economics.histories import History
 from thermocline.economics.optimum import optimum
 from thermocline.economics.policies.policy import Setting
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import UnverifiedPrice, unverified
 from thermocline.economics.replays import replay
+from thermocline.economics.rules import RULES
 from thermocline.economics.sheets import cost_sheet
 from thermocline.economics.starts import Starts
 
@@ -33,6 +33,8 @@ class Outcome:
     """Moves by their reason."""
     course: Sequence[float]
     """USD of each period, if asked for."""
+    notes: Sequence[str]
+    """What the policy says of how it came to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,12 @@ def compare(
         paid = bill(history, replayed.moves, wide, start, starts)
         ratio = paid.total / least.total if least.total else 1.0
         outcomes[name] = Outcome(
-            paid, ratio, replayed.moves, replayed.reasons, course(history, replayed.moves, wide, start, points, starts)
+            paid,
+            ratio,
+            replayed.moves,
+            replayed.reasons,
+            course(history, replayed.moves, wide, start, points, starts),
+            policy.notes,
         )
     return Comparison(
         wide_classes, start, Usd(least.total), least_bill, least_course, outcomes, unverified(wide_classes)

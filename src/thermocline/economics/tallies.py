@@ -22,6 +22,8 @@ class Standing:
     """USD of each period."""
     moves: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What is to be known of how the policy decided."""
 
     @property
     def total(self) -> float:
@@ -40,6 +42,7 @@ class Standing:
             [mine + theirs for mine, theirs in zip(self.course, other.course, strict=True)],
             self.moves + other.moves,
             Counter(self.reasons) + Counter(other.reasons),
+            tuple(dict.fromkeys((*self.notes, *other.notes))),
         )
 
 
@@ -61,6 +64,11 @@ class Tally:
     def by_cost(self) -> list[tuple[str, Standing]]:
         """Return the policies, the cheapest first."""
         return sorted(self.policies.items(), key=lambda each: each[1].total)
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what is to be known of how policies decided."""
+        return [f"{name}: {note}" for name, standing in self.policies.items() for note in standing.notes]
 
     def plus(self, other: "Tally") -> "Tally":
         """Return both together; the question was the same, the objects others."""
@@ -85,7 +93,9 @@ def tally(history: History, comparison: Comparison) -> Tally:
         int(history.sizes.sum()),
         Standing(optimum.parts(), comparison.optimum_course),
         {
-            name: Standing(outcome.bill.parts(), outcome.course, len(outcome.moves), outcome.reasons)
+            name: Standing(
+                outcome.bill.parts(), outcome.course, len(outcome.moves), outcome.reasons, tuple(outcome.notes)
+            )
             for name, outcome in outcomes.items()
         },
         losses(

@@ -61,7 +61,7 @@ def decider_factory(settings: Settings) -> "Callable[[], Decider]":
 def make_decision_rules(settings: Settings, policy: str) -> "DecisionRules":
     """Return what decisions go by under this policy."""
     from thermocline.economics.deciding import DecisionRules, Place
-    from thermocline.economics.policies.rules import RULES
+    from thermocline.economics.rules import RULES
 
     tiers = tuple(StorageTier)
     names = list(dict.fromkeys(settings.tier(tier).placement for tier in tiers))

@@ -10,8 +10,8 @@ import pytest
 from tests.economics.naive import MONTH, Rules, bill_object, storage_a_day
 from tests.interfaces.cli.commandline import CommandLine
 from tests.inventories import DAY, TODAY, Bucket, Row, draw_bucket, s3_line, write_inventory, write_logs
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import shipped
+from thermocline.economics.rules import RULES
 
 PRICED = {"STANDARD": "s3.standard", "STANDARD_IA": "s3.standard_ia", "GLACIER_IR": "s3.glacier_ir"}
 

@@ -9,8 +9,8 @@ import pytest
 from tests.economics.naive import Rules, bill_object
 from tests.interfaces.cli.commandline import CommandLine
 from thermocline.economics.figures import ClassPrices
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import shipped
+from thermocline.economics.rules import RULES
 
 DAY = 86_400
 FIRST = 1_600_000_000 // DAY

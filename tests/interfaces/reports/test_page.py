@@ -11,8 +11,8 @@ import pytest
 from tests.economics.naive import random_history
 from thermocline.economics.comparisons import Question, compare
 from thermocline.economics.losses import READ_BINS
-from thermocline.economics.policies.rules import RULES
 from thermocline.economics.price_books import chosen, default_classes, shipped
+from thermocline.economics.rules import RULES
 from thermocline.economics.tallies import Tally, tally
 from thermocline.interfaces.reports.amounts import amount_of_bytes, usd
 from thermocline.interfaces.reports.charts import LABEL_GAP, bar_chart, line_chart

@@ -1,10 +1,10 @@
 """What a policy is: one function from columns to classes, with a reason for each object."""
 
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum, unique
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,18 +41,39 @@ class Reason(IntEnum):
     """A cheaper class bills more than it saves."""
     WATCHED = 10
     """The vendor's own class decides."""
+    FEW_READS_EXPECTED = 11
+    """By what the past teaches it will be read too rarely for where it is."""
+    READS_EXPECTED = 12
+    """By what the past teaches it will be read too often for where it is."""
+    NO_SAVING = 13
+    """By what the past teaches no move saves more than it costs."""
+    FALLBACK = 14
+    """The past did not teach enough, so another rule decides: the notes say why, and which."""
+
+
+_NO_ESTIMATE: Final = np.array(np.nan)
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """For each object the place of its class, and the `Reason`."""
+    """For each object the place of its class, the `Reason`, and what going there is expected to save."""
 
     places: NDArray[np.int8]
     reasons: NDArray[np.int8]
+    expected_saving: NDArray[np.float64] = field(default_factory=lambda: _NO_ESTIMATE)
+    """USD over a year, everything counted, against staying; 0 for what stays, NaN where a rule has no estimate."""
+
+    def __post_init__(self) -> None:
+        if self.expected_saving is _NO_ESTIMATE:
+            # One value, however many rows: rules without an estimate pay nothing for the column.
+            object.__setattr__(self, "expected_saving", np.broadcast_to(_NO_ESTIMATE, self.places.shape))
 
 
 class Policy(Protocol):
     """Decides for all objects at once, from what was known when the day began. The same columns, the same answer."""
+
+    notes: Sequence[str] = ()
+    """What a reader of its decisions must know of how it came to be."""
 
     @abstractmethod
     def decide(self, day: int, columns: Columns) -> Decisions:

@@ -109,6 +109,7 @@ def notes(plan: Plan) -> Iterator[str]:
             )
     if plan.joined is not None and plan.logged is not None and plan.replayed is not None:
         yield from _notes_on_logs(plan, plan.replayed, plan.logged, plan.joined)
+        yield from plan.replayed.tally.notes
 
 
 def _notes_on_logs(plan: Plan, replayed: "Replayed", logged: "LoggedReads", joined: "Joined") -> Iterator[str]:

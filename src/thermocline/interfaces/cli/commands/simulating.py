@@ -150,6 +150,7 @@ def _as_json(
                 "moves": len(outcome.moves),
                 "parts": outcome.bill.parts(),
                 "reasons": dict(outcome.reasons),
+                "notes": list(outcome.notes),
             }
             for name, outcome in comparison.outcomes.items()
         },
@@ -179,7 +180,7 @@ def _write_table(
     policies = dict(told.by_cost())
     write_policies(told.optimum, policies)
     write_courses(told.optimum.course, policies)
-    for note in trace.notes:
+    for note in (*trace.notes, *told.notes):
         write_line(f"note: {note}")
     write_unverified(told.unverified)
 
@@ -208,5 +209,5 @@ def _story(
             "delayed read": f"{question.delayed_read:g} USD",
         },
         periods=period_names(history.origin, start, history.days),
-        notes=trace.notes,
+        notes=[*trace.notes, *told.notes],
     )

@@ -10,6 +10,7 @@ from thermocline.economics.policies.intelligent import Intelligent
 from thermocline.economics.policies.policy import Maker
 from thermocline.economics.policies.staying import Stay
 from thermocline.economics.policies.velocity import Velocity
+from thermocline.economics.shadows import learned
 
 RULES: Final[Mapping[str, Maker]] = MappingProxyType(
     {
@@ -18,5 +19,6 @@ RULES: Final[Mapping[str, Maker]] = MappingProxyType(
         "age": Age,
         "idle": Idle,
         "intelligent": Intelligent,
+        "learned": learned,
     }
 )

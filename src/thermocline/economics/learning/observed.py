@@ -1,0 +1,89 @@
+"""What is known of objects in the morning of a day, as the features that `learned` tells them apart by."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thermocline.domain.heat import HEAT_DAYS
+from thermocline.economics.columns import Columns
+from thermocline.economics.sheets import Sizes
+
+LONGEST_GAP: Final = 63
+"""Days: between two days with reads that are known to be so far apart, or further, or where there is only one."""
+SILENCES: Final = (2, 5, 12, 30, 60, 90)
+"""Days without a read at which a silence becomes another one: silence 0 is that of what was read yesterday."""
+FEATURES: Final = (
+    "idle",
+    "gap",
+    "age",
+    "read_days",
+    "recent_days",
+    "share",
+    *(f"rate_{days}" for days in HEAT_DAYS),
+    "overdue",
+    "size",
+)
+"""In the order of the rows of `Observed.features`."""
+_HORIZONS: Final = np.array(HEAT_DAYS, np.float64)[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One row per object, and only what a catalog keeps of a content; all of it from before this day."""
+
+    sizes: Sizes
+    ages: NDArray[np.int32]
+    """Days since it was first seen, at least 1."""
+    idle: NDArray[np.int32]
+    """Days since the last one with a storage read, or since it was first seen; 1 is yesterday."""
+    gaps: NDArray[np.int32]
+    """Days between the last two days with storage reads; `LONGEST_GAP` or more where that is long or unknown."""
+    read_days: NDArray[np.int32]
+    """Days with storage reads."""
+    recent_days: NDArray[np.int32]
+    """Of the last 30."""
+    rates: NDArray[np.float64]
+    """Decayed storage reads a day, one row for each of `HEAT_DAYS`."""
+    places: NDArray[np.int8]
+    """In which of the classes it is."""
+    days_in_class: NDArray[np.int32]
+
+    def features(self) -> NDArray[np.float32]:
+        """Return one row for each of `FEATURES`."""
+        ages = self.ages.astype(np.float32)
+        idle = self.idle.astype(np.float32)
+        found = np.empty((len(FEATURES), len(ages)), np.float32)
+        found[0] = idle
+        found[1] = np.minimum(self.gaps, LONGEST_GAP)
+        found[2] = ages
+        found[3] = self.read_days
+        found[4] = self.recent_days
+        found[5] = found[3] / (ages + 5)
+        # Of an object that is younger than the horizon only so much can have been seen.
+        found[6:10] = self.rates / -np.expm1(-(ages + 1) / _HORIZONS)
+        found[10] = idle * found[3] / (ages - idle + 2)
+        found[11] = np.log2(np.maximum(self.sizes, 1))
+        return found
+
+    def silences(self) -> NDArray[np.int64]:
+        """Return how far each silence has come, see `SILENCES`."""
+        return np.searchsorted(SILENCES, self.idle, side="right")
+
+
+def observed(day: int, columns: Columns, count: int | None = None, order: NDArray[np.int64] | None = None) -> Observed:
+    """Return what the columns say of all objects, or of the first `count` in this order."""
+    rows: slice | NDArray[np.int64] = slice(None) if order is None else order[:count]
+    last = columns.last_read[rows]
+    return Observed(
+        sizes=columns.sizes[rows],
+        ages=np.maximum(np.int32(day) - columns.first_day[rows], 1),
+        idle=np.maximum(np.int32(day) - last, 1),
+        gaps=np.minimum(last - columns.previous_read[rows], LONGEST_GAP),
+        read_days=columns.read_days[rows],
+        recent_days=columns.recent_days[rows],
+        rates=columns.rates[:, rows],
+        places=columns.places[rows],
+        days_in_class=np.maximum(np.int32(day) - columns.since[rows], 0),
+    )
