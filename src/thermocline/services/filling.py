@@ -77,6 +77,11 @@ class Filler:
         """Whether reading it from storage costs retrieval money: every class but the standard one does."""
         return self._placements.named(record.placement).storage_class != STANDARD
 
+    async def warm(self, content_id: ContentId) -> Filled:
+        """Look the content up, and bring it into the caches if it may be there; never raises `StorageError`."""
+        found = await self.look_up(content_id)
+        return await self.fill(found) if isinstance(found, Record) else found
+
     async def fill(self, record: Record) -> Filled:
         """Bring the content into the caches unless it is there; never raises `StorageError`."""
         content_id = record.content_id

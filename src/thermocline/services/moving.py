@@ -42,10 +42,11 @@ from thermocline.domain.units import Seconds, later
 from thermocline.ports.clock import Clock
 from thermocline.ports.moves import Moves
 from thermocline.ports.records import Records
+from thermocline.services.background import Background
 from thermocline.services.caching import ContentCache
 from thermocline.services.copying import Copier
+from thermocline.services.filling import Filler
 from thermocline.services.placements import Placements
-from thermocline.services.prefilling import Prefiller
 from thermocline.services.restoring import RestoringService
 from thermocline.services.transferring import EVICT_DELAY
 
@@ -110,7 +111,8 @@ class MovingService:
         copier: Copier,
         restoring: RestoringService,
         cache: ContentCache,
-        prefiller: Prefiller,
+        filler: Filler,
+        background: Background,
         clock: Clock,
         limits: MoveLimits,
     ) -> None:
@@ -120,7 +122,8 @@ class MovingService:
         self._copier = copier
         self._restoring = restoring
         self._cache = cache
-        self._prefiller = prefiller
+        self._filler = filler
+        self._background = background
         self._clock = clock
         self._limits = limits
         self._turns: dict[str, Seconds] = {}
@@ -328,7 +331,7 @@ class MovingService:
             reason=plan.reason,
         )
         if after.tier is StorageTier.HOT and self._cache.is_cacheable(after):
-            self._prefiller.warm(after.content_id)
+            self._background.spawn(self._filler.warm(after.content_id))
 
     async def _find(self, content_id: ContentId) -> Record:
         record = await self._records.find(content_id)

@@ -1,4 +1,4 @@
-"""Prefilling: what was just written or moved to HOT is put into the cache, like any reader would.
+"""Prefilling: what was just written is put into the cache, like any reader would.
 
 1. Take the leases. 2. Re-read the records. 3. Fill those that still are what was written, under the lease.
 Writes that come while one batch is at work form the next, so that under load many share one look into the catalog.
@@ -9,14 +9,11 @@ import asyncio
 
 import structlog
 
-from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import Bytes
 from thermocline.ports.records import Committed, Records
 from thermocline.services.background import Background
 from thermocline.services.caching import ContentCache
-from thermocline.services.placements import Placements
-from thermocline.services.verifying import fetch_verified
 
 log = structlog.get_logger(__name__)
 
@@ -29,9 +26,8 @@ MAX_WAITING = Bytes(16 * 1024 * 1024)
 class Prefiller:
     """Fills the cache after writes, without making them wait."""
 
-    def __init__(self, records: Records, placements: Placements, cache: ContentCache, background: Background) -> None:
+    def __init__(self, records: Records, cache: ContentCache, background: Background) -> None:
         self._records = records
-        self._placements = placements
         self._cache = cache
         self._background = background
         self._waiting: list[tuple[Committed, bytes]] = []
@@ -48,25 +44,6 @@ class Prefiller:
         self._waiting_bytes += len(payload)
         if not self._at_work:
             self._at_work = self._background.spawn(self._work())
-
-    def warm(self, content_id: ContentId) -> None:
-        """Read a content into the cache, if nothing better is to be done; nobody is told, and it counts as no read."""
-        self._background.spawn(self._read(content_id))
-
-    async def _read(self, content_id: ContentId) -> None:
-        token = await self._cache.begin_fill(content_id)
-        if token is None:
-            return
-        payload = None
-        try:
-            record = await self._records.find(content_id)
-            if record is not None and record.size <= MAX_PAYLOAD and self._cache.is_cacheable(record):
-                payload = await fetch_verified(self._placements.named(record.placement).store, record)
-        finally:
-            if payload is None:
-                await self._cache.give_up_fill(content_id, token)
-        if record is not None and payload is not None:
-            await self._cache.fill(token, record, payload)
 
     async def _work(self) -> None:
         try:

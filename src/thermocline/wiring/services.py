@@ -201,7 +201,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
     values = ValueCaches(levels, cache, catalog.records, background, clock, cache_types(settings))
     evicting = EvictionService(cache, values, adapters.shared, catalog.changes, clock, entropy=entropy)
     _notice_due(adapters.memory, cache, refresher, values)
-    prefiller = Prefiller(catalog.records, placements, cache, background)
+    prefiller = Prefiller(catalog.records, cache, background)
     filler = Filler(catalog.records, placements, cache, reading, clock)
     learning = make_learning(settings, catalog, adapters.predictor, clock, entropy)
     prefetching = make_prefetcher(
@@ -224,7 +224,8 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         Copier(transfers, catalog.moves, memory),
         restoring,
         cache,
-        prefiller,
+        filler,
+        background,
         clock,
         MoveLimits(limits.moves_at_once, limits.moves_per_second, limits.move_attempts),
     )
