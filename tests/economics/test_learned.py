@@ -143,6 +143,7 @@ def _told(model: Model, watcher: Watcher) -> tuple[np.ndarray, np.ndarray]:
     return advice.places, advice.saving
 
 
+@pytest.mark.thorough
 def test_the_same_past_the_same_model(history: History) -> None:
     classes = chosen(shipped(), S3)
     assert train(history.before(90), classes).to_bytes() == train(history.before(90), classes).to_bytes()
@@ -162,6 +163,7 @@ def test_what_is_no_model_is_refused(model: Model) -> None:
 # --- decisions ---
 
 
+@pytest.mark.thorough
 def test_what_was_silent_never_goes_to_dearer_storage(history: History) -> None:
     policy, setting = _policy(history, WIDE, 180)
     watcher = Watcher(history, 180)
@@ -185,6 +187,7 @@ def test_what_was_silent_never_goes_to_dearer_storage(history: History) -> None:
     assert went_up + went_down > 100
 
 
+@pytest.mark.thorough
 def test_a_class_that_is_dearer_in_everything_is_never_chosen(history: History) -> None:
     prices = with_overrides({"s3.standard_ia": {"storage": 0.0231}})
     classes = chosen(prices, S3)
