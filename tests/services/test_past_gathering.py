@@ -1,7 +1,9 @@
 """The past that is gathered: all of it where it fits, else that of a sample, with every read of what is in it."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 from hypothesis import given, settings
@@ -77,6 +79,6 @@ def test_it_is_all_that_is_known_of_the_sample(
         assert gatherer.sample == 1
 
 
-def _batch(columns: dict[str, list[object]]) -> pa.RecordBatch:
+def _batch(columns: Mapping[str, Any]) -> pa.RecordBatch:
     types = {"content_id": pa.string()}
     return pa.record_batch({name: pa.array(values, types.get(name, pa.int64())) for name, values in columns.items()})

@@ -1,6 +1,7 @@
 """The policy `learned` on a store of its own: it learns from reads, saves, and every process decides by it."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,7 +22,9 @@ from thermocline.domain.heat import AccessCount
 from thermocline.domain.work import Cursor
 from thermocline.interfaces.statistics import catalog_work
 from thermocline.services.deciders import LESSON
+from thermocline.services.policy_lessons import taught as read_lesson
 from thermocline.testing.faults import FaultMode, Faults, ProcessDied
+from thermocline.wiring.deciding import make_decision_rules
 
 DAYS = 110
 BUSY = 24
@@ -152,6 +155,7 @@ def test_one_of_two_processes_learns_and_again_a_day_later(taught: Machine, tmp_
         (lambda text: _with(text, format=0), UNREADABLE),
         (lambda text: _with(text, model=json.loads(text)["model"][:500]), UNREADABLE),
         (lambda text: _with(text, model="\u00e9"), UNREADABLE),
+        (lambda text: _with(text, model="", digest=hashlib.sha256(b"").hexdigest()), UNREADABLE),
         (lambda text: _with(text, model=None), UNREADABLE),
         (lambda text: _with(text, rule="no such rule", model=""), UNREADABLE),
         (lambda text: _with(text, prices="others"), OTHER),
@@ -171,6 +175,19 @@ def test_what_cannot_be_used_is_not_and_that_is_said(
             assert await learn(store) == 0  # not in the same hour
 
     run(scenario)
+
+
+def test_no_damage_passes_for_a_lesson(taught: Machine) -> None:
+    lesson = asyncio.run(saved(taught))
+    assert lesson is not None
+    rules = make_decision_rules(taught.settings, "learned")
+    assert read_lesson(rules, lesson.position).is_current
+    rng = np.random.default_rng(5)
+    begin = lesson.position.index('"model"')
+    for place in rng.integers(begin, len(lesson.position), 300).tolist():
+        damaged = lesson.position[:place] + chr(ord(lesson.position[place]) ^ 1) + lesson.position[place + 1 :]
+        found = read_lesson(rules, damaged)
+        assert (found.policy, found.note) == ("idle", UNREADABLE), place
 
 
 def test_after_prices_have_changed_it_learns_again(taught: Machine, tmp_path: Path) -> None:
