@@ -30,13 +30,14 @@ class Read:
 
 reads = st.lists(
     st.builds(Read, st.sampled_from(NAMES), st.integers(TODAY - 20, TODAY), st.integers(0, 2)),
+    min_size=20,
     max_size=60,
     unique_by=lambda read: (read.name, read.day),
 )
 
 
 @given(
-    st.dictionaries(st.sampled_from(NAMES), st.integers(1, 10**12), max_size=40),
+    st.dictionaries(st.sampled_from(NAMES), st.integers(1, 10**12), min_size=20, max_size=40),
     reads,
     st.integers(1, 40),
     st.integers(1, 60),
@@ -82,3 +83,8 @@ def test_it_is_all_that_is_known_of_the_sample(
 def _batch(columns: Mapping[str, Any]) -> pa.RecordBatch:
     types = {"content_id": pa.string()}
     return pa.record_batch({name: pa.array(values, types.get(name, pa.int64())) for name, values in columns.items()})
+
+
+def test_without_contents_or_reads_there_is_no_past() -> None:
+    past = PastGatherer(TODAY).past()
+    assert (past.object_count, past.days, len(past.objects)) == (0, 0, 0)
