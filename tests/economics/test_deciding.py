@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 
 from tests.counts import SOAK
 from tests.economics.catalogs import ARCHIVE, COLD, GB, HOT, WARM, Made, at, catalog, rules
+from tests.economics.workloads import Workload, cooling
 from thermocline.domain.heat import DAY_MICROS
 from thermocline.economics.columns import Watcher
 from thermocline.economics.contents import Contents, day_number
 from thermocline.economics.deciding import Decided, DecisionRules, Place, Refusal, decide
 from thermocline.economics.histories import history_of
+from thermocline.economics.learning.training import train
 from thermocline.economics.policies.policy import Reason
+from thermocline.economics.price_books import chosen, shipped
 from thermocline.economics.rules import RULES
+from thermocline.economics.shadows import by_model
 
 POLICIES = [name for name in RULES if name != "learned"]
 CLASSES = [
@@ -70,6 +74,32 @@ def _apply(contents: Contents, decided: Decided, now: int) -> Contents:
 @given(st.lists(made_contents, max_size=8), some_rules, st.integers(50, 500))
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_what_holds_of_every_decision(made: list[Made], given_rules: DecisionRules, day: int) -> None:
+    _check_decision(made, given_rules, day)
+
+
+@pytest.fixture(scope="module")
+def by_a_model() -> DecisionRules:
+    names = ("s3.standard", "s3.standard_ia", "s3.glacier_ir")
+    classes = chosen(shipped(), names)
+    past = Workload(cooling, objects=300, days=200).history(1)
+    policy = by_model(train(past, classes), classes)
+    return replace(rules(*names), policy=lambda _: policy)
+
+
+@given(made=st.lists(made_contents, max_size=8), stay=st.sampled_from([0.0, 7.0]), day=st.integers(50, 500))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_it_holds_of_decisions_by_a_model(by_a_model: DecisionRules, made: list[Made], stay: float, day: int) -> None:
+    _check_decision(made, replace(by_a_model, minimum_stay_days=stay), day)
+
+
+def test_a_model_moves_what_pays(by_a_model: DecisionRules) -> None:
+    contents = catalog([Made(reads=[0, 1]), Made(reads=list(range(150)))], 150)
+    decided = decide(contents, by_a_model, at(150))
+    assert decided.copies.tolist() == [True, False]
+    assert decided.reasons[0] == Reason.FEW_READS_EXPECTED
+
+
+def _check_decision(made: list[Made], given_rules: DecisionRules, day: int) -> None:
     contents, now = catalog(_fit(made, given_rules), day), at(day)
     decided = decide(contents, given_rules, now)
     changed = decided.tiers != contents.tiers

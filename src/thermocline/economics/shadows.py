@@ -7,6 +7,7 @@ that one decide instead, and where there is too little past to tell, `idle` does
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,9 @@ import numpy as np
 from thermocline.domain.units import Usd
 from thermocline.economics.bills import bill
 from thermocline.economics.columns import Columns
+from thermocline.economics.figures import ClassPrices
 from thermocline.economics.histories import History
+from thermocline.economics.learning.models import Model
 from thermocline.economics.learning.training import sampled, train
 from thermocline.economics.policies.idle import Idle
 from thermocline.economics.policies.intelligent import Intelligent
@@ -24,6 +27,7 @@ from thermocline.economics.policies.staying import Stay
 from thermocline.economics.replays import replay
 from thermocline.economics.sheets import CostSheet, cost_sheet
 
+LEARNED: Final = "learned"
 LEAST_DAYS: Final = 60
 LEAST_OBJECTS: Final = 30
 LEAST_READS: Final = 300
@@ -49,19 +53,48 @@ class Fallback(Policy):
         return Decisions(decided.places, np.full(len(decided.places), Reason.FALLBACK, np.int8))
 
 
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a past teaches: a model to decide by, or which rule decides instead, and why."""
+
+    rule: str
+    """`LEARNED`, or one of `RIVALS`."""
+    model: Model | None
+    """None if another rule decides."""
+    note: str
+    """Why it does; empty if none does."""
+
+
+def lesson(past: History, sheet: CostSheet) -> Lesson:
+    """Return what the past teaches about the classes of the sheet, whose objects are those of the past.
+
+    Time and memory are bounded as those of `train` are, which is done twice. The same past, the same lesson.
+    """
+    thin = thin_evidence(past)
+    if thin:
+        return Lesson("idle", None, f"the past has only {thin}")
+    costs = tried(Setting(sheet.classes, sheet, past, past.days))
+    best = min(RIVALS, key=lambda name: costs[name])
+    if costs[LEARNED] > CLEARLY * costs[best]:
+        more = costs[LEARNED] / costs[best] - 1
+        return Lesson(best, None, f"on the later half of the past `learned` would have cost {more:.1%} more")
+    return Lesson(LEARNED, train(past, sheet.classes, delayed_read=_delayed_read(sheet)), "")
+
+
+def by_model(model: Model, classes: Sequence[ClassPrices]) -> Learned:
+    """Return the policy of a model that was made for these classes."""
+    prices = [each.value("storage") for each in classes]
+    dearest_first = sorted(set(prices), reverse=True)
+    return Learned(model, tuple(dearest_first.index(price) for price in prices))
+
+
 def learned(setting: Setting) -> Policy:
     """Return the policy that the past teaches, or the rule that it falls back on."""
     own = _own(setting)
-    thin = thin_evidence(own.past)
-    if thin:
-        return Fallback(Idle(own), [f"falls back on `idle`: the past has only {thin}"])
-    costs = tried(own)
-    best = min(RIVALS, key=lambda name: costs[name])
-    if costs["learned"] > CLEARLY * costs[best]:
-        more = costs["learned"] / costs[best] - 1
-        note = f"falls back on `{best}`: on the later half of the past `learned` would have cost {more:.1%} more"
-        return Fallback(RIVALS[best](own), [note])
-    return _taught(own.past, own.sheet)
+    taught = lesson(own.past, own.sheet)
+    if taught.model is None:
+        return Fallback(RIVALS[taught.rule](own), [f"falls back on `{taught.rule}`: {taught.note}"])
+    return by_model(taught.model, own.sheet.classes)
 
 
 def thin_evidence(past: History) -> str:
@@ -84,17 +117,14 @@ def tried(setting: Setting) -> dict[str, float]:
     earlier = past.before(start)
     trial = Setting(setting.classes, sheet, earlier, start)
     policies = {name: maker(trial) for name, maker in RIVALS.items()}
-    policies["learned"] = _taught(earlier, sheet)
+    policies[LEARNED] = _taught(earlier, sheet)
     return {
         name: bill(past, replay(past, policy, start).moves, sheet, start).total for name, policy in policies.items()
     }
 
 
 def _taught(past: History, sheet: CostSheet) -> Learned:
-    prices = [each.value("storage") for each in sheet.classes]
-    dearest_first = sorted(set(prices), reverse=True)
-    model = train(past, sheet.classes, delayed_read=_delayed_read(sheet))
-    return Learned(model, tuple(dearest_first.index(price) for price in prices))
+    return by_model(train(past, sheet.classes, delayed_read=_delayed_read(sheet)), sheet.classes)
 
 
 def _own(setting: Setting) -> Setting:

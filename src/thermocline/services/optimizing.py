@@ -23,6 +23,7 @@ from thermocline.domain.windows import DayWindow
 from thermocline.ports.clock import Clock
 from thermocline.ports.columns import CHUNK, Columns
 from thermocline.services.copy_planning import CopyPlanner
+from thermocline.services.deciders import Deciders
 from thermocline.services.moving import MovingService
 from thermocline.services.optimization_reports import OptimizationReport
 from thermocline.services.policy_passes import ChunkDone, PassState, PolicyPasses
@@ -61,7 +62,7 @@ class OptimizingService:
         recovering: RecoveringService,
         clock: Clock,
         schedule: PolicySchedule,
-        make_decider: "Callable[[], Decider]",
+        deciders: Deciders,
     ) -> None:
         self._columns = columns
         self._passes = passes
@@ -70,8 +71,7 @@ class OptimizingService:
         self._recovering = recovering
         self._clock = clock
         self._schedule = schedule
-        self._make_decider = make_decider
-        self._decider: Decider | None = None
+        self._deciders = deciders
         self.last_report: OptimizationReport | None = None
         """Of this process's last share of a background pass."""
 
@@ -81,10 +81,8 @@ class OptimizingService:
         return self._schedule.every > 0
 
     async def decider(self) -> "Decider":
-        """Return what decides; it is made when it is first needed, in a thread, because it is slow to import."""
-        if self._decider is None:
-            self._decider = await asyncio.to_thread(self._make_decider)
-        return self._decider
+        """Return what decides now; a pass has one from its beginning to its end."""
+        return await self._deciders.current()
 
     async def run(
         self,

@@ -1,15 +1,22 @@
 """What policies go by, made from settings."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from thermocline.domain.restores import RestoreSpeed
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Bytes, Seconds, Usd
 from thermocline.domain.windows import parse_window
+from thermocline.ports.catalog import Catalog
+from thermocline.ports.clock import Clock
+from thermocline.ports.cursors import Cursors
 from thermocline.ports.policy_budget import DayLimits
+from thermocline.services.deciders import Deciders
 from thermocline.services.optimizing import PolicySchedule
+from thermocline.services.recovering import RecoveringService
 from thermocline.wiring.placing import PlacementSettings
 from thermocline.wiring.policy import NO_PRICES, own_figures
 from thermocline.wiring.settings import Settings
@@ -18,11 +25,10 @@ if TYPE_CHECKING:
     from thermocline.economics.deciding import DecisionRules
     from thermocline.economics.figures import ClassPrices
     from thermocline.services.chunk_decisions import Decider
+    from thermocline.services.policy_learning import PolicyLearningService
 
 DAY_SECONDS = 86400.0
 LEARNED = "learned"
-UNTIL_LEARNED = "idle"
-NO_MODEL = "'learned' has not learned from reads here yet; 'idle' decides until then"
 
 
 def make_schedule(settings: Settings) -> PolicySchedule:
@@ -41,21 +47,43 @@ def make_day_limits(settings: Settings) -> DayLimits:
     )
 
 
-def decider_factory(settings: Settings) -> "Callable[[], Decider]":
-    """Return what makes the decider; what that needs is imported only then, because it is slow to import."""
+def make_deciders(settings: Settings, cursors: Cursors, clock: Clock) -> Deciders:
+    """Return what makes deciders; what those need is imported only then, because it is slow to import."""
+    learns = settings.policy.name == LEARNED
 
-    def make() -> "Decider":
+    def make(lesson: str | None) -> "Decider":
         from thermocline.services.chunk_decisions import Decider
+        from thermocline.services.policy_lessons import taught
 
-        wanted = settings.policy.name
-        name, note = (UNTIL_LEARNED, NO_MODEL) if wanted == LEARNED else (wanted, None)
-        return Decider(
-            make_decision_rules(settings, name),
-            policy=name,
-            note=note,
-        )
+        rules = make_decision_rules(settings, settings.policy.name)
+        if not learns:
+            return Decider(rules, policy=settings.policy.name)
+        found = taught(rules, lesson)
+        return Decider(replace(rules, policy=found.maker), policy=found.policy, note=found.note)
 
-    return make
+    return Deciders(make, cursors, clock, learns=learns)
+
+
+def make_policy_learning(
+    settings: Settings, catalog: Catalog, recovering: RecoveringService, clock: Clock
+) -> Callable[[], Awaitable[int]] | None:
+    """Return the job that learns from reads, made when it first runs for the same reason; None: nobody is to learn."""
+    if settings.policy.name != LEARNED:
+        return None
+    made: list[PolicyLearningService] = []
+
+    def make() -> "PolicyLearningService":
+        from thermocline.services.policy_learning import PolicyLearningService
+
+        rules = partial(make_decision_rules, settings, LEARNED)
+        return PolicyLearningService(catalog.columns, catalog.read_history, catalog.cursors, recovering, clock, rules)
+
+    async def work() -> int:
+        if not made:
+            made.append(await asyncio.to_thread(make))
+        return await made[0].work()
+
+    return work
 
 
 def make_decision_rules(settings: Settings, policy: str) -> "DecisionRules":

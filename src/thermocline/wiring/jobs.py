@@ -1,6 +1,6 @@
 """The jobs that workers do in the background, and how often."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from thermocline.domain.errors import StorageError
 from thermocline.domain.units import Seconds, later
@@ -27,6 +27,8 @@ SWEEP_PERIOD = Seconds(6 * 3600.0)
 """Of each process; all together begin a sweep of a bucket at most twice in this time."""
 SHARE_PERIOD = Seconds(10.0)
 """How soon a worker joins a sweep that another has begun, or takes over what one has left."""
+LEARN_PERIOD = Seconds(600.0)
+"""How often it is asked whether a policy is to learn again; it does once a day."""
 
 
 def check_sweeps(reports: Sequence[SweepReport]) -> None:
@@ -48,6 +50,7 @@ def background_jobs(
     tracking: AccessFlush,
     scrub: ScrubbingService,
     optimizing: OptimizingService,
+    learn_policy: Callable[[], Awaitable[int]] | None,
 ) -> tuple[Job, ...]:
     """Return every job, with how often it runs: on one of all processes, or on each if it is shared."""
 
@@ -78,5 +81,6 @@ def background_jobs(
         Job("trim_changes", Seconds(600.0), trim_changes),
         Job("trim_access_days", Seconds(3600.0), tracking.trim),
         *((Job("optimize", OPTIMIZE_PERIOD, optimizing.work, is_shared=True),) if optimizing.is_on else ()),
+        *((Job("learn_policy", LEARN_PERIOD, learn_policy),) if learn_policy is not None else ()),
         *((Job("scrub", SCRUB_PERIOD, scrub.run),) if scrub.is_on else ()),
     )

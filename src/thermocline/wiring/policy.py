@@ -25,7 +25,7 @@ class PolicySettings(Section):
 
     name: Literal["learned", "idle", "velocity", "age", "intelligent", "stay"] = "learned"
     """Which policy says in which placement content belongs, from its storage reads. `stay`: all stays where it is put.
-    `learned` decides as `idle` does until it has learned from reads."""
+    `learned` learns from the reads of this store, once a day; until it has learned enough, `idle` decides."""
 
     every: Duration = Seconds(_DAY)
     """How long after the beginning of one pass over everything the next begins; `0`: only when somebody asks."""

@@ -69,7 +69,14 @@ from thermocline.services.value_caches import ValueCaches
 from thermocline.services.warming import WarmingService
 from thermocline.services.working import Worker
 from thermocline.services.writing import WritingService
-from thermocline.wiring.deciding import decider_factory, make_day_limits, make_schedule, prices_factory, storage_prices
+from thermocline.wiring.deciding import (
+    make_day_limits,
+    make_deciders,
+    make_policy_learning,
+    make_schedule,
+    prices_factory,
+    storage_prices,
+)
 from thermocline.wiring.jobs import background_jobs
 from thermocline.wiring.predicting import make_learning, make_prefetcher
 from thermocline.wiring.rules import buckets_of, cache_types, make_placements, make_restore_policy
@@ -246,7 +253,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         recovering,
         clock,
         make_schedule(settings),
-        decider_factory(settings),
+        make_deciders(settings, catalog.cursors, clock),
     )
     releasing = ReleasingService(catalog.adopted, catalog.cursors, placements, clock)
     outbox = OutboxService(
@@ -338,7 +345,18 @@ async def assemble(settings: Settings, adapters: Adapters) -> Services:
         ),
         worker=Worker(
             background_jobs(
-                catalog, clock, outbox, cleaner, sweep, expiry, moving, restoring, tracking, scrub, optimizing
+                catalog,
+                clock,
+                outbox,
+                cleaner,
+                sweep,
+                expiry,
+                moving,
+                restoring,
+                tracking,
+                scrub,
+                optimizing,
+                make_policy_learning(settings, catalog, recovering, clock),
             ),
             catalog.elections,
             catalog.job_runs,
