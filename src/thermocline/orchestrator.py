@@ -171,7 +171,8 @@ class StorageOrchestrator:
                 if user_context is not None:
                     self._fetch_ahead(content_id, value.entry.tier, user_context)
                 return value.payload
-        entry = await self.services.reading.retrieve(parse_content_id(content_id), may_restore=True, wait=Seconds(wait))
+        parsed = parse_content_id(content_id)
+        entry = (await self.services.reading.load(parsed, may_restore=True, wait=Seconds(wait))).entry
         if user_context is not None:
             self._fetch_ahead(content_id, entry.tier, user_context)
         return entry.payload

@@ -203,9 +203,9 @@ class Process:
         entry = self.cache.peek(A)
         if entry is not None and entry.visibility is Visibility.PUBLIC:
             return entry
-        loaded = await self.cache.look(A)
-        if loaded is not None and loaded.entry.visibility is Visibility.PUBLIC:
-            return loaded.entry
+        found = await self.cache.find(A)
+        if found is not None and found.entry.visibility is Visibility.PUBLIC:
+            return found.entry
         try:
             record = await self.reading.find(A)
             if record.visibility is not Visibility.PUBLIC:

@@ -16,12 +16,9 @@ from thermocline.ports.cache import CacheEntry
 from thermocline.ports.clock import Clock
 from thermocline.services.absences import Absences
 from thermocline.services.cache_levels import CacheLevels, Found, Level
-from thermocline.services.loaded import Loaded
+from thermocline.services.loaded import Loaded, loaded_from
 from thermocline.services.placements import Placements
 from thermocline.services.sharing import SharedCache
-from thermocline.services.tracking import ReadKind
-
-_KINDS = {Level.MEMORY: ReadKind.MEMORY, Level.SHARED: ReadKind.REDIS}
 
 
 class ContentCache:
@@ -69,13 +66,8 @@ class ContentCache:
         value = self.held.meet(content_id)
         return None if value is None else value.entry
 
-    async def look(self, content_id: ContentId) -> Loaded | None:
-        """Return what memory held back, if it is current, or what the shared cache holds; None if neither has it."""
-        found = await self.find(content_id)
-        return None if found is None else _loaded(found)
-
     async def find(self, content_id: ContentId) -> Found | None:
-        """Return what `look` does, and the level that had it."""
+        """Return what memory held back, if it is current, or what the shared cache holds; None if neither has it."""
         found = await self.levels.look(content_key(content_id))
         if found is not None and found.level is Level.SHARED and self.on_found is not None:
             self.on_found(content_id, found.entry)
@@ -87,7 +79,7 @@ class ContentCache:
         if found is None:
             return None
         self.stale_served += 1
-        return _loaded(found)
+        return loaded_from(found)
 
     async def held_bytes(self, record: Record) -> bytes | None:
         """Return the bytes of this very record if memory has them, fresh or not."""
@@ -236,7 +228,3 @@ class ContentCache:
 
     def _tier_ttl(self, record: Record, ttl: Seconds | None) -> Seconds:
         return self._placements.rules(record.tier).cache_ttl if ttl is None else ttl
-
-
-def _loaded(found: Found) -> Loaded:
-    return Loaded(found.entry, _KINDS[found.level])

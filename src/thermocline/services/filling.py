@@ -86,7 +86,7 @@ class Filler:
         """Bring the content into the caches unless it is there; never raises `StorageError`."""
         content_id = record.content_id
         try:
-            if self.is_in_memory(content_id) or await self._cache.look(content_id) is not None:
+            if self.is_in_memory(content_id) or await self._cache.find(content_id) is not None:
                 return Filled(WarmOutcome.ALREADY_CACHED, record.size)
             for _ in range(ATTEMPTS):
                 loaded = await self._reading.bring(content_id, record)

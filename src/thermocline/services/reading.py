@@ -44,7 +44,7 @@ from thermocline.ports.records import Records
 from thermocline.services.absences import Absences
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.caching import ContentCache
-from thermocline.services.loaded import Loaded
+from thermocline.services.loaded import Loaded, loaded_from
 from thermocline.services.placements import Placements
 from thermocline.services.restoring import RestoringService
 from thermocline.services.sharing import SharedCache
@@ -110,12 +110,14 @@ class ReadingService:
         """Return the content from the caches, asking the shared one too, counted as a read; or None."""
         if self._cache.shared is None:
             return None
-        loaded = await self._cache.look(content_id)
-        if loaded is not None:
-            expires_at = loaded.entry.expires_at
-            if expires_at is not None and self._clock.now() >= expires_at:
-                return None
-            self._note(content_id, loaded, loaded.kind)
+        found = await self._cache.find(content_id)
+        if found is None:
+            return None
+        expires_at = found.entry.expires_at
+        if expires_at is not None and self._clock.now() >= expires_at:
+            return None
+        loaded = loaded_from(found)
+        self.note(content_id, loaded)
         return loaded
 
     async def stat(self, content_id: ContentId) -> Record:
@@ -155,7 +157,7 @@ class ReadingService:
         """Return the content as it is cached, fresh or not, counted as a read; for when storage does not answer."""
         loaded = await self._cache.stale(content_id)
         if loaded is not None:
-            self._note(content_id, loaded, loaded.kind)
+            self.note(content_id, loaded)
         return loaded
 
     async def retrieve(
@@ -211,15 +213,15 @@ class ReadingService:
             if stale is None:
                 raise
             return stale
-        self._note(content_id, loaded, ReadKind.MEMORY if joined else loaded.kind)
+        self.note(content_id, loaded._replace(kind=ReadKind.MEMORY) if joined else loaded)
         return loaded
 
-    def _note(self, content_id: ContentId, loaded: Loaded, kind: ReadKind) -> None:
+    def note(self, content_id: ContentId, loaded: Loaded) -> None:
         """Count a read by what served it, and what storage did not have to."""
-        self._tracker.note(content_id, kind)
-        if kind is ReadKind.REDIS:
+        self._tracker.note(content_id, loaded.kind)
+        if loaded.kind is ReadKind.REDIS:
             self._cache.shared_bytes += len(loaded.entry.payload)
-        elif kind is ReadKind.MEMORY:
+        elif loaded.kind is ReadKind.MEMORY:
             self._cache.memory_bytes += len(loaded.entry.payload)
 
     async def bring(self, content_id: ContentId, known: Record | None) -> Loaded:

@@ -21,6 +21,8 @@ from thermocline.services.background import Background
 from thermocline.services.caching import ContentCache
 
 _PREFIX = f"{CONTENT}:"
+LONGEST_DRAW = 40.0
+"""No draw is longer: 1 - `random()` is at least 2^-53, whose logarithm is -36.7."""
 
 
 def is_due(entry: CacheEntry, clock: Clock) -> bool:
@@ -28,6 +30,8 @@ def is_due(entry: CacheEntry, clock: Clock) -> bool:
     if entry.fresh_until is None:
         return False
     left = elapsed(clock.now(), entry.fresh_until)
+    if left > entry.fetch_cost * LONGEST_DRAW:
+        return False
     return -entry.fetch_cost * math.log(1.0 - random.random()) >= left  # noqa: S311 - spreads load, guards nothing
 
 

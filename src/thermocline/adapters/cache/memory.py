@@ -120,6 +120,9 @@ class MemoryCache(AgingLevel, HotLevel):
 
     def held(self, key: str) -> CacheEntry | None:
         """Return the fresh value, confirmed or not; counted neither as a hit nor as a miss."""
+        # Most often there is none: whoever asks comes after a miss.
+        if self._value(key) is None:
+            return None
         value = self._fresh_value(key, self._monotonic())
         return None if value is None else value.entry
 

@@ -32,12 +32,13 @@ class Calls:
         self._timeout = timeout
         self._retries = retries
         self._turns = asyncio.Semaphore(ONE_BY_ONE)
+        self._time = asyncio.get_running_loop().time
         self.retried = 0
         """Calls that did not succeed at once."""
 
     async def get(self, key: bytes) -> Any:
         """Return the string of `key`, None if there is none; raises what `command` does."""
-        began = asyncio.get_running_loop().time()
+        began = self._time()
         try:
             return await self._route.send(self._route.part_of(key), pack_get(key), is_string=True)
         except Exception as exc:  # noqa: BLE001 - as in `command`

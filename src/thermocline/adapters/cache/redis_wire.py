@@ -169,9 +169,14 @@ class Wire(asyncio.BufferedProtocol):
         self._reader.feed(self._buffer, position, count - position)  # type: ignore[arg-type] # takes any buffer
         gets = self._reader.gets
         while (answer := gets()) is not _NOTHING:
-            if self._transport is None:
+            if type(answer) is bytes and due:
+                reply = due.popleft()[0]
+                if not reply.done():
+                    reply.set_result(answer)
+            elif self._transport is None:
                 return  # given up for what an earlier reply said
-            self._hand_out(answer)
+            else:
+                self._hand_out(answer)
 
     def _large_string_at(self, position: int, count: int) -> tuple[int, int]:
         """Return where a large string begins, and its size; zeros where none does, or too little of it came."""

@@ -43,8 +43,9 @@ from thermocline.interfaces.http.user_context import user_context
 from thermocline.ports.clock import Clock
 from thermocline.services.caching import ContentCache
 from thermocline.services.direct_downloads import DirectDownloads
+from thermocline.services.loaded import loaded_from
 from thermocline.services.reading import OpenContent, ReadingService
-from thermocline.services.tracking import AccessTracker, ReadKind
+from thermocline.services.tracking import ReadKind
 from thermocline.wiring.services import Services
 
 PIECE_BYTES = 256 * 1024
@@ -60,7 +61,6 @@ class _Parts:
     cache: ContentCache
     clock: Clock
     grants: PayloadGrants
-    tracker: AccessTracker
     direct: DirectDownloads
     stream_max: Seconds
 
@@ -83,7 +83,6 @@ class ReadRoute:
             cache=services.cache,
             clock=clock,
             grants=PayloadGrants(services.memory),
-            tracker=services.tracker,
             direct=services.direct_downloads,
             stream_max=services.settings.limits.stream_max,
         )
@@ -161,14 +160,15 @@ class _OneRead:
         """Answer from the cache that processes share, likewise; a HEAD counts as no read and asks the catalog."""
         if self._parts.cache.shared is None or self._request.is_head:
             return False
-        loaded = await self._parts.cache.look(self._content_id)
-        if loaded is None:
+        found = await self._parts.cache.find(self._content_id)
+        if found is None:
             return False
+        loaded = loaded_from(found)
         facts = facts_of_entry(self._content_id, loaded.entry, _SOURCES[loaded.kind])
         is_over = facts.expires_at is not None and self._parts.clock.now() >= facts.expires_at
         if is_over or not self._is_for_caller(facts):
             return False
-        self._parts.tracker.note(self._content_id, loaded.kind)
+        self._parts.reading.note(self._content_id, loaded)
         await self._send_buffered(facts, loaded.entry.payload)
         return True
 
@@ -181,7 +181,7 @@ class _OneRead:
         if not self._is_for_caller(facts):
             return False
         if not self._request.is_head:
-            self._parts.tracker.note(self._content_id, loaded.kind)
+            self._parts.reading.note(self._content_id, loaded)
         await self._send_buffered(facts, loaded.entry.payload)
         return True
 
