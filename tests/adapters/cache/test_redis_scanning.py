@@ -18,7 +18,7 @@ from thermocline.testing.servers.redis import RedisCluster, RedisSentinels, Redi
 pytestmark = pytest.mark.server
 
 KEYS = {f"k{number}" for number in range(6000)}
-TIMEOUT = Seconds(1.0)
+TIMEOUT = Seconds(5.0)
 
 
 @pytest.fixture(scope="module")

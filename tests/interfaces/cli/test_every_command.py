@@ -276,7 +276,9 @@ def at_terminal(home: Path, *arguments: str) -> Iterator[Terminal]:
 
 
 def _without_bar(shown: str) -> str:
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).replace("\r", "\n")
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).replace("\r", "\n")
+    # One that was drawn and erased is still in what came.
+    return "\n".join(line for line in plain.split("\n") if "\u2501" not in line)
 
 
 def _count(home: Path, what: str) -> int:

@@ -53,6 +53,7 @@ async def refuse_wrong_redis(access: RedisAccess) -> None:
 
     Raises `ConfigurationError` for another kind of server, a refused password, a certificate that is not trusted.
     """
+    access.checked_ca_file()
     try:
         async with asyncio.timeout(2 * access.timeout):
             facts = await _facts(access)
@@ -67,6 +68,7 @@ async def refuse_wrong_redis(access: RedisAccess) -> None:
 
 async def examine_redis(access: RedisAccess) -> RedisFacts:
     """Return how Redis is. Raises `ConfigurationError`, `UnavailableError`."""
+    access.checked_ca_file()
     try:
         async with asyncio.timeout(4 * access.timeout):
             facts = await _facts(access)

@@ -3,11 +3,8 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
-
-from redis.exceptions import ResponseError
 
 from thermocline.adapters.cache.redis_access import Part, RedisAccess, pack
 from thermocline.adapters.cache.redis_wire import Wire
@@ -49,9 +46,10 @@ class Dialer:
             greetings.append(("SELECT", location.database))
         for greeting in greetings:
             await _asked(wire, *greeting)
-        # The name is for people who look at the server; one that forbids it serves us all the same.
-        with suppress(ResponseError):
-            await _asked(wire, "CLIENT", "SETNAME", CLIENT_NAME)
+        # The name is for people who look at the server: nobody waits for it, or minds if it is forbidden.
+        _asked(wire, "CLIENT", "SETNAME", CLIENT_NAME).add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )
 
     @cached_property
     def _tls(self) -> ssl.SSLContext | None:

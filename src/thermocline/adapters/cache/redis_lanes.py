@@ -118,7 +118,8 @@ class _Lane:
                 return first
             latest = self._loop.time() - PATIENCE
             for wire in wires:
-                if not wire.due or wire.head_since > latest:
+                # What is sent in this turn of the loop goes together, however long the turn takes.
+                if not wire.due or wire.is_collecting or wire.head_since > latest:
                     return wire
         if self.dialling is None and len(wires) < MOST_WIRES:
             self.dialling = self._loop.create_task(self._open())

@@ -56,12 +56,14 @@ class Wire(asyncio.BufferedProtocol):
         self._received = 0
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
-        self._flush_planned = False
+        self.is_collecting = False
+        """Whether what is sent now goes with what was sent before, in one write."""
         self._is_paused = False
         self._watch: asyncio.TimerHandle | None = None
         self._health_check: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
         self._unwritten = 0
+        self._is_suspected = False
         self.due: deque[tuple[Reply, bool]] = deque()
         """The replies that are still to come, and whether they may be large strings."""
         self.head_since = 0.0
@@ -89,8 +91,8 @@ class Wire(asyncio.BufferedProtocol):
         self.due.append((reply, is_string))
         self._unsent.append(command)
         self._unsent_bytes += len(command)
-        if not self._flush_planned:
-            self._flush_planned = True
+        if not self.is_collecting:
+            self.is_collecting = True
             self._loop.call_soon(self._flush)
 
     def close(self, cause: Exception | None = None) -> None:
@@ -138,6 +140,7 @@ class Wire(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Hand out the replies that are whole by now."""
         self._heard_at = now = self._loop.time()
+        self._is_suspected = False
         if self._large is not None:
             self._received += nbytes
             if self._received < len(self._large):
@@ -214,7 +217,7 @@ class Wire(asyncio.BufferedProtocol):
     # --- commands ------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        self._flush_planned = False
+        self.is_collecting = False
         if self._transport is None or self._is_paused or not self._unsent:
             return
         commands, self._unsent = self._unsent, []
@@ -237,10 +240,14 @@ class Wire(asyncio.BufferedProtocol):
             self._heard_at = self._loop.time()  # a large command that is on its way is no silence
         self._unwritten = unwritten
         left = self._heard_at + self._timeout - self._loop.time()
-        if left <= 0:
-            self.close(TimeoutError())
-        else:
+        if left > 0:
             self._watch = self._loop.call_later(left, self._look)
+        elif not self._is_suspected:
+            # A loop that was kept busy has not looked at its sockets yet: it does before the next timer.
+            self._is_suspected = True
+            self._watch = self._loop.call_later(0, self._look)
+        else:
+            self.close(TimeoutError())
 
     def _plan_health_check(self) -> None:
         if self._health_check_interval > 0:
