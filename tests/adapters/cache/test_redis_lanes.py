@@ -50,7 +50,8 @@ def test_what_comes_while_replies_are_due_is_sent_at_once(redis_server: RedisSer
                 await asyncio.sleep(0)
             found = await asyncio.gather(*readers, *(cache.get(key) for key in keys[500:]))
             assert [what.payload.decode() for what in found if what is not None] == keys
-            assert cache.exchanges - before == 2
+            # One more where the first replies took so long that another connection was opened beside it.
+            assert 2 <= cache.exchanges - before <= 3
 
     scenario()
 
