@@ -158,7 +158,9 @@ class WatchedRoute(SingleRoute):
         await self._sentinel.aclose()
 
     async def _dial(self, part: str, on_lost: Callable[[Wire], None]) -> Wire:  # noqa: ARG002 - there is one master
-        host, port = await self._sentinel.discover_master(self._service)
+        # Each Sentinel has its own time; all of them together get no more than one server would.
+        async with asyncio.timeout(self._timeout):
+            host, port = await self._sentinel.discover_master(self._service)
         return await self._dialer.dial(host, port, on_lost)
 
 
