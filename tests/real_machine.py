@@ -43,9 +43,9 @@ class RealServers:
     cluster: RedisCluster
     ceph: CephServer
 
-    def settings(self) -> Settings:
-        """Return the settings of a machine on these servers."""
-        return Settings.model_validate(
+    def settings(self, decides: Settings | None = None) -> Settings:
+        """Return the settings of a machine on these servers; policy and prices are those of `decides`."""
+        settings = Settings.model_validate(
             {
                 "cache": {"url": self.cluster.url},
                 "limits": {"sweep_max_share": 1.0},
@@ -66,6 +66,13 @@ class RealServers:
                 "tiers": {"cold": {"placement": "infrequent"}},
             }
         )
+        if decides is None:
+            return settings
+        priced = {
+            name: placement.model_copy(update={"prices": decides.placements[name].prices})
+            for name, placement in settings.placements.items()
+        }
+        return settings.model_copy(update={"policy": decides.policy, "prices": decides.prices, "placements": priced})
 
 
 @pytest.fixture(scope="session")
@@ -95,9 +102,9 @@ class PassingClock(ManualClock):
 class RealMachine(Machine):
     """A machine on real servers."""
 
-    def __init__(self, folder: Path, servers: RealServers, *, seed: int = 0) -> None:
+    def __init__(self, folder: Path, servers: RealServers, *, seed: int = 0, decides: Settings | None = None) -> None:
         self.installation = f"test-{secrets.token_hex(6)}"
-        super().__init__(folder, seed=seed, settings=servers.settings(), installation=self.installation)
+        super().__init__(folder, seed=seed, settings=servers.settings(decides), installation=self.installation)
         self.clock = PassingClock()
         self._servers = servers
         self._url = fresh_postgres_catalog(servers.postgres)

@@ -390,9 +390,12 @@ async def points_of(operation: Operation, machine: Machine) -> list[str]:
         faults.start()
         await operation.act(store, machine)
         await store.services.background.drain()
+    points = list(faults.points)
     assert await read(machine) == operation.after
+    await machine.recover()
+    await check_tier(operation, machine, acknowledged=True)
     await machine.close()
-    return list(faults.points)
+    return points
 
 
 async def strike(operation: Operation, point: str, mode: FaultMode, machine: Machine) -> bool:

@@ -24,12 +24,12 @@ RESTORES = {"restore", "restore by reading", "end a restore", "move what is rest
 def test_cells_on_real_servers(operation: Operation, real_servers: RealServers, tmp_path: Path) -> None:
     seed = int.from_bytes(os.urandom(4))
     print(f"seed {seed}")  # noqa: T201 - tells which cells were tried
-    planned = RealMachine(tmp_path, real_servers)
+    planned = RealMachine(tmp_path, real_servers, decides=operation.settings)
     points = asyncio.run(points_of(operation, planned))
     planned.discard()
     cells = [(point, mode) for point in points for mode in modes_of(point)]
     chosen = cells if SOAK else random.Random(seed).sample(cells, min(CELLS_EACH, len(cells)))
     for point, mode in chosen:
-        machine = RealMachine(tmp_path, real_servers, seed=seed)
+        machine = RealMachine(tmp_path, real_servers, seed=seed, decides=operation.settings)
         assert asyncio.run(strike(operation, point, mode, machine)), f"never struck: {point}, {mode}"
         machine.discard()

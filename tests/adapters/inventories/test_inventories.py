@@ -15,6 +15,7 @@ from thermocline.adapters.inventories import readings, rows
 from thermocline.adapters.inventories.manifests import open_inventory
 from thermocline.adapters.inventories.reading import Inventory, hash_of, read_inventory
 from thermocline.adapters.inventories.readings import join, log_files, read_logs
+from thermocline.adapters.traces import csv_blocks
 from thermocline.domain.errors import FileTreeError, InvalidInputError
 
 FORMS = ("CSV", "Parquet")
@@ -43,7 +44,7 @@ PRICED = {"STANDARD": "s3.standard", "STANDARD_IA": "s3.standard_ia", "GLACIER_I
 def test_everything_is_read_in_any_order_of_columns_and_any_parts(
     tmp_path: Path, form: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "BLOCK_BYTES", 700)
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 700)
     monkeypatch.setattr(rows, "BATCH_ROWS", 7)
     draws = np.random.default_rng(seed)
     bucket = draw_bucket(seed, classes=tuple(PRICED))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from thermocline.adapters.traces import logs, opening, tables
+from thermocline.adapters.traces import csv_blocks, logs, opening
 from thermocline.adapters.traces.reading import Trace, read_trace
 from thermocline.domain.errors import FileTreeError, InvalidInputError
 
@@ -89,7 +89,7 @@ def test_pieces_do_not_show(tmp_path: Path, piece: int, monkeypatch: pytest.Monk
     for module in (opening, logs):
         monkeypatch.setattr(module, "PIECE_BYTES", piece)
     monkeypatch.setattr(opening, "HEAD_BYTES", 30)
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 64)
     rows = [(1_600_000_000 + 3600 * number, f"object {number % 50}", number) for number in range(1000)]
     for pack in (bytes, gzip.compress, zstandard.compress):
         path = tmp_path / "trace"
@@ -187,7 +187,7 @@ def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
 
 
 def test_numbers_are_given_in_the_order_of_first_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 256)
     draws = np.random.default_rng(1)
     names = [f"o{number}" for number in draws.integers(0, 300, 2000)]
     out = io.StringIO("")

@@ -7,6 +7,7 @@ encoding, and ids may begin with it.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from thermocline.adapters.arrow_buffers import arrow_buffer
 from thermocline.adapters.catalog.dialects import CELL_END
 from thermocline.domain.errors import StorageError
 
@@ -35,7 +36,7 @@ def _table_of(text: bytes, types: Mapping[str, Any]) -> Any:
 
     try:
         return csv.read_csv(
-            pa.py_buffer(text),
+            arrow_buffer(text),
             # One block: so there is one dictionary for each column, and nothing to join afterwards.
             csv.ReadOptions(column_names=tuple(types), use_threads=False, block_size=len(text) + 1),
             csv.ParseOptions(delimiter=CELL_END, quote_char=False, escape_char=False),

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from thermocline.adapters.inventories.manifests import CSV, KNOWN, Manifest, Part, check_columns, plain_name
+from thermocline.adapters.traces.csv_blocks import csv_blocks
 from thermocline.adapters.traces.opening import PIECE_BYTES, TraceBytes
 from thermocline.domain.errors import FileTreeError, InvalidInputError
 
-BLOCK_BYTES: Final = 1 << 24
 BATCH_ROWS: Final = 1 << 18
 DAY_SECONDS: Final = 86_400
 _NUMBER: Final = r"^[0-9]{1,18}$"
@@ -86,15 +86,15 @@ def _csv_rows(part: Part, columns: Sequence[str], progress: Callable[[int], None
     with TraceBytes(part.path, progress=progress) as source:
         if not source.head():
             return
-        reader = arrow_csv.open_csv(
-            pa.PythonFile(source, mode="r"),
-            read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES, column_names=list(columns)),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
-            convert_options=arrow_csv.ConvertOptions(
+        reader = csv_blocks(
+            source,
+            columns=list(columns),
+            convert=arrow_csv.ConvertOptions(
                 include_columns=wanted,
                 column_types={name: pa.string() for name in columns},
                 strings_can_be_null=False,
             ),
+            quoted_lines=True,
         )
         row = 1
         for batch in reader:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from thermocline.adapters.traces.batches import Batch
+from thermocline.adapters.traces.csv_blocks import csv_blocks
 from thermocline.adapters.traces.opening import TraceBytes
 from thermocline.domain.errors import InvalidInputError
 
 NEEDED: Final = ("ts", "obj")
 SIZE: Final = "size"
-BLOCK_BYTES: Final = 1 << 24
 BATCH_ROWS: Final = 1 << 19
 
 
@@ -33,10 +33,10 @@ def csv_batches(source: TraceBytes, columns: Sequence[str]) -> Iterator[Batch]:
     """Yield the rows of a CSV. Raises `InvalidInputError` for missing columns, and for what is no number."""
     wanted = _wanted(columns)
     try:
-        reader = arrow_csv.open_csv(
-            pa.PythonFile(source, mode="r"),
-            read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES),
-            convert_options=arrow_csv.ConvertOptions(
+        reader = csv_blocks(
+            source,
+            columns=None,
+            convert=arrow_csv.ConvertOptions(
                 include_columns=wanted,
                 column_types={"ts": pa.float64(), "obj": pa.string(), SIZE: pa.float64()},
                 strings_can_be_null=False,

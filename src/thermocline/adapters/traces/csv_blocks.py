@@ -1,0 +1,82 @@
+"""CSV in batches of columns: cut between records here, and parsed by Arrow, one block at a time.
+
+Arrow could read the file by itself, but from threads of its own that call ours (`arrow_buffers`).
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from thermocline.adapters.arrow_buffers import arrow_buffer
+
+BLOCK_BYTES: Final = 1 << 24
+_MARK: Final = "\ufeff".encode()
+"""Arrow takes it for a mark of the encoding at the beginning of each block; an id may begin with it, too."""
+
+
+class Readable(Protocol):
+    """A file of which bytes are read, fewer than asked for only at its end."""
+
+    def read(self, count: int, /) -> bytes:
+        """Return the next bytes."""
+        ...
+
+
+def csv_blocks(
+    source: Readable,
+    *,
+    columns: list[str] | None,
+    convert: arrow_csv.ConvertOptions,
+    quoted_lines: bool = False,
+) -> Iterator[Any]:
+    """Yield record batches, in order; memory holds two blocks, and a record that is longer than one.
+
+    `columns` None: the first line names them. `quoted_lines`: quoted cells may have line breaks. Raises what reading
+    the source raises, and `pyarrow.ArrowInvalid` for what is no such CSV.
+    """
+    names = columns
+    for number, block in enumerate(_whole_records(source, quoted_lines=quoted_lines)):
+        table = arrow_csv.read_csv(
+            pa.BufferReader(arrow_buffer(_MARK + block if number else block)),
+            read_options=arrow_csv.ReadOptions(column_names=names),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=quoted_lines),
+            convert_options=convert,
+        )
+        if names is None:
+            names = _names_of(block)
+        yield from table.to_batches()
+
+
+def _whole_records(source: Readable, *, quoted_lines: bool) -> Iterator[bytes]:
+    rest = b""
+    while piece := source.read(BLOCK_BYTES):
+        block = rest + piece
+        end = _end_of_records(block, quoted_lines=quoted_lines)
+        if not _is_blank(block[:end]):
+            yield block[:end]
+        rest = block[end:]
+    if not _is_blank(rest):
+        yield rest
+
+
+def _is_blank(block: bytes) -> bool:
+    return not block.strip(b"\r\n")
+
+
+def _end_of_records(block: bytes, *, quoted_lines: bool) -> int:
+    """Return where the last record that ends in the block ends, 0 if none does."""
+    end = block.rfind(b"\n") + 1
+    if quoted_lines:
+        quotes = block.count(b'"', 0, end)
+        while quotes % 2:  # that line break stands within quotes
+            before = block.rfind(b"\n", 0, end - 1) + 1
+            quotes -= block.count(b'"', before, end)
+            end = before
+    return end
+
+
+def _names_of(block: bytes) -> list[str]:
+    head = block[: block.find(b"\n") + 1] or block
+    return list(arrow_csv.read_csv(pa.BufferReader(arrow_buffer(head))).column_names)
