@@ -67,8 +67,7 @@ class World:
         self.machine.clock.advance(GRACE)
         async with self.machine.process() as store:
             await store.services.sweep.empty_quarantine()
-        for _ in range(2):
-            await self.machine.recover()
+        await self.machine.recover()
         stored, named, rows, intents = await self.machine.remains()
         assert stored == named
         assert (rows, intents) == (0, 0)
