@@ -20,7 +20,7 @@ from thermocline.ports.records import Records
 from thermocline.services.caching import ContentCache
 from thermocline.services.loaded import Loaded
 from thermocline.services.placements import Placements
-from thermocline.services.reading import ReadingService
+from thermocline.services.reading import ReadingService, Turns
 
 ATTEMPTS = 2
 """A change that is heard during the fill ends its lease, be it an own one that was acknowledged before."""
@@ -82,14 +82,17 @@ class Filler:
         found = await self.look_up(content_id)
         return await self.fill(found) if isinstance(found, Record) else found
 
-    async def fill(self, record: Record) -> Filled:
-        """Bring the content into the caches unless it is there; never raises `StorageError`."""
+    async def fill(self, record: Record, turns: Turns | None = None) -> Filled:
+        """Bring the content into the caches unless it is there; never raises `StorageError`.
+
+        A store is read when there is a turn for it.
+        """
         content_id = record.content_id
         try:
             if self.is_in_memory(content_id) or await self._cache.find(content_id) is not None:
                 return Filled(WarmOutcome.ALREADY_CACHED, record.size)
             for _ in range(ATTEMPTS):
-                loaded = await self._reading.bring(content_id, record)
+                loaded = await self._reading.bring(content_id, record, turns)
                 if await self._is_taken(content_id, loaded):
                     return Filled(WarmOutcome.WARMED, Bytes(len(loaded.entry.payload)))
         except ContentNotFoundError:

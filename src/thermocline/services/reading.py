@@ -17,7 +17,7 @@ or storage do not answer, it is served as it is, up to a stated age.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from thermocline.domain.cache_types import content_key
@@ -54,6 +54,9 @@ from thermocline.services.verifying import anext_or_none, fetch_verified, stream
 NO_WAIT = Seconds(0.0)
 STREAM_CHUNKS = 2
 """Chunks that a stream holds at least: one being sent, one being read."""
+Turns = AbstractAsyncContextManager[object]
+"""What is entered for one read from a store, many times over: a semaphore, say."""
+_AT_ONCE: Turns = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,14 +227,15 @@ class ReadingService:
         elif loaded.kind is ReadKind.MEMORY:
             self._cache.memory_bytes += len(loaded.entry.payload)
 
-    async def bring(self, content_id: ContentId, known: Record | None) -> Loaded:
+    async def bring(self, content_id: ContentId, known: Record | None, turns: Turns | None = None) -> Loaded:
         """Read the content into the caches, together with all who read it now; it counts as no read.
 
-        Raises as `load`, but `ObjectArchivedError` for an object that must be restored first.
+        What comes from a store is read when there is a turn for it. Raises as `load`, but `ObjectArchivedError` for an
+        object that must be restored first.
         """
         flight = self._cache.flights.get(content_id)
         if flight is None:
-            flight = asyncio.get_running_loop().create_task(self._load(content_id, known))
+            flight = asyncio.get_running_loop().create_task(self._load(content_id, known, turns))
             self._cache.flights[content_id] = flight
             flight.add_done_callback(lambda done: self._land(content_id, done))
         # Shielded: one impatient reader must not cancel the read that others wait for.
@@ -337,14 +341,14 @@ class ReadingService:
             self.damaged += 1
             raise
 
-    async def _load(self, content_id: ContentId, known: Record | None) -> Loaded:
+    async def _load(self, content_id: ContentId, known: Record | None, turns: Turns | None) -> Loaded:
         shared = self._cache.shared
         if shared is not None:
-            return await self._load_shared(shared, content_id, known)
+            return await self._load_shared(shared, content_id, known, turns)
         token = await self._cache.begin_fill(content_id)
         began = self._clock.monotonic()
         try:
-            record, payload, kind = await self._read_source(content_id)
+            record, payload, kind = await self._read_source(content_id, turns)
         except BaseException:
             if token is not None:
                 await self._cache.give_up_fill(content_id, token)
@@ -354,7 +358,9 @@ class ReadingService:
         cost = Seconds(self._clock.monotonic() - began)
         return Loaded(await self._cache.fill(token, record, payload, fetch_cost=cost, by_miss=True), kind)
 
-    async def _load_shared(self, shared: SharedCache, content_id: ContentId, known: Record | None) -> Loaded:
+    async def _load_shared(
+        self, shared: SharedCache, content_id: ContentId, known: Record | None, turns: Turns | None
+    ) -> Loaded:
         token = self._cache.new_token()
         await self._cache.lease_memory(content_id, token)
         turn: CacheEntry | bool = False
@@ -368,9 +374,9 @@ class ReadingService:
             began = self._clock.monotonic()
             if turn:
                 async with shared.keeping(content_key(content_id), token):
-                    record, payload, kind = await self._read_source(content_id)
+                    record, payload, kind = await self._read_source(content_id, turns)
             else:
-                record, payload, kind = await self._read_source(content_id)
+                record, payload, kind = await self._read_source(content_id, turns)
         except BaseException:
             await self._cache.give_up_fill(content_id, token, shared=turn is True)
             raise
@@ -378,7 +384,7 @@ class ReadingService:
         entry = await self._cache.fill(token, record, payload, shared=turn, fetch_cost=cost, by_miss=True)
         return Loaded(entry, kind)
 
-    async def _read_source(self, content_id: ContentId) -> tuple[Record, bytes, ReadKind]:
+    async def _read_source(self, content_id: ContentId, turns: Turns | None) -> tuple[Record, bytes, ReadKind]:
         """Return the record and its verified bytes, of this moment or later, and what had the bytes."""
         record = await self.find(content_id)
         held = await self._cache.held_bytes(record)
@@ -386,22 +392,22 @@ class ReadingService:
             self.revived += 1
             return record, held, ReadKind.MEMORY
         try:
-            return record, await self._fetch(record), ReadKind.STORAGE
+            return record, await self._fetch(record, turns), ReadKind.STORAGE
         except ObjectMissingError:
             record = await self._reread(record)
             try:
-                return record, await self._fetch(record), ReadKind.STORAGE
+                return record, await self._fetch(record, turns), ReadKind.STORAGE
             except ObjectMissingError as exc:
                 raise self._missing(record) from exc
 
-    async def _fetch(self, record: Record) -> bytes:
+    async def _fetch(self, record: Record, turns: Turns | None) -> bytes:
         if record.size > self._max_buffered:
             raise ContentTooLargeError(
                 f"content {record.content_id!r} has {record.size} bytes, more than the {self._max_buffered} that are "
                 "read into memory at once; use open_content to stream it, or raise [limits] max_buffered"
             )
         store = self._placements.named(record.placement).store
-        async with self._memory.grant(record.size):
+        async with turns or _AT_ONCE, self._memory.grant(record.size):
             try:
                 return await fetch_verified(store, record)
             except IntegrityError:

@@ -24,7 +24,7 @@ from thermocline.services.filling import Filled, Filler
 THRESHOLD = 0.7
 """The seed's: predictions must be strictly above it."""
 CONCURRENCY = 10
-"""The seed's: so many are read at once."""
+"""The seed's: so many are read from storage at once."""
 MOST_CONCURRENT = 256
 LOOK_UPS_AT_ONCE = 64
 MOST_RUNS = 4
@@ -225,13 +225,15 @@ class _Run:
 
         await _each(wanted, look_up, LOOK_UPS_AT_ONCE)
         found.sort(key=self._worth, reverse=True)
-        await _each(found, self._fill, concurrency)
+        turns = asyncio.Semaphore(concurrency)
+        # Half as many more under way: while some are looked up, leased and verified, all turns to read are taken.
+        await _each(found, lambda record: self._fill(record, turns), concurrency + concurrency // 2)
 
     def _worth(self, record: Record) -> tuple[float, str]:
         cost = cost_of_miss(record.size, is_paid=self._filler.is_paid(record))
         return self._predicted[record.content_id] * cost, record.content_id
 
-    async def _fill(self, record: Record) -> None:
+    async def _fill(self, record: Record, turns: asyncio.Semaphore) -> None:
         if self._filler.is_in_memory(record.content_id):
             self._tell(record.content_id, Filled(WarmOutcome.ALREADY_CACHED, record.size))
             return
@@ -242,7 +244,7 @@ class _Run:
         if self._dry_run:
             self._tell(record.content_id, Filled(WarmOutcome.WARMED, record.size))
             return
-        filled = await self._filler.fill(record)
+        filled = await self._filler.fill(record, turns)
         if filled.outcome is not WarmOutcome.WARMED:
             self._left += record.size
         self._tell(record.content_id, filled)
