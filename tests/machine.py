@@ -145,6 +145,9 @@ class Machine:
     def discard(self) -> None:
         """Forget the machine, where its folder is not all there is."""
 
+    async def spread(self) -> None:
+        """Let whatever processes share hear of commits that nobody acknowledged: here they share the catalog alone."""
+
     async def recover(self) -> None:
         """Start a process and let time pass until all background work has come to its end."""
         async with self.process() as store:

@@ -20,8 +20,10 @@ from tests.s3_servers import location, new_bucket
 from thermocline.adapters.catalog.sql import SqlCatalog
 from thermocline.adapters.objects.s3 import S3ObjectStore
 from thermocline.domain.units import Bytes, Seconds, Timestamp
+from thermocline.domain.work import OutboxKind
 from thermocline.ports.cache import SharedLevel
 from thermocline.ports.object_store import ObjectHead, ObjectInfo, ObjectStore
+from thermocline.services.transferring import EVICT_DELAY
 from thermocline.testing.catalog import fresh_postgres_catalog
 from thermocline.testing.clock import ManualClock
 from thermocline.testing.servers.ceph import CephServer
@@ -140,6 +142,13 @@ class RealMachine(Machine):
 
     async def open_shared(self, stack: AsyncExitStack) -> SharedLevel | None:
         return (await open_shared_cache(self.settings.cache, self.clock, stack, installation=self.installation)).level
+
+    async def spread(self) -> None:
+        """Do what a worker does two seconds later: until then Redis may show what was there before."""
+        self.clock.advance(EVICT_DELAY)
+        async with self.process() as store:
+            while await store.services.outbox.deliver(OutboxKind.INVALIDATE):
+                pass
 
     async def recover(self) -> None:
         # Hours pass: whatever a process left in Redis has ended.

@@ -138,6 +138,7 @@ class History(RuleBasedStateMachine):
             self.book(content_id, after)
         elif before is not None and after is not None and self.describes(after, shown):
             self.book(content_id, before.perhaps(after))  # they differ in where it is, which may still change
+        self.runner.run(self.machine.spread())
         if not self.faults.dead:
             # What this process did not hear of its own commit reaches its memory by the change feed.
             self.runner.run(self.store.services.listener.poll())
