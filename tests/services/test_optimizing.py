@@ -21,6 +21,7 @@ from thermocline.economics.rules import RULES
 from thermocline.economics.sheets import cost_sheet
 from thermocline.interfaces.statistics import catalog_work
 from thermocline.testing.clock import START
+from thermocline.testing.faults import FaultMode, Faults, ProcessDied
 from thermocline.wiring.deciding import placement_prices
 
 
@@ -178,6 +179,51 @@ def test_a_pass_goes_on_where_another_stopped_and_comes_again(tmp_path: Path, mo
             pass_days(machine, 0.2)
             assert await store.services.optimizing.work() == 5
             assert (await store.services.optimizing.state()) != state
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("mode", [FaultMode.BEFORE, FaultMode.AFTER])
+@pytest.mark.parametrize(
+    "point",
+    ["catalog.moves.plan#2", "catalog.policy_budget.take#2", "catalog.cursors.save#2", "catalog.cursors.save#3"],
+)
+def test_a_pass_that_died_goes_on_and_neither_repeats_nor_skips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, mode: FaultMode
+) -> None:
+    """Of three chunks the second is struck, or what notes one; who comes after does the rest, on the same day."""
+    monkeypatch.setattr("thermocline.services.optimizing.CHUNK", 3)
+    names = [f"c{number}" for number in range(9)]
+
+    async def scenario() -> None:
+        machine = policy_machine(tmp_path, daily_moves=10)  # 7, and the chunk that a crash takes of it
+        async with machine.process() as store:
+            for name in names:
+                await store.store_content(name, BIG, initial_tier="warm")
+            await store.update_metadata("c1", pinned=True)
+            await store.update_metadata("c7", held=True)
+        pass_days(machine, 40)
+        faults = Faults({point: mode})
+        async with machine.process(faults) as store:
+            faults.start()
+            with pytest.raises(ProcessDied):
+                await store.services.optimizing.work()
+        pass_days(machine, 1 / 24)  # its lease has ended
+        async with machine.process() as store:
+            state = await store.services.optimizing.state()
+            assert state is not None
+            noted = state.examined
+            assert noted in {0, 3, 6}
+            assert await store.services.optimizing.work() == 9 - noted
+            state = await store.services.optimizing.state()
+            assert state is not None
+            assert state.ended_at is not None
+            assert state.examined == 9
+            await make_copies(store)
+            moved = [entry.content_id for entry in await ledger(store)]
+            assert sorted(moved) == [name for name in names if name not in {"c1", "c7"}]
+            again = await store.optimize_storage_tiers(dry_run=True)
+            assert (again.transitions, dict(again.refused)) == (0, {"pinned": 1, "held": 1})
 
     run(scenario)
 
