@@ -29,8 +29,8 @@ from thermocline.services.exporting import ExportOptions
 from thermocline.services.importing import DEFAULT_JOBS, ImportOptions, folder_prefix
 from thermocline.services.listing import Page
 from thermocline.services.moving import TierOutcome
+from thermocline.services.open_contents import OpenContent
 from thermocline.services.optimization_reports import OptimizationReport
-from thermocline.services.reading import OpenContent
 from thermocline.services.transferring import Body, WriteRequest
 from thermocline.services.tree_reports import TreeProgress, TreeReport
 from thermocline.wiring.build import open_services

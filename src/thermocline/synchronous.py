@@ -26,7 +26,7 @@ from thermocline.domain.content import DEFAULT_CONTENT_TYPE, Receipt, Record, Vi
 from thermocline.domain.digests import Buffer
 from thermocline.domain.tiers import StorageTier
 from thermocline.orchestrator import DEFAULT_TIER, StorageOrchestrator
-from thermocline.services.reading import OpenContent
+from thermocline.services.open_contents import OpenContent
 from thermocline.wiring.settings import Settings
 
 P = ParamSpec("P")

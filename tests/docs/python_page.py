@@ -18,7 +18,7 @@ from thermocline.services.clearing import ClearReport
 from thermocline.services.deleting import Erasure
 from thermocline.services.listing import Page
 from thermocline.services.moving import TierOutcome
-from thermocline.services.reading import OpenContent
+from thermocline.services.open_contents import OpenContent
 from thermocline.services.tree_reports import Outcome, TreeProblem, TreeProgress, TreeReport
 
 HEAD = """# Python

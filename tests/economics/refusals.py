@@ -33,11 +33,14 @@ POLICIES = ("idle", "intelligent", "age", "velocity")
 class Refusing(Policy):
     """A policy whose moves are refused as `economics.deciding` does."""
 
-    def __init__(self, policy: Policy, setting: Setting, *, up_waits: bool) -> None:
+    def __init__(self, policy: Policy, setting: Setting, *, up_waits: bool = False, down_waits: bool = False) -> None:
+        """`up_waits`: nothing comes back within the stay. `down_waits`: what did goes down only after that stay."""
         self._policy = policy
         self._sheet = setting.sheet
         self._origin = 10_000
         self._up_waits = up_waits
+        self._down_waits = down_waits
+        self._waits_until = np.full(len(setting.sheet.storage[0][0]), -(10**6))
 
     def decide(self, day: int, columns: Columns) -> Decisions:
         """Return the policy's decisions, but for what does not pay, or has not been there for long enough."""
@@ -56,6 +59,10 @@ class Refusing(Policy):
         stay = np.maximum(np.array(self._sheet.minimum_days)[columns.places], MINIMUM_STAY_DAYS)
         has_stayed = day - columns.since >= stay
         allowed = (paid.net > 0) & (has_stayed | (goes_up & (not self._up_waits)))
+        if self._down_waits:
+            allowed &= goes_up | (day >= self._waits_until)
+            until = columns.since + np.array(self._sheet.minimum_days)[columns.places]
+            self._waits_until = np.where(allowed & goes_up, until, self._waits_until)
         return Decisions(np.where(allowed, decided.places, columns.places).astype(np.int8), decided.reasons)
 
     def _contents(self, columns: Columns) -> Contents:
@@ -86,28 +93,27 @@ class Refusing(Policy):
         )
 
 
-def ratios(history: History, classes: Sequence[str], name: str) -> tuple[float, float, float]:
-    """Return a policy's cost to the optimum in the second half: as it is, refusing, and if coming back waits, too."""
+def ratios(history: History, classes: Sequence[str], name: str) -> list[float]:
+    """Return a policy's cost to the optimum in the second half: as it is, refusing, and if up or down waits, too."""
     sheet, start = cost_sheet(chosen(shipped(), classes), history.sizes), history.split_day(0.5)
     setting = Setting(sheet.classes, sheet, history.before(start), start)
     least = optimum(history, sheet, start).total
-    plain, refusing, waiting = (
-        bill(history, replay(history, policy, start).moves, sheet, start).total / least
-        for policy in (
-            RULES[name](setting),
-            Refusing(RULES[name](setting), setting, up_waits=False),
-            Refusing(RULES[name](setting), setting, up_waits=True),
-        )
+    policies = (
+        RULES[name](setting),
+        Refusing(RULES[name](setting), setting),
+        Refusing(RULES[name](setting), setting, up_waits=True),
+        Refusing(RULES[name](setting), setting, down_waits=True),
     )
-    return plain, refusing, waiting
+    return [bill(history, replay(history, policy, start).moves, sheet, start).total / least for policy in policies]
 
 
 def main(path: Path, classes: Sequence[str]) -> None:
     trace = read_trace(path)
     history = trace.history.with_sizes(LogNormalSizes.parse(SIZES).draw(trace.object_ids))
     for name in POLICIES:
-        plain, refusing, waiting = ratios(history, classes, name)
-        sys.stdout.write(f"| `{name}` | {plain:.3f} | {refusing:.3f} | {waiting:.3f} |\n")
+        told = " | ".join(f"{ratio:.4f}" for ratio in ratios(history, classes, name))
+        sys.stdout.write(f"| `{name}` | {told} |\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

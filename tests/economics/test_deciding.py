@@ -12,12 +12,13 @@ from tests.counts import SOAK
 from tests.economics.catalogs import ARCHIVE, COLD, GB, HOT, WARM, Made, at, catalog, rules
 from tests.economics.workloads import Workload, cooling
 from thermocline.domain.heat import DAY_MICROS
-from thermocline.economics.columns import Watcher
+from thermocline.economics.columns import Columns, Watcher
 from thermocline.economics.contents import Contents, day_number
 from thermocline.economics.deciding import Decided, DecisionRules, Place, Refusal, decide
+from thermocline.economics.figures import DAYS_PER_MONTH
 from thermocline.economics.histories import history_of
 from thermocline.economics.learning.training import train
-from thermocline.economics.policies.policy import Reason
+from thermocline.economics.policies.policy import Decisions, Policy, Reason
 from thermocline.economics.price_books import chosen, shipped
 from thermocline.economics.rules import RULES
 from thermocline.economics.shadows import by_model
@@ -46,6 +47,10 @@ made_contents = st.builds(
     pinned=st.sampled_from([False, False, False, True]),
     reads=st.lists(st.integers(0, 400), max_size=25),
 )
+bursts = st.lists(st.tuples(st.integers(40, 145), st.integers(1, 12)), max_size=5).map(
+    lambda found: sorted({day for first, days in found for day in range(first, first + days)})
+)
+"""Days in a row with reads, and silence in between."""
 some_rules = st.builds(
     lambda names, policy, delayed, stay: rules(*names, policy=policy, delayed_read=delayed, minimum_stay=stay),
     st.sampled_from(CLASSES),
@@ -128,35 +133,73 @@ def _check_decision(made: list[Made], given_rules: DecisionRules, day: int) -> N
     assert (after.tiers == decided.tiers).all()
 
 
+class Whims(Policy):
+    """Wants something else each day."""
+
+    def __init__(self, classes: int, seed: int) -> None:
+        self._draws, self._classes = np.random.default_rng(seed), classes
+
+    def decide(self, day: int, columns: Columns) -> Decisions:  # noqa: ARG002 - it looks at nothing
+        places = self._draws.integers(0, self._classes, len(columns.sizes)).astype(np.int8)
+        return Decisions(places, np.full(len(places), Reason.SILENT, np.int8))
+
+
 @given(
-    st.lists(made_contents, min_size=1, max_size=6),
+    st.lists(st.builds(replace, made_contents, reads=bursts), min_size=1, max_size=6),
     some_rules,
+    st.integers(0, 2**32),
 )
-@settings(max_examples=EXAMPLES // 4, deadline=None)
-def test_never_back_and_forth(made: list[Made], given_rules: DecisionRules) -> None:
-    """Day by day over random reads: after a copy nothing goes down within the stays of class and policy."""
-    made = _fit(made, given_rules)
-    last_copy = [-math.inf] * len(made)
-    classes = [place.prices for place in given_rules.places]
-    for day in range(51, 420, 6):
+@settings(max_examples=EXAMPLES // 5, deadline=None)
+def test_whatever_a_policy_wants_nothing_goes_back_and_forth(
+    made: list[Made], given_rules: DecisionRules, seed: int
+) -> None:
+    """Day by day over bursts of reads, copies made at once: what decision 35 says of going down and coming back."""
+    whims = Whims(len(given_rules.open_places), seed)
+    _live(_fit(made, given_rules), replace(given_rules, policy=lambda _: whims), range(51, 151))
+
+
+def _live(made: list[Made], given_rules: DecisionRules, days: range) -> list[list[tuple[int, bool]]]:
+    """Let the days pass; return the copies of each content: when, and whether it went up."""
+    copies: list[list[tuple[int, bool]]] = [[] for _ in made]
+    for day in days:
         contents, now = catalog(made, day), at(day)
         decided = decide(contents, given_rules, now)
         for row in np.flatnonzero(decided.tiers != contents.tiers):
-            source = classes[contents.places[row]]
-            assert source is not None
+            one = made[row]
             if decided.copies[row]:
-                stay = max(source.minimum_days, given_rules.minimum_stay_days)
-                target = given_rules.places[decided.wished[row]].prices
+                source, target = (given_rules.places[place[row]].prices for place in (contents.places, decided.wished))
+                assert source is not None
                 assert target is not None
-                if target.value("storage") <= source.value("storage"):
-                    assert day - last_copy[row] >= stay
-                last_copy[row] = day
+                goes_up = target.value("storage") > source.value("storage")
+                stayed = day - max(one.since, one.written)
+                if goes_up:
+                    # Reading it and what is left of the stay are paid, and the move pays all the same.
+                    left = max(source.minimum_days - stayed, 0) * source.value("storage") / DAYS_PER_MONTH
+                    assert decided.payment.cost[row] >= one.size / GB * (left + source.value("retrieval")) * (1 - 1e-9)
+                    assert decided.payment.net[row] > 0
+                    downs = [when for when, went_up in copies[row] if not went_up]
+                    assert not downs or any(downs[-1] <= read <= day for read in one.reads), "silence brings nothing up"
+                else:
+                    assert stayed >= max(source.minimum_days, given_rules.minimum_stay_days)
+                copies[row].append((day, bool(goes_up)))
             made[row] = replace(
-                made[row],
+                one,
                 tier=int(decided.tiers[row]),
                 place=int(decided.wished[row] if decided.copies[row] else contents.places[row]),
                 since=day,
             )
+    return copies
+
+
+def test_what_comes_back_within_its_stay_pays_and_then_stays() -> None:
+    """The shortest there and back that the reads allow: Glacier IR wants 90 days, and a read costs as much as 55."""
+    given_rules = rules("s3.standard", "s3.glacier_ir", tiers=[(HOT, WARM), (COLD, ARCHIVE)])
+    made = [Made(tier=WARM, reads=list(range(first, 70))) for first in (62, 64, 66)]
+    copies = _live(made, given_rules, range(55, 130))
+    assert [went_up for _, went_up in copies[0]] == [False, True, False]
+    for down, up, again in (each for each in copies if len(each) > 1):
+        assert up[0] - down[0] < 90
+        assert again[0] - up[0] >= 50, "as silent as anything else before it goes down"
 
 
 @given(st.lists(made_contents, min_size=1, max_size=8), some_rules, st.integers(60, 300), st.integers(1, 200))
@@ -249,6 +292,15 @@ def test_two_billion_small_objects_stay() -> None:
 )
 def test_what_becomes_of_it(made: Made, day: float, expected: tuple[int, int, Refusal, bool]) -> None:
     assert _one(made, day, rules()) == expected
+
+
+def test_an_overwrite_begins_the_minimum_stay_anew() -> None:
+    read_daily = Made(tier=COLD, place=1, reads=list(range(60, 100)))
+    made = [read_daily, replace(read_daily, since=90), replace(read_daily, written=90)]
+    decided = decide(catalog(made, 100), rules(), at(100))
+    stayed, moved, overwritten = decided.payment.cost.tolist()
+    assert decided.copies.all()
+    assert stayed < moved == overwritten
 
 
 def test_a_rule_that_ignores_reads_is_held_to_what_they_cost() -> None:

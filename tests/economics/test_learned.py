@@ -13,8 +13,7 @@ from thermocline.economics.comparisons import Question, compare
 from thermocline.economics.histories import History
 from thermocline.economics.learning.chains import HORIZON_DAYS, Chain, solve
 from thermocline.economics.learning.models import LARGEST_BYTES, Model
-from thermocline.economics.learning.observed import Observed, observed
-from thermocline.economics.learning.outlooks import FURTHEST_DAYS, outlook
+from thermocline.economics.learning.observed import observed
 from thermocline.economics.learning.terms import STEP_DAYS, Terms
 from thermocline.economics.learning.training import train
 from thermocline.economics.learning.trees import Sample, Tree, grow
@@ -205,32 +204,6 @@ def test_storage_that_costs_nothing_elsewhere_takes_all_and_dear_moves_take_none
         seen = watcher.columns.first_day < 180
         places = trained.advise(observed(180, watcher.columns)).places[seen & (history.sizes > 10**6)]
         assert share <= (places == 1).mean() <= share + 0.1
-
-
-def test_an_outlook_says_when_the_decision_changes(model: Model, history: History) -> None:
-    watcher = Watcher(history, 200)
-    everyone = observed(200, watcher.columns)
-    changes = 0
-    for number in np.flatnonzero(watcher.columns.first_day < 200)[:60]:
-        one = _row(everyone, int(number))
-        told = outlook(model, one)
-        assert told.place == model.advise(one).places[0]
-        if told.silent_days is None:
-            assert told.silent_place == told.place
-            continue
-        changes += 1
-        assert 0 < told.silent_days <= FURTHEST_DAYS
-        assert told.silent_place != told.place
-        assert S3.index(S3[told.silent_place]) > told.place, "silence only goes down"
-    assert changes > 10
-
-
-def _row(seen: Observed, number: int) -> Observed:
-    rows = slice(number, number + 1)
-    return Observed(
-        seen.sizes[rows], seen.ages[rows], seen.idle[rows], seen.gaps[rows], seen.read_days[rows],
-        seen.recent_days[rows], seen.rates[:, rows], seen.places[rows], seen.days_in_class[rows],
-    )  # fmt: skip
 
 
 # --- what it is worth, and when it steps back ---

@@ -55,6 +55,13 @@ def test_a_plan_from_buckets_is_that_from_files(tmp_path: Path, glacier: Glacier
     assert [each["Key"] for each in client.list_objects_v2(Bucket=bucket)["Contents"]] == before
     assert not (tmp_path / "data").exists(), "no store is opened"
 
+    keys = {"ACCESS_KEY_ID": glacier.access_key, "SECRET_ACCESS_KEY": glacier.secret_key}
+    environment = {f"AWS_{name}": value for name, value in keys.items()}
+    environment |= {"AWS_DEFAULT_REGION": glacier.region, "AWS_ENDPOINT_URL": glacier.endpoint}
+    there = _plan(tmp_path, environment, "--inventory", place, "--logs", f"s3://{bucket}/logs/", "--json")
+    assert (there.returncode, json.loads(there.stdout)) == (0, json.loads(here.stdout)), there.stderr
+    settings["AWS_EC2_METADATA_DISABLED"] = "true"
+
     for arguments, told in (
         (("--inventory", f"s3://{bucket}/none.json"), f"there is no object s3://{bucket}/none.json"),
         (("--inventory", place, "--logs", f"s3://{bucket}/none/"), f"there is no object under s3://{bucket}/none/"),

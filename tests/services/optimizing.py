@@ -44,6 +44,11 @@ def policy_machine(folder: Path, **policy: Any) -> Machine:
     return Machine(folder, settings=policy_settings(**policy))
 
 
+def limited(machine: Machine, **limits: object) -> None:
+    """Set some of `[limits]` for processes to come."""
+    machine.settings = machine.settings.model_copy(update={"limits": machine.settings.limits.model_copy(update=limits)})
+
+
 def pass_days(machine: Machine, days: float) -> None:
     """Let days pass."""
     machine.clock.advance(Seconds(days * DAY))

@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.machine import Machine
 from tests.services.moves import ARCHIVE, COLD, HOT, WARM, ledger, plan, run, tier_of
-from tests.services.optimizing import BIG, DAY, make_copies, pass_days, policy_machine, read
+from tests.services.optimizing import BIG, DAY, limited, make_copies, pass_days, policy_machine, read
 from thermocline import Settings
 from thermocline.domain.errors import ContentNotFoundError, UnavailableError
-from thermocline.domain.heat import DAY_MICROS, day_of
-from thermocline.domain.units import Seconds
+from thermocline.domain.heat import DAY_MICROS
 from thermocline.economics.bills import Moves, bill
 from thermocline.economics.histories import history_of
 from thermocline.economics.policies.policy import Setting
@@ -146,87 +144,6 @@ def test_copies_are_planned_in_the_window_only(tmp_path: Path) -> None:
             assert await store.services.optimizing.work() == 2
             assert await store.services.moving.run() == 1  # the other has been WARM for too short a time
             assert await tier_of(store) is COLD
-
-    run(scenario)
-
-
-def test_a_pass_goes_on_where_another_stopped_and_comes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thermocline.services.optimizing.CHUNK", 1)
-
-    async def scenario() -> None:
-        machine = policy_machine(tmp_path)
-        async with machine.process() as store:
-            for number in range(5):
-                await store.store_content(f"c{number}", BIG, initial_tier="warm")
-            pass_days(machine, 40)
-            looks = iter([True, True, True, True, False])
-            monkeypatch.setattr(store.services.optimizing, "_may_plan", lambda _: next(looks))
-            assert await store.services.optimizing.work() == 2
-            state = await store.services.optimizing.state()
-            assert state is not None
-            assert (state.ended_at, state.examined, state.refused, state.changed) == (None, 2, 0, 2)
-        async with machine.process() as store:
-            assert [await store.services.optimizing.work() for _ in range(2)] == [3, 0]
-            await make_copies(store)
-            assert [await tier_of(store, f"c{number}") for number in range(5)] == [COLD] * 5
-            state = await store.services.optimizing.state()
-            assert state is not None
-            assert (state.examined, state.refused, state.changed) == (5, 0, 5)
-            assert state.ended_at is not None
-            pass_days(machine, 0.9)
-            assert await store.services.optimizing.work() == 0
-            pass_days(machine, 0.2)
-            assert await store.services.optimizing.work() == 5
-            assert (await store.services.optimizing.state()) != state
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("share_size", [1, 2, 3, 100])
-def test_workers_share_a_pass_and_each_content_is_decided_on_once(tmp_path: Path, share_size: int) -> None:
-    async def scenario() -> None:
-        machine = policy_machine(tmp_path)
-        _limited(machine, sweep_share_size=share_size)
-        async with machine.process() as one, machine.process() as other:
-            for number in range(9):
-                await one.store_content(f"c{number}", BIG, initial_tier="warm")
-            pass_days(machine, 40)
-            first = one.services.optimizing.work()
-            assert await first > 0
-            pass_days(machine, 1)
-            counts = list(await asyncio.gather(*(store.services.optimizing.work() for store in (one, other))))
-            while sum(counts) < 9:
-                found = await other.services.optimizing.work()
-                assert found, counts
-                counts.append(found)
-            assert sum(counts) == 9
-            assert [await store.services.optimizing.work() for store in (one, other)] == [0, 0]
-            state = await other.services.optimizing.state()
-            assert state is not None
-            assert (state.examined, state.refused, state.changed) == (9, 9, 0)  # planned by the pass before
-            spent = await one.services.adapters.catalog.policy_budget.spent(day_of(machine.clock.now()) - 1)
-            assert spent.moves == 9
-
-    run(scenario)
-
-
-def test_a_share_of_a_worker_that_died_is_taken_over(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        machine = policy_machine(tmp_path)
-        _limited(machine, sweep_share_size=2)
-        async with machine.process() as store:
-            for number in range(5):
-                await store.store_content(f"c{number}", BIG, initial_tier="warm")
-            pass_days(machine, 40)
-            elections = store.services.adapters.catalog.elections
-            assert await elections.win("optimize/1", "somebody", lease=Seconds(60.0))
-            assert await store.services.optimizing.work() == 3
-            assert await store.services.optimizing.work() == 0
-            state = await store.services.optimizing.state()
-            assert state is not None
-            assert (state.ended_at, state.examined) == (None, 3)
-            machine.clock.advance(61)
-            assert [await store.services.optimizing.work() for _ in range(2)] == [2, 0]
 
     run(scenario)
 
@@ -372,14 +289,10 @@ def test_there_is_nothing_to_explain_of_what_does_not_exist(tmp_path: Path) -> N
     run(scenario)
 
 
-def _limited(machine: Machine, **limits: object) -> None:
-    machine.settings = machine.settings.model_copy(update={"limits": machine.settings.limits.model_copy(update=limits)})
-
-
 def test_copies_into_a_store_are_paced(tmp_path: Path) -> None:
     async def scenario() -> None:
         machine = policy_machine(tmp_path)
-        _limited(machine, moves_at_once=2, moves_per_second=0.5)
+        limited(machine, moves_at_once=2, moves_per_second=0.5)
         async with machine.process() as store:
             for number in range(3):
                 await store.store_content(f"c{number}", b"x" * 10, initial_tier="warm")
@@ -403,7 +316,7 @@ def test_copies_into_a_store_are_paced(tmp_path: Path) -> None:
 def test_what_fails_too_often_is_given_up_until_somebody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         machine = policy_machine(tmp_path)
-        _limited(machine, move_attempts=3)
+        limited(machine, move_attempts=3)
         async with machine.process() as store:
             await store.store_content("a", BIG, initial_tier="warm")
             pass_days(machine, 40)

@@ -1,7 +1,9 @@
 """The policy `learned` on a store of its own: it learns from reads, saves, and every process decides by it."""
 
 import asyncio
+import base64
 import hashlib
+import io
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +22,7 @@ from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import StorageError
 from thermocline.domain.heat import AccessCount
 from thermocline.domain.work import Cursor
+from thermocline.economics.histories import History
 from thermocline.interfaces.statistics import catalog_work
 from thermocline.services.deciders import LESSON
 from thermocline.services.policy_lessons import taught as read_lesson
@@ -136,12 +139,60 @@ def test_one_of_two_processes_learns_and_again_a_day_later(taught: Machine, tmp_
         assert first is not None
         pass_days(machine, 1.01)
         async with machine.process() as store, machine.process() as other:
+            await store.erase_content("quiet/3")
             done = await asyncio.gather(learn(store), learn(other))
-            assert sorted(done) == [0, 2 * BUSY]
+            assert sorted(done) == [0, 2 * BUSY - 1]
             second = await saved(machine)
             assert second is not None
             assert second.begun_at > first.begun_at
             assert json.loads(second.position)["days"] == DAYS + 1
+
+    run(scenario)
+
+
+def test_what_is_erased_and_what_today_has_brought_are_no_part_of_the_past(
+    taught: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pasts: list[History] = []
+
+    def keep(_: object, past: History, **__: object) -> str:
+        pasts.append(past)
+        return "new"
+
+    monkeypatch.setattr("thermocline.services.policy_learning.learn", keep)
+    name = "busy/3"
+    days_of = f"SELECT count(*) FROM access_days WHERE CAST(content_id AS TEXT) = '{name}'"  # noqa: S608
+
+    async def past_of(machine: Machine) -> History:
+        async with machine.process() as store:
+            assert await learn(store) > 0
+        return pasts[-1]
+
+    async def scenario() -> None:
+        machine = taught.twin(tmp_path)
+        pass_days(machine, 1.01)
+        (tmp_path / "before").mkdir()
+        before = await past_of(machine.twin(tmp_path / "before"))
+        catalog = await machine.catalog()
+        try:
+            counts = [AccessCount(ContentId(f"busy/{number}"), cache=0, storage=9) for number in range(BUSY)]
+            await catalog.accesses.add(counts, now=machine.clock.now())
+        finally:
+            await catalog.aclose()
+        ((known,),) = await machine.query(days_of)
+        assert isinstance(known, int)
+        assert known > DAYS // 4
+        async with machine.process() as store:
+            await store.erase_content(name)
+        assert await machine.query(days_of) == [(0,)]
+        lesson = await saved(machine)
+        assert lesson is not None
+        assert name not in lesson.position
+        after = await past_of(machine)
+        assert (after.origin, after.days) == (before.origin, before.days)
+        assert after.object_count == before.object_count - 1
+        assert len(after.objects) == len(before.objects) - (known - 1)
+        assert after.counts.max() == 1
 
     run(scenario)
 
@@ -154,17 +205,21 @@ def test_one_of_two_processes_learns_and_again_a_day_later(taught: Machine, tmp_
         (lambda text: text[:1000], UNREADABLE),
         (lambda text: _with(text, format=0), UNREADABLE),
         (lambda text: _with(text, model=json.loads(text)["model"][:500]), UNREADABLE),
+        (lambda text: _with(text, **_signed(json.loads(text)["model"][:500])), UNREADABLE),
+        (lambda text: _with(text, **_signed(_of_format(text, 0))), UNREADABLE),
         (lambda text: _with(text, model="\u00e9"), UNREADABLE),
-        (lambda text: _with(text, model="", digest=hashlib.sha256(b"").hexdigest()), UNREADABLE),
+        (lambda text: _with(text, **_signed("")), UNREADABLE),
         (lambda text: _with(text, model=None), UNREADABLE),
         (lambda text: _with(text, rule="no such rule", model=""), UNREADABLE),
         (lambda text: _with(text, prices="others"), OTHER),
         (lambda text: _with(text, rule="stay", note="so it is"), "'learned' leaves it to 'stay': so it is"),
     ],
 )
-def test_what_cannot_be_used_is_not_and_that_is_said(
-    taught: Machine, tmp_path: Path, change: Callable[[str], str], note: str
+def test_what_cannot_be_used_is_not_and_is_learned_anew(
+    taught: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str], note: str
 ) -> None:
+    monkeypatch.setattr("thermocline.services.policy_learning.learn", lambda *_, **__: "new")
+
     async def scenario() -> None:
         machine = taught.twin(tmp_path)
         await damage(machine, change)
@@ -173,6 +228,12 @@ def test_what_cannot_be_used_is_not_and_that_is_said(
             assert report.note == note
             assert report.policy == ("stay" if "stay" in note else "idle")
             assert await learn(store) == 0  # not in the same hour
+            pass_days(machine, 1.1 / 24)
+            is_of_use = "leaves it to" in note
+            assert await learn(store) == (0 if is_of_use else 2 * BUSY)
+            now = await saved(machine)
+            assert now is not None
+            assert (now.position == "new") is not is_of_use
 
     run(scenario)
 
@@ -275,6 +336,20 @@ def test_a_crash_at_any_call_leaves_the_old_lesson_or_the_new_one(
                 assert (await work(f"{number} {mode}", {point: mode})).fired
 
     run(scenario)
+
+
+def _signed(model: str) -> dict[str, str]:
+    """Return the model with the digest that belongs to it."""
+    return {"model": model, "digest": hashlib.sha256(model.encode()).hexdigest()}
+
+
+def _of_format(text: str, number: int) -> str:
+    """Return the model of a lesson, told to be of this format."""
+    with np.load(io.BytesIO(base64.b85decode(json.loads(text)["model"]))) as arrays:
+        told = dict(arrays) | {"format": np.array(number)}
+    out = io.BytesIO()
+    np.savez_compressed(out, **told)
+    return base64.b85encode(out.getvalue()).decode()
 
 
 def _with(text: str, **changes: Any) -> str:

@@ -17,7 +17,7 @@ from thermocline.domain.errors import (
     InvalidRangeError,
 )
 from thermocline.domain.units import Seconds
-from thermocline.services.reading import resolve_range
+from thermocline.services.open_contents import resolve_range
 from thermocline.testing.faults import Faults
 
 A = ContentId("a")

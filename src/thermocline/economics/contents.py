@@ -67,6 +67,11 @@ class Contents:
         """Return how many days ago each was created, at least one: what is younger tells no rate."""
         return np.maximum((now - self.created_at) / DAY_MICROS, 1.0)
 
+    @property
+    def placed_at(self) -> NDArray[np.int64]:
+        """Return since when each object can have been where it is: an overwrite begins its minimum stay anew."""
+        return np.maximum(self.tier_since, self.written_at)
+
     def silences(self, now: Timestamp) -> NDArray[np.float64]:
         """Return for how many days nobody read or wrote each."""
         return np.maximum((now - np.maximum(self.last_read_at, self.written_at)) / DAY_MICROS, 0.0)
@@ -103,7 +108,7 @@ class Contents:
             recent_days=np.where(self.last_storage_day != NO_DAY, recent, 0).astype(np.int32),
             rates=self.storage_rates,
             places=places,
-            since=(self.tier_since // DAY_MICROS).astype(np.int32),
+            since=(self.placed_at // DAY_MICROS).astype(np.int32),
         )
 
     def after_silence(self, days: NDArray[np.float64]) -> "Contents":

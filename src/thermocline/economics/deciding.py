@@ -225,7 +225,7 @@ def _wished_places(contents: Contents, rules: DecisionRules, now: Timestamp) -> 
             until_expiry=False,
         )
     stay = np.maximum(np.array(sheet.minimum_days, np.float64)[local], rules.minimum_stay_days)
-    stayed = (now - asked.tier_since) / DAY_MICROS
+    stayed = (now - asked.placed_at) / DAY_MICROS
     moves = decided.places != local
     per_gb = np.array([prices.value("storage") for prices in sheet.classes])
     goes_down = per_gb[decided.places] < per_gb[local]

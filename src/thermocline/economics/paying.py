@@ -63,7 +63,7 @@ def payment(
     left = np.where(contents.expires_at == NO_EXPIRY, np.inf, (contents.expires_at - now) / DAY_MICROS)
     days = np.clip(left, 0.0, horizon_days) if until_expiry else np.full(len(contents), horizon_days)
     stay = np.array(sheet.minimum_days, np.float64)
-    stayed = (now - contents.tier_since) / DAY_MICROS
+    stayed = (now - contents.placed_at) / DAY_MICROS
     first = np.stack([rows[0] for rows in sheet.storage])
     rest = np.maximum(stay[contents.places] - stayed, 0.0) * first[sources]
     # A stay that is longer than it counts for is paid all the same.
@@ -146,7 +146,7 @@ def _daily(
     storage = np.zeros(len(contents))
     silence = np.zeros(len(contents))
     if is_there and any(sheet.is_watching):
-        stored = (now - contents.tier_since) / DAY_MICROS
+        stored = (now - contents.placed_at) / DAY_MICROS
         last = contents.as_policies_see(now, contents.places).idle(day_number(now))
         silence = np.maximum(np.minimum(stored, last), 0.0)
     for place, rows in enumerate(sheet.storage):

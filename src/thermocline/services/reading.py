@@ -18,7 +18,6 @@ or storage do not answer, it is served as it is, up to a stated age.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass
 
 from thermocline.domain.cache_types import content_key
 from thermocline.domain.content import Record, Visibility
@@ -30,7 +29,6 @@ from thermocline.domain.errors import (
     ContentNotFoundError,
     ContentTooLargeError,
     IntegrityError,
-    InvalidRangeError,
     ObjectArchivedError,
     ObjectMissingError,
     RestoreBudgetError,
@@ -45,6 +43,7 @@ from thermocline.services.absences import Absences
 from thermocline.services.admission import MemoryBudget
 from thermocline.services.caching import ContentCache
 from thermocline.services.loaded import Loaded, loaded_from
+from thermocline.services.open_contents import OpenContent, resolve_range
 from thermocline.services.placements import Placements
 from thermocline.services.restoring import RestoringService
 from thermocline.services.sharing import SharedCache
@@ -57,20 +56,6 @@ STREAM_CHUNKS = 2
 Turns = AbstractAsyncContextManager[object]
 """What is entered for one read from a store, many times over: a semaphore, say."""
 _AT_ONCE: Turns = nullcontext()
-
-
-@dataclass(frozen=True, slots=True)
-class OpenContent:
-    """Content open for reading: its record and the bytes `[start, end)`, as an asynchronous iterator."""
-
-    record: Record
-    start: int
-    end: int
-    _chunks: AsyncIterator[Buffer]
-
-    def __aiter__(self) -> AsyncIterator[Buffer]:
-        """Yield the bytes in verified pieces of at most 4 MiB. Raises `IntegrityError` before a damaged one."""
-        return self._chunks
 
 
 class ReadingService:
@@ -424,15 +409,3 @@ class ReadingService:
     def _missing(self, record: Record) -> IntegrityError:
         self.damaged += 1
         return IntegrityError(record.content_id, object_key=record.object_key, detail="its object is missing")
-
-
-def resolve_range(size: int, start: int, end: int | None) -> tuple[int, int]:
-    """Return the half-open range cut to `size`, negative bounds counted from the end, as slices do.
-
-    Raises `InvalidRangeError` if no byte lies in it; the whole of an empty content is a legal range.
-    """
-    first = start if start >= 0 else max(size + start, 0)
-    last = size if end is None else min(end if end >= 0 else size + end, size)
-    if first >= last and not (size == 0 and first == 0 and last <= 0):
-        raise InvalidRangeError(f"no byte of the content ({size} bytes) lies in [{start}, {end})", size=size)
-    return first, max(last, first)

@@ -1,16 +1,16 @@
-"""Files from the buckets of the settings, for commands that read them and keep nothing."""
+"""Files from buckets, for commands that read them and keep nothing."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from thermocline.adapters.inventories.manifests import parse_manifest
-from thermocline.domain.errors import FileTreeError
+from thermocline.domain.errors import ConfigurationError, FileTreeError
 from thermocline.ports.object_store import ObjectStore
 from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.settings import Settings
-from thermocline.wiring.stores import open_store
+from thermocline.wiring.stores import open_bucket, open_store
 
 SCHEME = "s3://"
 
@@ -65,13 +65,32 @@ class BucketFiles:
 
 @asynccontextmanager
 async def bucket_files(settings: Settings, bucket: str) -> AsyncIterator[BucketFiles]:
-    """Open a bucket that an object store of the settings has. Raises `FileTreeError` if none has it."""
+    """Open a bucket as the object store of the settings that has it, else as the usual chain of AWS says.
+
+    Raises `FileTreeError` if neither does, and `ConfigurationError`.
+    """
     buckets = {each.bucket: name for name, each in settings.objects.items() if isinstance(each, S3ObjectsSettings)}
-    if bucket not in buckets:
-        known = ", ".join(sorted(buckets)) or "none"
-        raise FileTreeError(
-            f"no object store of the settings is the bucket {bucket!r} (they have: {known}); add [objects.NAME] "
-            "with kind, endpoint, bucket and keys; it needs no placement"
-        )
     async with AsyncExitStack() as stack:
-        yield BucketFiles(bucket, await open_store(settings, buckets[bucket], stack))
+        if bucket in buckets:
+            store = await open_store(settings, buckets[bucket], stack)
+        else:
+            given = await _by_environment(bucket, sorted(buckets))
+            store = await open_bucket(bucket, given, stack, archive_classes={})
+        yield BucketFiles(bucket, store)
+
+
+async def _by_environment(bucket: str, known: Sequence[str]) -> S3ObjectsSettings:
+    """Return what the environment, a profile or the role of the machine say of a bucket of AWS."""
+    from thermocline.adapters.objects.s3_environment import aws_environment
+
+    found = await aws_environment()
+    if found is None:
+        raise FileTreeError(
+            f"no object store of the settings is the bucket {bucket!r} (they have: {', '.join(known) or 'none'}), and "
+            "AWS has no credentials here; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or add "
+            "[objects.NAME] with kind, endpoint, bucket and keys; it needs no placement"
+        )
+    try:
+        return S3ObjectsSettings(bucket=bucket, dialect="aws", region=found.region, endpoint=found.endpoint)
+    except ValueError as exc:
+        raise ConfigurationError(f"AWS_ENDPOINT_URL = {found.endpoint!r} is not like https://host") from exc

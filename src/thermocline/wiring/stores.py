@@ -1,8 +1,11 @@
 """Object stores, opened as the settings say. What a store needs is imported only if one of its kind is configured."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from thermocline.adapters.objects.local import LocalObjectStore
+from thermocline.domain.restores import RestoreSpeed
+from thermocline.domain.units import Seconds
 from thermocline.ports.object_store import ObjectStore
 from thermocline.wiring.placing import LocalObjectsSettings
 from thermocline.wiring.s3_objects import S3ObjectsSettings
@@ -17,10 +20,20 @@ async def open_store(settings: Settings, name: str, stack: AsyncExitStack) -> Ob
             stack.push_async_callback(store.aclose)
             return store
         case S3ObjectsSettings() as given:
-            return await _open_s3(settings, name, given, stack)
+            return await open_bucket(name, given, stack, archive_classes=settings.archive_classes(name))
 
 
-async def _open_s3(settings: Settings, name: str, given: S3ObjectsSettings, stack: AsyncExitStack) -> ObjectStore:
+async def open_bucket(
+    name: str,
+    given: S3ObjectsSettings,
+    stack: AsyncExitStack,
+    *,
+    archive_classes: Mapping[str, Mapping[RestoreSpeed, Seconds]],
+) -> ObjectStore:
+    """Return the store in this bucket, open until `stack` is closed; errors call it `[objects.NAME]`.
+
+    Raises `ConfigurationError`.
+    """
     from thermocline.adapters.objects.s3 import S3ObjectStore
     from thermocline.adapters.objects.s3_clients import S3Limits, S3Location
 
@@ -43,7 +56,5 @@ async def _open_s3(settings: Settings, name: str, given: S3ObjectsSettings, stac
         max_connections=given.max_connections,
     )
     return await stack.enter_async_context(
-        S3ObjectStore.open(
-            location, limits=limits, archive_classes=settings.archive_classes(name), part_size=given.part_size
-        )
+        S3ObjectStore.open(location, limits=limits, archive_classes=archive_classes, part_size=given.part_size)
     )

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -251,3 +252,26 @@ def test_sentinels_choose_another_master(tmp_path: Path) -> None:
         scenario()
     finally:
         sentinels.stop()
+
+
+def test_sentinels_that_are_silent_take_no_longer_than_a_call_may() -> None:
+    """Each accepts connections and never answers; one after the other they would take eight times the timeout."""
+    timeout = Seconds(0.5)
+
+    @in_event_loop
+    async def scenario() -> None:
+        async with AsyncExitStack() as stack:
+            hosts = []
+            for _ in range(16):
+                listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+                hosts.append(f"127.0.0.1:{listener.getsockname()[1]}")
+            url = f"redis+sentinel://{','.join(hosts)}/mymaster"
+            cache = await stack.enter_async_context(redis_cache(url, timeout=timeout))
+            for _ in range(2):
+                began = asyncio.get_running_loop().time()
+                with pytest.raises(UnavailableError):
+                    await cache.get("a")
+                # Some slack for a busy machine.
+                assert asyncio.get_running_loop().time() - began < 3 * timeout
+
+    scenario()

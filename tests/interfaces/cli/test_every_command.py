@@ -5,16 +5,12 @@ A command without a row in the tables fails here.
 
 import contextlib
 import json
-import os
-import pty
 import re
-import select
 import shutil
 import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +19,13 @@ import pytest
 
 from tests import inventories
 from tests.interfaces.cli.commandline import CommandLine, command, run_process
+from tests.interfaces.cli.terminals import ESCAPE, at_terminal, without_bar
 from tests.interfaces.cli.test_processes import INTERRUPTED, PATIENCE_SECONDS, _until
 from tests.interfaces.cli.test_reference import COMMANDS
 
 pytestmark = pytest.mark.server
 
 MIB = 2**20
-ESCAPE = b"\x1b"
 MANY = 400
 SETTINGS = """
 [placements.standard]
@@ -193,7 +189,7 @@ def test_at_a_terminal(home: Path, name: str, as_json: bool) -> None:
     assert "Traceback" not in shown
     if as_json and row.code == 0:
         # A bar may have been there and gone; what stays are the lines.
-        lines = _without_bar(shown).splitlines()
+        lines = without_bar(shown).splitlines()
         _check_json(row, "\n".join(line for line in lines if line.strip() and "\u2501" not in line))
 
 
@@ -210,74 +206,6 @@ def test_a_bad_option_is_refused_before_anything_is_done(cli: CommandLine, name:
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
-
-
-class Terminal:
-    """A process at a terminal that is its own, as a shell starts it: Ctrl-C is a key."""
-
-    def __init__(self, arguments: list[str], folder: Path) -> None:
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(folder)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.execve(arguments[0], arguments, os.environ | {"TERM": "xterm", "COLUMNS": "120"})  # noqa: S606 - our own command
-        self._seen = b""
-        self._code: int | None = None
-
-    def shown(self, until: Callable[[], object] | None = None) -> str:
-        """What is shown until the process ends, or until then."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            if select.select([self._fd], [], [], 0.05)[0]:
-                try:
-                    piece = os.read(self._fd, 65536)
-                except OSError:  # the other end is closed
-                    piece = b""
-                if not piece:
-                    return self._seen.decode()
-                self._seen += piece
-            if until is not None and until():
-                return self._seen.decode()
-        raise AssertionError(f"waited in vain: {self._seen!r}")
-
-    @property
-    def seen(self) -> str:
-        return self._seen.decode()
-
-    def press_ctrl_c(self) -> None:
-        os.write(self._fd, b"\x03")
-
-    def ended(self) -> int:
-        """Wait for the end; the exit code."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self._code is None and time.monotonic() < deadline:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._code = os.waitstatus_to_exitcode(status)
-            else:
-                time.sleep(0.01)
-        assert self._code is not None, "it did not end"
-        return self._code
-
-    def close(self) -> None:
-        if self._code is None:
-            with contextlib.suppress(ChildProcessError):
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-        os.close(self._fd)
-
-
-@contextlib.contextmanager
-def at_terminal(home: Path, *arguments: str) -> Iterator[Terminal]:
-    terminal = Terminal(command(home / "data", *arguments), home)
-    try:
-        yield terminal
-    finally:
-        terminal.close()
-
-
-def _without_bar(shown: str) -> str:
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).replace("\r", "\n")
 
 
 def _count(home: Path, what: str) -> int:
@@ -304,7 +232,7 @@ def test_ctrl_c_while_many_are_moved(many: Path, way: str) -> None:
             shown = terminal.shown(until=lambda: _count(many, "ledger") > 20 and "move to cold" in terminal.seen)
             assert ESCAPE.decode() in shown, "a bar"
             terminal.press_ctrl_c()
-            told = _without_bar(terminal.shown())
+            told = without_bar(terminal.shown())
             assert terminal.ended() == INTERRUPTED
     else:
         process = subprocess.Popen(
@@ -337,7 +265,7 @@ def test_ctrl_c_while_a_restore_is_waited_for(home: Path, name: str, way: str) -
     arguments = [name, "archived", "--wait", "30m", *target]
     if way == "terminal":
         with at_terminal(home, *arguments) as terminal:
-            assert "restore archived" in _without_bar(terminal.shown(until=lambda: "restore archived" in terminal.seen))
+            assert "restore archived" in without_bar(terminal.shown(until=lambda: "restore archived" in terminal.seen))
             terminal.press_ctrl_c()
             assert "error: interrupted" in terminal.shown()
             assert terminal.ended() == INTERRUPTED

@@ -1,6 +1,7 @@
 """`plan`: figures that somebody else can reckon, nothing dropped in silence, plain words for what is wrong."""
 
 import json
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,16 @@ PRICED = {"STANDARD": "s3.standard", "STANDARD_IA": "s3.standard_ia", "GLACIER_I
 @pytest.fixture
 def bucket() -> Bucket:
     return draw_bucket(11, objects=40)
+
+
+@pytest.fixture
+def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the machine have no credentials of AWS, and not be asked for its role."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
 
 
 def _plan(cli: CommandLine, home: Path, bucket: Bucket, *more: str, form: str = "CSV") -> list[str]:
@@ -133,6 +144,39 @@ def test_a_part_of_the_bucket_is_a_plan_of_its_own(cli: CommandLine, tmp_path: P
     assert told["left_out"]["unknown_reads"] == len(outside)
 
 
+def test_from_files_it_needs_no_settings(
+    cli: CommandLine, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.toml").write_text("[[")
+    monkeypatch.setenv("THERMOCLINE_CONFIG", str(tmp_path / "broken.toml"))
+    arguments = _plan(cli, tmp_path, bucket, "--policies", "idle")
+    assert "s3://media/" in cli.ok(*arguments).out
+    arguments[arguments.index("--inventory") + 1] = "s3://lists/manifest.json"
+    assert "broken.toml" in cli.run(*arguments).err
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, "and AWS has no credentials here; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
+        ({"AWS_PROFILE": "nobody"}, "the environment of AWS is of no use: The config profile (nobody)"),
+        ({"AWS_ACCESS_KEY_ID": "a"}, "the environment of AWS is of no use: Partial credentials found in env"),
+        (
+            {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL": "here"},
+            "AWS_ENDPOINT_URL = 'here' is not like https://host",
+        ),
+    ],
+)
+def test_what_aws_lacks_is_said(
+    cli: CommandLine, no_aws: None, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], told: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    refused = cli.run("plan", "s3://media", "--inventory", "s3://lists/manifest.json")
+    assert told in refused.err
+    assert refused.err.count("\n") == 1
+
+
 def test_without_logs_it_is_a_guess_and_says_so(cli: CommandLine, tmp_path: Path, bucket: Bucket) -> None:
     arguments = ["plan", "s3://media", "--inventory", str(write_inventory(tmp_path / "i", bucket.rows))]
     out = cli.ok(*arguments).out
@@ -178,6 +222,7 @@ def test_the_report_has_the_bill_and_what_is_saved(cli: CommandLine, tmp_path: P
         ({"source": "s3://media/none"}, "the inventory lists nothing under s3://media/none/"),
         ({"--inventory": "none.json"}, "'none.json' cannot be read"),
         ({"--inventory": "s3://lists/manifest.json"}, "no object store of the settings is the bucket 'lists'"),
+        ({"--inventory": "s3:///manifest.json"}, "not a bucket: 's3:///manifest.json' (write it as s3://BUCKET/KEY"),
         ({"--logs": "none"}, "'none' cannot be read"),
         ({"--logs": "s3://lists/logs"}, "no object store of the settings is the bucket 'lists'"),
         ({"--split": "1"}, "a split is at least 0 and below 1"),
@@ -188,7 +233,7 @@ def test_the_report_has_the_bill_and_what_is_saved(cli: CommandLine, tmp_path: P
     ],
 )
 def test_what_is_wrong_is_one_line(
-    cli: CommandLine, tmp_path: Path, bucket: Bucket, change: dict[str, str], told: str
+    cli: CommandLine, tmp_path: Path, bucket: Bucket, no_aws: None, change: dict[str, str], told: str
 ) -> None:
     arguments = _plan(cli, tmp_path, bucket)
     for name, value in change.items():

@@ -2,6 +2,5 @@
 
 `observed` is what is known of an object, as features; `trees` make states of them; `pasts` are the states that the
 objects of a history went through; `terms` what each day and move costs in them, `chains` what they are worth; `models`
-are the result, plain arrays that can be kept; `training` puts it all together, `outlooks` tell what would change a
-decision.
+are the result, plain arrays that can be kept; `training` puts it all together.
 """

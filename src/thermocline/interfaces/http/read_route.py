@@ -44,7 +44,8 @@ from thermocline.ports.clock import Clock
 from thermocline.services.caching import ContentCache
 from thermocline.services.direct_downloads import DirectDownloads
 from thermocline.services.loaded import loaded_from
-from thermocline.services.reading import OpenContent, ReadingService
+from thermocline.services.open_contents import OpenContent
+from thermocline.services.reading import ReadingService
 from thermocline.services.tracking import ReadKind
 from thermocline.wiring.services import Services
 

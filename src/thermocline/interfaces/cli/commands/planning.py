@@ -122,8 +122,10 @@ def _fetched(call: Invocation, place: str, stack: ExitStack, *, is_inventory: bo
     from thermocline.interfaces.cli.opening import quieten_logs
     from thermocline.wiring.fetching import bucket_files
 
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thermocline-plan-")))
     bucket, _, key = place.removeprefix(SCHEME).partition("/")
+    if not bucket:
+        raise UsageError(f"not a bucket: {place!r}", "write it as s3://BUCKET/KEY")
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thermocline-plan-")))
     settings = call.settings()
     quieten_logs(settings)
 
