@@ -73,8 +73,11 @@ class RealServers:
         priced = {
             name: placement.model_copy(update={"prices": decides.placements[name].prices})
             for name, placement in settings.placements.items()
+            if name in decides.placements
         }
-        return settings.model_copy(update={"policy": decides.policy, "prices": decides.prices, "placements": priced})
+        return settings.model_copy(
+            update={"policy": decides.policy, "prices": decides.prices, "placements": settings.placements | priced}
+        )
 
 
 @pytest.fixture(scope="session")

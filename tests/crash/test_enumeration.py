@@ -16,6 +16,7 @@ import pytest
 
 from tests.counts import SOAK
 from tests.machine import DELETES_ADOPTED, SETTINGS, Machine, read_whole
+from tests.port_calls import call_of, only_reads
 from tests.services.optimizing import policy_settings
 from thermocline import Settings, StorageOrchestrator
 from thermocline.domain.content import ALWAYS, Condition
@@ -41,29 +42,6 @@ ARCHIVED = b"archived"
 MODES = (FaultMode.BEFORE, FaultMode.AFTER, FaultMode.LOST, FaultMode.CANCELLED, FaultMode.CANCELLED_BEFORE)
 LATE = (FaultMode.DIED_LATE, FaultMode.CANCELLED_LATE)
 READ_MODES = (FaultMode.LOST, FaultMode.CANCELLED)
-READS = {
-    ("catalog.columns.sweep", "next"),
-    ("catalog.cursors", "load"),
-    ("catalog.outbox", "unnamed"),
-    ("catalog.planned", "among"),
-    ("catalog.policy_budget", "spent"),
-    ("catalog.records", "describe"),
-    ("catalog.records", "expired"),
-    ("catalog.records", "find"),
-    ("catalog.records", "page"),
-    ("catalog.recovery", "is_recovering"),
-    ("catalog.restores", "find"),
-    ("catalog.sweeps", "content_id_after"),
-    ("catalog.sweeps", "due"),
-    ("catalog.sweeps", "unnamed"),
-    ("objects", "fetch"),
-    ("objects", "head"),
-    ("objects", "restore_state"),
-    ("objects.list_pages", "next"),
-    ("objects.list_range", "next"),
-    ("objects.stream", "next"),
-}
-"""Calls that change nothing, of the port and of what it stands on."""
 CHANGES_THE_STORE = ("put", "put_all", "begin_upload", "write", "complete", "abort", "delete", "copy")
 
 
@@ -357,6 +335,14 @@ async def optimize_in_the_background(store: StorageOrchestrator, machine: Machin
 
 
 POLICY = policy_settings(daily_usd=1.0)
+ONE_PLACEMENT = Settings.model_validate(
+    {
+        "limits": {"sweep_max_share": 1.0},
+        "placements": {"standard": {"objects": "main"}},
+        "tiers": {"archive": {"placement": "standard"}},
+    }
+)
+"""A sweep goes through one placement after the other, and does the same in each: a soak has three."""
 
 OPERATIONS = (
     Operation("write", nothing, put_new, None, NEW),
@@ -394,7 +380,7 @@ OPERATIONS = (
     Operation("expire", put_expiring, expire, None, None),
     Operation("deliver", overwrite_then_wait, deliver, NEW, NEW),
     Operation("clean", abandoned_upload, clean, OLD, OLD),
-    Operation("sweep", put_old_beside_orphans, sweep, OLD, OLD),
+    Operation("sweep", put_old_beside_orphans, sweep, OLD, OLD, settings=None if SOAK else ONE_PLACEMENT),
     Operation("adopt", put_foreign, adopt_below(""), None, OLD, adopts=True, keeps=frozenset({LEGACY})),
     Operation("delete adopted", adopt_old, then_deliver(delete), OLD, None, adopts=True),
     Operation("erase adopted", adopt_old, erase, OLD, None, adopts=True),
@@ -499,9 +485,9 @@ def modes_of(point: str) -> tuple[FaultMode, ...]:
     Whoever dies or leaves beside a call that only reads leaves what it had left after its last change, which is a
     cell of its own; a soak tries these, too.
     """
-    port, _, call = point.partition("#")[0].rpartition(".")
-    if not SOAK and (port, call) in READS:
+    if not SOAK and only_reads(point):
         return READ_MODES
+    port, call = call_of(point)
     return MODES + (LATE if port.startswith("objects") and call in CHANGES_THE_STORE else ())
 
 
