@@ -104,7 +104,7 @@ def new_bucket(server: S3Server) -> str:
 def location(server: S3Server, bucket: str, vendor: str, **changes: Any) -> S3Location:
     """Return where a store in this bucket is."""
     told: dict[str, Any] = {
-        "name": "main",
+        "label": "[objects.main]",
         "bucket": bucket,
         "dialect": DIALECTS[vendor],
         "endpoint": server.endpoint,

@@ -75,7 +75,7 @@ async def bucket_files(settings: Settings, bucket: str) -> AsyncIterator[BucketF
             store = await open_store(settings, buckets[bucket], stack)
         else:
             given = await _by_environment(bucket, sorted(buckets))
-            store = await open_bucket(bucket, given, stack, archive_classes={})
+            store = await open_bucket(f"s3://{bucket}", given, stack, archive_classes={})
         yield BucketFiles(bucket, store)
 
 

@@ -20,17 +20,17 @@ async def open_store(settings: Settings, name: str, stack: AsyncExitStack) -> Ob
             stack.push_async_callback(store.aclose)
             return store
         case S3ObjectsSettings() as given:
-            return await open_bucket(name, given, stack, archive_classes=settings.archive_classes(name))
+            return await open_bucket(f"[objects.{name}]", given, stack, archive_classes=settings.archive_classes(name))
 
 
 async def open_bucket(
-    name: str,
+    label: str,
     given: S3ObjectsSettings,
     stack: AsyncExitStack,
     *,
     archive_classes: Mapping[str, Mapping[RestoreSpeed, Seconds]],
 ) -> ObjectStore:
-    """Return the store in this bucket, open until `stack` is closed; errors call it `[objects.NAME]`.
+    """Return the store in this bucket, open until `stack` is closed; errors begin with `label`.
 
     Raises `ConfigurationError`.
     """
@@ -38,7 +38,7 @@ async def open_bucket(
     from thermocline.adapters.objects.s3_clients import S3Limits, S3Location
 
     location = S3Location(
-        name=name,
+        label=label,
         bucket=given.bucket,
         dialect=given.facts,
         endpoint=given.endpoint,

@@ -40,7 +40,7 @@ from thermocline.domain.units import Bytes, Seconds, Timestamp
 from thermocline.testing import strategies
 from thermocline.testing.contracts.object_store import HOSTILE_KEYS
 
-PLACE = Place("main", "the-bucket", "https://s3.example", "the-region")
+PLACE = Place("[objects.main]", "the-bucket", "https://s3.example", "the-region")
 
 
 @given(strategies.free_keys().filter(lambda key: len(key.encode()) < MAX_KEY_BYTES // 3))
@@ -217,7 +217,7 @@ def test_the_etag_of_parts() -> None:
 
 def test_locations_show_no_secret() -> None:
     secrets: dict[str, Any] = {"secret_access_key": "hunter2", "session_token": "hunter3"}
-    location = S3Location("main", "b", DIALECTS["aws"], access_key_id="shown", **secrets)
+    location = S3Location("[objects.main]", "b", DIALECTS["aws"], access_key_id="shown", **secrets)
     assert "hunter" not in repr(location)
     assert "shown" in repr(location)
 
@@ -235,7 +235,7 @@ def test_locations_show_no_secret() -> None:
     ],
 )
 def test_where_the_bucket_is_named(dialect: str, endpoint: str, asked: bool | None, in_path: bool) -> None:
-    location = S3Location("main", "b", DIALECTS[dialect], endpoint=endpoint, path_style=asked)
+    location = S3Location("[objects.main]", "b", DIALECTS[dialect], endpoint=endpoint, path_style=asked)
     assert location.names_bucket_in_path == in_path
 
 

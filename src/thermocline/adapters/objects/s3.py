@@ -210,7 +210,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
             async for block in found.stream(min_chunk_size=_BLOCK):
                 left -= len(block)
                 if left < 0:
-                    raise StorageError(f"[objects.{self._clients.place.name}] {doing}: more bytes came than exist")
+                    raise StorageError(f"{self._clients.place.label} {doing}: more bytes came than exist")
                 yield block
             if left:
                 raise EOFError(f"object {key!r} ended {left} bytes early")
@@ -264,8 +264,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
         owner = await self.owner()
         if owner is None:
             raise StorageError(
-                f"[objects.{self._clients.place.name}] the store takes the marker of the installation, and does not "
-                "show it"
+                f"{self._clients.place.label} the store takes the marker of the installation, and does not show it"
             )
         return owner
 

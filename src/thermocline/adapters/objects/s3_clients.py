@@ -68,8 +68,8 @@ _MOST_SMALL: Final = 4096
 class S3Location:
     """Where a store is, and who we are to it. Secrets never show in a print."""
 
-    name: str
-    """What the settings call it: `[objects.NAME]`."""
+    label: str
+    """How messages call it: `[objects.NAME]` where settings have it."""
     bucket: str
     dialect: Dialect
     endpoint: str = ""
@@ -86,7 +86,7 @@ class S3Location:
     @property
     def place(self) -> Place:
         """What messages say of it."""
-        return Place(self.name, self.bucket, self.endpoint, self.region or self.dialect.default_region)
+        return Place(self.label, self.bucket, self.endpoint, self.region or self.dialect.default_region)
 
     @property
     def names_bucket_in_path(self) -> bool:
@@ -165,7 +165,7 @@ class S3Clients:
         except (HTTPClientError, BotocoreConnectionError, aiohttp.ClientError, OSError) as exc:
             raise explain(NO_ANSWER, self.place, doing, key) from exc
         except BotoCoreError as exc:
-            raise StorageError(f"[objects.{self.place.name}] {doing}: {exc}") from exc
+            raise StorageError(f"{self.place.label} {doing}: {exc}") from exc
 
     async def presigned(self, operation: str, within: Seconds, **parameters: Any) -> str:
         """Return a URL with which anybody may send this one request for so long; no request is sent."""
@@ -249,7 +249,7 @@ class S3Clients:
 
     def _no_credentials(self) -> StorageError:
         return UnavailableError(
-            f"[objects.{self.place.name}] no credentials were found; set access_key_id and secret_access_key, "
+            f"{self.place.label} no credentials were found; set access_key_id and secret_access_key, "
             "profile, or the environment of AWS",
             retry_after=LATER,
         )
@@ -295,7 +295,7 @@ async def open_clients(location: S3Location, limits: S3Limits) -> AsyncIterator[
             credentials = None if given else await session.get_credentials()
             objects = _obstore(location, limits, credentials)
         except (ProfileNotFound, ValueError, BotoCoreError) as exc:
-            raise ConfigurationError(f"[objects.{location.name}] {exc}") from exc
+            raise ConfigurationError(f"{location.label} {exc}") from exc
         http = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=limits.max_connections),

@@ -33,7 +33,8 @@ _DEBUG: Final = "\n\nDebug source"
 class Place:
     """Which store is spoken of, in the words of its settings."""
 
-    name: str
+    label: str
+    """How messages begin."""
     bucket: str
     endpoint: str
     """Empty: the vendor's own."""
@@ -55,7 +56,7 @@ Make = Callable[[Place, Failure, str, str], StorageError]
 
 def _busy(place: Place, failure: Failure, doing: str, _key: str) -> StorageError:
     return UnavailableError(
-        f"[objects.{place.name}] {doing}: the store is busy or failing ({failure.code or failure.status}); try again",
+        f"{place.label} {doing}: the store is busy or failing ({failure.code or failure.status}); try again",
         retry_after=failure.retry_after,
     )
 
@@ -63,14 +64,14 @@ def _busy(place: Place, failure: Failure, doing: str, _key: str) -> StorageError
 def _wrong(text: str) -> Make:
     def make(place: Place, failure: Failure, doing: str, _key: str) -> StorageError:
         told = text.format(bucket=place.bucket, endpoint=place.endpoint or "AWS", region=place.region, doing=doing)
-        return UnavailableError(f"[objects.{place.name}] {told} ({failure.code})", retry_after=LATER)
+        return UnavailableError(f"{place.label} {told} ({failure.code})", retry_after=LATER)
 
     return make
 
 
 def _full(place: Place, failure: Failure, doing: str, _key: str) -> StorageError:
     return OutOfSpaceError(
-        f"[objects.{place.name}] {doing}: the bucket's or user's quota is used up ({failure.code}); free space or "
+        f"{place.label} {doing}: the bucket's or user's quota is used up ({failure.code}); free space or "
         "raise the quota, nothing acknowledged was lost",
         retry_after=LATER,
     )
@@ -78,15 +79,13 @@ def _full(place: Place, failure: Failure, doing: str, _key: str) -> StorageError
 
 def _damaged(place: Place, failure: Failure, doing: str, _key: str) -> StorageError:
     return UnavailableError(
-        f"[objects.{place.name}] {doing}: the bytes were damaged on their way ({failure.code}); nothing was stored, "
-        "try again"
+        f"{place.label} {doing}: the bytes were damaged on their way ({failure.code}); nothing was stored, try again"
     )
 
 
 def _other(place: Place, failure: Failure, doing: str, _key: str) -> StorageError:
     return StorageError(
-        f"[objects.{place.name}] {doing}: the store refused it ({failure.code or failure.status}, HTTP status "
-        f"{failure.status})"
+        f"{place.label} {doing}: the store refused it ({failure.code or failure.status}, HTTP status {failure.status})"
     )
 
 
@@ -165,7 +164,7 @@ def explain(failure: Failure, place: Place, doing: str, key: str = "") -> Storag
     if not failure.status and not failure.code:
         where = place.endpoint or "AWS"
         return UnavailableError(
-            f"[objects.{place.name}] {doing}: {where} does not answer; check endpoint and the network, or try again"
+            f"{place.label} {doing}: {where} does not answer; check endpoint and the network, or try again"
         )
     make = _TABLE.get(failure.code) or _BY_STATUS.get(failure.status) or (_busy if failure.status >= 500 else _other)  # noqa: PLR2004
     return make(place, failure, doing, key)
@@ -173,7 +172,7 @@ def explain(failure: Failure, place: Place, doing: str, key: str = "") -> Storag
 
 def timed_out(place: Place, doing: str, within: Seconds) -> StorageError:
     """Return the error for a request that was given up."""
-    return UnavailableError(f"[objects.{place.name}] {doing}: no answer within {within:g} s; try again")
+    return UnavailableError(f"{place.label} {doing}: no answer within {within:g} s; try again")
 
 
 def failure_of_answer(answer: Mapping[str, Any]) -> Failure:

@@ -143,15 +143,13 @@ class S3Listing:
     def _check_progress(self, after: Mapping[str, str], following: Mapping[str, str]) -> None:
         """Raise rather than end early or go round in a circle: a listing that ends must be whole."""
         if not any(following.values()) or following == after:
-            raise StorageError(
-                f"[objects.{self._clients.place.name}] the store says that its listing goes on, and not where"
-            )
+            raise StorageError(f"{self._clients.place.label} the store says that its listing goes on, and not where")
 
 
 def too_many_uploads(place: Place) -> UnavailableError:
     """Return what is raised where more uploads are unfinished than a listing remembers."""
     return UnavailableError(
-        f"[objects.{place.name}] more than {MOST_UPLOADS} unfinished uploads are in the bucket; remove them with a "
+        f"{place.label} more than {MOST_UPLOADS} unfinished uploads are in the bucket; remove them with a "
         "lifecycle rule (AbortIncompleteMultipartUpload)"
     )
 

@@ -97,9 +97,7 @@ class S3Ranges:
             place = following
 
     def _lost_its_way(self) -> StorageError:
-        return StorageError(
-            f"[objects.{self._clients.place.name}] the store says that its listing goes on, and not where"
-        )
+        return StorageError(f"{self._clients.place.label} the store says that its listing goes on, and not where")
 
 
 def _is_told(stored: str, after: str, until: str | None) -> bool:
