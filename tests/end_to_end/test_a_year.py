@@ -264,6 +264,7 @@ async def _a_year(machine: YearMachine, seed: int) -> None:
             tiers = await year.tiers()
             check_ways(year, entries, tiers)
             await check_savings(year, entries)
+            await check_stored(year)
             machine.pass_time((machine.settings.restore.days + 1) * DAY)  # what was restored lately has ended
             await settle(store, machine.clock)
             await check_rest(year)
@@ -351,6 +352,15 @@ def cost_of(source: ClassPrices, target: ClassPrices, size: int, stayed: float) 
     rest = max(source.minimum_days - stayed, 0.0) * storage(source, size) / MONTH_DAYS
     beyond = max(target.minimum_days - HORIZON_DAYS, 0) * storage(target, size) / MONTH_DAYS
     return target.transition / 1000 + read(source, size) + rest + beyond
+
+
+async def check_stored(year: Year) -> None:
+    """Before any sweep: what is stored is named by a record, or its deletion waits for the end of its grace."""
+    rows = await year.machine.query(
+        "SELECT object_key FROM contents WHERE deleted_at IS NULL "
+        "UNION ALL SELECT subject FROM outbox WHERE kind = 'delete_object'"
+    )
+    assert year.machine.listed().keys() == {text(key) for (key,) in rows}
 
 
 async def check_rest(year: Year) -> None:
