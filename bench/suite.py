@@ -6,6 +6,7 @@ from bench import (
     co_access,
     coalesced_lookups,
     columns,
+    deciding,
     durable_put,
     gigabyte,
     hot_reads,
@@ -32,6 +33,7 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "import_tree": import_tree.run,
     "coalesced_lookups": coalesced_lookups.run,
     "columns": columns.run,
+    "decide": deciding.run,
     "simulation": simulation.run,
     "memory_hit": memory_hit.run,
     "redis_hits": redis_hits.run,
@@ -40,4 +42,5 @@ SUITE: Mapping[str, Callable[[Plan], Table]] = {
     "s3_reads": s3.run_reads,
     "warm": s3.run_warm,
     "s3_large": s3.run_large,
+    "copies": s3.run_copies,
 }

@@ -6,7 +6,7 @@ would still do takes effect; the next process starts on what is there.
 
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
@@ -105,9 +105,10 @@ class Machine:
             catalog = await self.catalog()
             stack.push_async_callback(catalog.aclose)
             shared = await self.open_shared(stack)
+            stores = await self.open_stores(stack)
             adapters = Adapters(
                 catalog=injected.wrap("catalog", catalog),
-                stores={"main": injected.wrap("objects", await self.open_objects(stack))},
+                stores={name: injected.wrap("objects", store) for name, store in stores.items()},
                 memory=injected.wrap("cache", self._memory(ages=shared is not None)),
                 clock=self.clock,
                 entropy=self.random.randbytes,
@@ -122,6 +123,10 @@ class Machine:
             finally:
                 await services.background.drain()
                 await services.keeper.close()
+
+    async def open_stores(self, stack: AsyncExitStack) -> Mapping[str, ObjectStore]:
+        """Return the object stores by the names that settings give them."""
+        return {"main": await self.open_objects(stack)}
 
     async def open_objects(self, _stack: AsyncExitStack) -> ObjectStore:
         """Return the object store, open until the stack is closed."""

@@ -1,4 +1,8 @@
-"""Catalogs of many contents, half of which were read, one in ten of which expires in ten thousand years."""
+"""Catalogs of many contents, half of which were read, one in ten of which expires in ten thousand years.
+
+Most are a few seconds old; one in fifty was written 60 days before and never read, one in fifty 10 days before: some
+of these are what a policy changes five days later.
+"""
 
 import sqlite3
 from contextlib import closing
@@ -18,13 +22,14 @@ _INDEXES: Final = ("ix_contents_live", "ix_contents_tier", "ix_contents_expires_
 _ROWS: Final = """
     SELECT {content_id}, n, n, 'standard', 'home/standard/' || {content_id} || '/00000000000000000000000000', {digest},
         n * 2654435761 % 8589934592, 'image/jpeg', CASE n % 3 WHEN 0 THEN 'hot' WHEN 1 THEN 'warm' ELSE 'cold' END,
-        {now} + n, 'private', {now} + n, {now} + n, CASE n % 10 WHEN 0 THEN {now} * 100 END, false, false,
+        {written}, 'private', {written}, {written}, CASE n % 10 WHEN 0 THEN {now} * 100 END, false, false,
         '{{"album":"pets"}}', {digests}, n % 2 * (n % 1000), n % 2 * (n % 100), CASE n % 2 WHEN 1 THEN {now} + n END,
         n % 2 / (n + 0.7), n % 2 / (n + 0.7) * 1e3, n % 2 / (n + 0.7) * 1e6, n % 2 / (n + 0.7) * 1e9,
         n % 2 * (n % 50), CASE n % 2 WHEN 1 THEN 20000 + n % 400 END, n % 2 * (n * 2654435761 % 4611686018427387904),
         n % 2 / (n + 0.9), n % 2 / (n + 0.9) * 1e3, n % 2 / (n + 0.9) * 1e6, n % 2 / (n + 0.9) * 1e9
     FROM {numbers}
 """
+_WRITTEN: Final = "{now} + n - CASE n % 50 WHEN 0 THEN 60 WHEN 2 THEN 10 ELSE 0 END * 86400000000"
 _IN_ORDER: Final = {
     "sqlite": "format('users/%04d/photo-%08d.jpg', n / 10000, n)",
     "postgresql": "'users/' || lpad((n / 10000)::text, 4, '0') || '/photo-' || lpad(n::text, 8, '0') || '.jpg'",
@@ -74,4 +79,7 @@ def fill_database(url: str, contents: int, *, in_order: bool) -> None:
 
 def _rows(dialect: str, numbers: str, *, in_order: bool, digest: str, digests: str) -> str:
     content_id = (_IN_ORDER if in_order else _AT_RANDOM)[dialect]
-    return _ROWS.format(content_id=content_id, now=_NOW, numbers=numbers, digest=digest, digests=digests)
+    written = _WRITTEN.format(now=_NOW)
+    return _ROWS.format(
+        content_id=content_id, now=_NOW, written=written, numbers=numbers, digest=digest, digests=digests
+    )

@@ -205,44 +205,65 @@ def _wished_places(contents: Contents, rules: DecisionRules, now: Timestamp) -> 
     setting = Setting(sheet.classes, sheet, no_history(len(mine)), 0)
     seen = asked.as_policies_see(now, local)
     decided = rules.policy(setting).decide(day_number(now), seen)
+    places[mine], reasons[mine] = numbers[decided.places], decided.reasons
+    # Most stays where it is, which costs nothing and needs no reason.
+    (moves,) = np.nonzero(decided.places != local)
+    if len(moves):
+        own = getattr(decided, "expected_saving", None)
+        refused, would = _judged(
+            asked.rows(moves), decided.places[moves], None if own is None else own[moves], rules, usable, now
+        )
+        refusals[mine[moves]] = refused
+        for whole, part in (
+            (paid.saving_per_day, would.saving_per_day),
+            (paid.saving_per_day_unread, would.saving_per_day_unread),
+            (paid.cost, would.cost),
+            (paid.days, would.days),
+        ):
+            whole[mine[moves]] = part
+    return _Wished(places, reasons, refusals, paid)
+
+
+def _judged(
+    movers: Contents,
+    targets: NDArray[np.int8],
+    own: NDArray[np.float64] | None,
+    rules: DecisionRules,
+    usable: Sequence[int],
+    now: Timestamp,
+) -> tuple[NDArray[np.int64], Payment]:
+    """Return the `Refusal` of each wished move, and what the move would bring; places count in `usable`.
+
+    `own` is what the policy itself expects of each, if it expects anything.
+    """
+    sheet = sheet_of(movers, rules, usable)
     cached = rules.cached(usable)
-    would = payment(asked, sheet, decided.places, cached=cached, now=now, horizon_days=rules.horizon_days)
+    would = payment(movers, sheet, targets, cached=cached, now=now, horizon_days=rules.horizon_days)
     net = would.net
-    own = getattr(decided, "expected_saving", None)
     if own is not None:
-        # What the policy itself expects counts too, where it expects anything.
         net = np.where(np.isnan(own), net, np.minimum(net, own))
     # As if nothing expired, to tell what is refused only because it does.
     unexpired = would
-    if (asked.expires_at != NO_EXPIRY).any():
+    if (movers.expires_at != NO_EXPIRY).any():
         unexpired = payment(
-            asked,
-            sheet,
-            decided.places,
-            cached=cached,
-            now=now,
-            horizon_days=rules.horizon_days,
-            until_expiry=False,
+            movers, sheet, targets, cached=cached, now=now, horizon_days=rules.horizon_days, until_expiry=False
         )
-    stay = np.maximum(np.array(sheet.minimum_days, np.float64)[local], rules.minimum_stay_days)
-    stayed = (now - asked.placed_at) / DAY_MICROS
-    moves = decided.places != local
+    stay = np.maximum(np.array(sheet.minimum_days, np.float64)[movers.places], rules.minimum_stay_days)
+    stayed = (now - movers.placed_at) / DAY_MICROS
     per_gb = np.array([prices.value("storage") for prices in sheet.classes])
-    goes_down = per_gb[decided.places] < per_gb[local]
+    goes_down = per_gb[targets] < per_gb[movers.places]
     # What is read again comes back as soon as that pays, the rest of the stay included: waiting costs more.
-    goes_up = per_gb[decided.places] > per_gb[local]
+    goes_up = per_gb[targets] > per_gb[movers.places]
     refused = np.select(
         [
-            ~moves,
-            asked.held,
-            asked.pinned,
+            movers.held,
+            movers.pinned,
             (net <= 0) & (unexpired.net > 0),
             goes_down & (unexpired.net_unread <= 0),
             net <= 0,
             ~goes_up & (stayed < stay),
         ],
         [
-            Refusal.NONE,
             Refusal.HELD,
             Refusal.PINNED,
             Refusal.EXPIRES_SOON,
@@ -252,15 +273,7 @@ def _wished_places(contents: Contents, rules: DecisionRules, now: Timestamp) -> 
         ],
         Refusal.NONE,
     )
-    places[mine], reasons[mine], refusals[mine] = numbers[decided.places], decided.reasons, refused
-    for whole, part in (
-        (paid.saving_per_day, would.saving_per_day),
-        (paid.saving_per_day_unread, would.saving_per_day_unread),
-        (paid.cost, would.cost),
-        (paid.days, would.days),
-    ):
-        whole[mine] = part
-    return _Wished(places, reasons, refusals, paid)
+    return refused, would
 
 
 def _at(contents: Contents, places: NDArray[np.int8]) -> Contents:

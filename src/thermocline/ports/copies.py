@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
-from thermocline.ports.object_store import STANDARD
+from thermocline.ports.object_store import STANDARD, ObjectHead
 
 
 def nothing() -> None:
@@ -24,9 +24,10 @@ class CopiesWithin(Protocol):
         *,
         storage_class: str = STANDARD,
         check: Callable[[], None] = nothing,
-    ) -> None:
-        """Copy the bytes of `source` to the fresh key `target`, with attributes of its own. All or nothing.
+    ) -> ObjectHead:
+        """Copy the bytes of `source` to the fresh key `target`, with attributes of its own; return what the source is.
 
+        All or nothing.
         No byte of content passes through this process. The source stays as it is. Repeating a copy succeeds.
         `check` is called before each request that writes; what it raises ends the copy, and leaves nothing.
         Raises `ObjectMissingError` and `ObjectArchivedError` of the source.

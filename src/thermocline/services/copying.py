@@ -14,7 +14,6 @@ from thermocline.domain.errors import (
     IntegrityError,
     IntentLostError,
     MoveLostError,
-    ObjectMissingError,
     StorageError,
 )
 from thermocline.domain.keys import TOKEN_ENTROPY_BYTES, ObjectKey, new_token
@@ -71,14 +70,14 @@ class Copier:
             try:
                 intent.check()
                 if within is not None:
-                    await within.copy(
+                    original = await within.copy(
                         record.object_key,
                         str(key),
                         attributes,
                         storage_class=target.storage_class,
                         check=intent.check,
                     )
-                    await self._compare(key, record, source, target)
+                    await self._compare(original, key, record, source, target)
                 elif record.size <= part_size:
                     data = await fetch_verified(source.store, record)
                     intent.check()
@@ -110,12 +109,11 @@ class Copier:
         intent.check()
         await upload.complete()
 
-    async def _compare(self, key: ObjectKey, record: Record, source: Placement, target: Placement) -> None:
+    async def _compare(
+        self, original: ObjectHead, key: ObjectKey, record: Record, source: Placement, target: Placement
+    ) -> None:
         """Raise unless the store's copy is, as far as can be told without reading it whole, what was stored."""
-        original = await source.store.head(record.object_key)
         copy = await self._check_arrived(key, record, target)
-        if original is None:
-            raise ObjectMissingError(record.object_key)
         if original.size != record.size:
             raise _damaged(record, f"it has {original.size} bytes where {record.size} were stored")
         sums = {head.checksum for head in (original, copy) if head.checksum is not None}

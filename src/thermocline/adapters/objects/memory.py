@@ -326,11 +326,15 @@ class CopyingMemoryObjectStore(MemoryObjectStore, CopiesWithin):
         *,
         storage_class: str = STANDARD,
         check: Callable[[], None] = nothing,
-    ) -> None:
-        """Copy an object."""
+    ) -> ObjectHead:
+        """Copy an object; return what the source is."""
         encode_key(source)
         encode_key(target)
         check_class(storage_class)
         self._check_readable(source, 0, 0)
         check()
         self._contents.add(target, self._contents.find(source).data, attributes, storage_class)
+        head = await self.head(source)
+        if head is None:
+            raise ObjectMissingError(source)
+        return head

@@ -218,17 +218,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
     async def head(self, key: str) -> ObjectHead | None:
         """Return what is known of a finished object, or None."""
         head = await self._head(key)
-        if head is None:
-            return None
-        return ObjectHead(
-            Bytes(head["ContentLength"]),
-            whole_second(head["LastModified"]),
-            from_metadata(head["Metadata"]),
-            head.get("StorageClass") or STANDARD,
-            content_type=head.get("ContentType"),
-            checksum=plain_etag(head),
-            etag=str(head.get("ETag", "")).strip('"') or None,
-        )
+        return None if head is None else _as_head(head)
 
     async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
         """Delete objects and unfinished uploads: two requests for all."""
@@ -292,7 +282,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
         *,
         storage_class: str = STANDARD,
         check: Callable[[], None] = nothing,
-    ) -> None:
+    ) -> ObjectHead:
         """Copy an object inside the bucket: small ones in one request, larger ones part by part."""
         stored_key(target)
         check_class(storage_class)
@@ -302,6 +292,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
         if self._restores.is_archived(head):
             raise ObjectArchivedError(source)
         await self._copies.copy(source, target, attributes, storage_class, head, check)
+        return _as_head(head)
 
     async def _check_readable(self, key: str, end: int) -> None:
         """Raise what reading nothing at `end` would raise, if one could ask for that."""
@@ -319,6 +310,19 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
             return await self._clients.call(f"looking at {key!r}", key, "head_object", hears=_GONE, Key=stored)
         except Refused:
             return None
+
+
+def _as_head(answer: Mapping[str, Any]) -> ObjectHead:
+    """Return what botocore's answer to a HeadObject tells."""
+    return ObjectHead(
+        Bytes(answer["ContentLength"]),
+        whole_second(answer["LastModified"]),
+        from_metadata(answer["Metadata"]),
+        answer.get("StorageClass") or STANDARD,
+        content_type=answer.get("ContentType"),
+        checksum=plain_etag(answer),
+        etag=str(answer.get("ETag", "")).strip('"') or None,
+    )
 
 
 def plain_etag(head: Mapping[str, Any]) -> str | None:
