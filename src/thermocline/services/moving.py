@@ -57,6 +57,7 @@ CLAIM_LEASE = Seconds(120.0)
 ATTEMPTS = 10
 FIRST_RETRY = Seconds(2.0)
 LONGEST_RETRY = Seconds(3600.0)
+BATCHES_A_RUN = 8
 DAMAGE_RETRY = Seconds(86400.0)
 HELD_RETRY = Seconds(3600.0)
 
@@ -214,13 +215,33 @@ class MovingService:
         return TierOutcome(record, target, planned=True, error=record.move.last_error)
 
     async def run(self) -> int:
-        """Make one batch of planned moves that are due; return how many were tried."""
-        claims = await self._moves.claim(now=self._clock.now(), lease=CLAIM_LEASE, limit=self._limits.at_once)
-        results = await asyncio.gather(*(self._make(claim) for claim in claims), return_exceptions=True)
-        for result in results:
-            if result is not None:
-                raise result
-        return len(claims)
+        """Make planned moves that are due, some batches of them; return how many were tried.
+
+        The next are claimed as soon as half of a batch is made: a large copy keeps no small ones waiting.
+        """
+        most, tried, due = BATCHES_A_RUN * self._limits.at_once, 0, True
+        under_way: set[asyncio.Task[None]] = set()
+        failures: list[BaseException] = []
+        try:
+            while due or under_way:
+                free = self._limits.at_once - len(under_way)
+                if due and 2 * free >= self._limits.at_once:
+                    claims = await self._moves.claim(now=self._clock.now(), lease=CLAIM_LEASE, limit=free)
+                    under_way |= {asyncio.ensure_future(self._make(claim)) for claim in claims}
+                    tried += len(claims)
+                    due = len(claims) == free and tried < most
+                if under_way:
+                    done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    failures += [failure for each in done if (failure := each.exception()) is not None]
+                    due = due and not failures
+        finally:
+            for each in under_way:
+                each.cancel()
+            if under_way:
+                await asyncio.wait(under_way)
+        if failures:
+            raise failures[0]
+        return tried
 
     async def _make(self, claim: ClaimedMove) -> None:
         content_id = claim.plan.content_id

@@ -106,23 +106,24 @@ def test_held_content_stays_and_the_others_are_moved(quick: CommandLine) -> None
 
 def test_a_move_that_fails_is_told(quick: CommandLine) -> None:
     """The bytes are damaged: they stay where they are, and the move stays planned."""
-    for name in ("a", "b"):
+    for name in ("damaged", "whole"):
         quick.put(name, b"body", "--tier", "hot")
-    (path,) = (path for path in quick.objects() if path.read_bytes().startswith(b"body") and "/a" in str(path))
+    (path,) = (path for path in quick.objects() if path.read_bytes().startswith(b"body") and "damaged" in path.name)
     path.chmod(0o600)
     path.write_bytes(b"BODY" + path.read_bytes()[4:])
-    outcome = quick.run("tier", "a", "cold")
+    outcome = quick.run("tier", "damaged", "cold")
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err.startswith("error: content 'a' was not moved to cold: IntegrityError: content 'a' is damaged")
+    told = "error: content 'damaged' was not moved to cold: IntegrityError: content 'damaged' is damaged"
+    assert outcome.err.startswith(told)
     assert "nothing was lost; the move stays planned" in outcome.err
     assert outcome.err.count("\n") == 1
     outcome = quick.run("tier", "--prefix", "", "cold", "--json")
     assert outcome.code == 1
     assert outcome.error()["error"] == "failed"
     assert {name: outcome.json()[name] for name in ("done", "failed")} == {"done": 1, "failed": 1}
-    move = quick.ok("stat", "a", "--json").json()["move"]
+    move = quick.ok("stat", "damaged", "--json").json()["move"]
     assert move["last_error"].startswith("IntegrityError")
-    assert "IntegrityError" in quick.ok("stat", "a").out
+    assert "IntegrityError" in quick.ok("stat", "damaged").out
 
 
 @pytest.mark.parametrize(

@@ -305,11 +305,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
             raise EOFError(f"object {key!r} has {head['ContentLength']} bytes, not {end}")
 
     async def _head(self, key: str) -> Any:
-        stored = stored_key(key)
-        try:
-            return await self._clients.call(f"looking at {key!r}", key, "head_object", hears=_GONE, Key=stored)
-        except Refused:
-            return None
+        return await self._clients.head(f"looking at {key!r}", key)
 
 
 def _as_head(answer: Mapping[str, Any]) -> ObjectHead:

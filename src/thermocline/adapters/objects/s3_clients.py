@@ -2,7 +2,7 @@
 
 obstore carries the bytes: a ranged read of 64 KiB costs it a fifth of the processor time that botocore takes. It
 knows neither RestoreObject, copies into a storage class, unfinished uploads nor what a HEAD says besides the size:
-that is aiobotocore's, off the hot path. Parts of uploads go over presigned URLs through one plain HTTP session.
+that is aiobotocore's, off the hot path. Parts of uploads, HEADs and copies go through one plain HTTP session.
 
 **Retries are the clients' alone**: each request passes through exactly one of them, and each knows which of its
 requests may be repeated. Everything together ends within `request_time`, which includes waiting for a connection.
@@ -22,6 +22,7 @@ import aiohttp
 import obstore.exceptions
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
+from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -48,6 +49,8 @@ from thermocline.adapters.objects.s3_errors import (
     failure_of_text,
     timed_out,
 )
+from thermocline.adapters.objects.s3_keys import stored_key
+from thermocline.adapters.objects.s3_requests import Answer, S3Requests, as_botocore_tells
 from thermocline.domain.errors import ConfigurationError, StorageError, UnavailableError
 from thermocline.domain.units import Seconds
 
@@ -120,14 +123,26 @@ class Refused(Exception):  # noqa: N818 - no error: an answer that the caller as
 class S3Clients:
     """Open clients of one bucket. Every call raises errors of ours."""
 
-    def __init__(self, location: S3Location, limits: S3Limits, objects: S3Store, client: Any, http: Any) -> None:
+    def __init__(
+        self,
+        location: S3Location,
+        limits: S3Limits,
+        objects: S3Store,
+        client: Any,
+        http: aiohttp.ClientSession,
+        credentials: Callable[[], Awaitable[Any]],
+    ) -> None:
         self.place = location.place
         self.dialect = location.dialect
         self.bucket = location.bucket
         self.objects = objects
         self.limits = limits
         self._client = client
-        self._http: aiohttp.ClientSession = http
+        self._http = http
+        self._requests = S3Requests(
+            http, region=location.place.region, bucket_url=self._url_of_bucket, credentials=credentials
+        )
+        self._bucket_url = ""
         # Apart, so that those who read one object while they write another never wait for one another in a ring.
         self._reads = asyncio.Semaphore(limits.max_connections)
         self._writes = asyncio.Semaphore(limits.max_connections)
@@ -138,6 +153,55 @@ class S3Clients:
         """Return botocore's answer. Raises `Refused` for codes in `hears`, or the status where there is no code."""
         async with self._translated(doing, key, hears):
             return await getattr(self._client, operation)(Bucket=self.bucket, **parameters)
+
+    async def head(self, doing: str, key: str) -> Mapping[str, Any] | None:
+        """Return what botocore's HeadObject would tell of the object, None if there is none."""
+        answer = await self._signed(doing, key, "HEAD", stored_key(key), {})
+        if answer.status == 404:  # noqa: PLR2004
+            return None
+        return as_botocore_tells(answer.headers)
+
+    async def copy(self, doing: str, source: str, target: str, headers: Mapping[str, str]) -> None:
+        """Copy an object inside the bucket in one request. Repeating it succeeds."""
+        await self._signed(doing, source, "PUT", stored_key(target), headers)
+
+    async def _signed(self, doing: str, key: str, method: str, stored: str, headers: Mapping[str, str]) -> Answer:
+        """Return the answer, 200 or to a HEAD also 404; what is worth another attempt has had it."""
+        try:
+            async with asyncio.timeout(self.limits.request_time):
+                for attempt in range(1, _ATTEMPTS + 1):
+                    try:
+                        return await self._signed_once(doing, key, method, stored, headers)
+                    except UnavailableError as exc:
+                        if attempt == _ATTEMPTS or exc.retry_after == LATER:
+                            raise
+                    await asyncio.sleep(0.1 * 2**attempt)
+        except TimeoutError as exc:
+            raise timed_out(self.place, doing, self.limits.request_time) from exc
+        raise AssertionError
+
+    async def _signed_once(self, doing: str, key: str, method: str, stored: str, headers: Mapping[str, str]) -> Answer:
+        try:
+            answer = await self._requests.send(method, stored, headers)
+        except (NoCredentialsError, PartialCredentialsError) as exc:
+            raise self._no_credentials() from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise explain(NO_ANSWER, self.place, doing, key) from exc
+        except BotoCoreError as exc:
+            raise StorageError(f"{self.place.label} {doing}: {exc}") from exc
+        if answer.status == 404 and method == "HEAD":  # noqa: PLR2004
+            return answer
+        failure = failure_of_body(answer.status, answer.body, answer.headers.get("Retry-After"))
+        # A copy that fails after its answer began has status 200 all the same.
+        if answer.status == 200 and (not failure.code or "<Error>" not in answer.body):  # noqa: PLR2004
+            return answer
+        raise explain(failure, self.place, doing, key)
+
+    async def _url_of_bucket(self) -> str:
+        if not self._bucket_url:
+            url = await self.presigned("head_object", Seconds(1.0), Key="k")
+            self._bucket_url = url.partition("?")[0].removesuffix("k")
+        return self._bucket_url
 
     async def read_small(self, doing: str, key: str, *, hears: frozenset[str], **parameters: Any) -> bytes:
         """Return a small object whole, by botocore, which tells more of what fails than obstore does."""
@@ -293,7 +357,8 @@ async def open_clients(location: S3Location, limits: S3Limits) -> AsyncIterator[
             )
             client.meta.events.register_last("before-parameter-build.s3", _stay_in_region)
             credentials = None if given else await session.get_credentials()
-            objects = _obstore(location, limits, credentials)
+            provide = _credentials(location, credentials)
+            objects = _obstore(location, limits, provide)
         except (ProfileNotFound, ValueError, BotoCoreError) as exc:
             raise ConfigurationError(f"{location.label} {exc}") from exc
         http = await stack.enter_async_context(
@@ -305,7 +370,7 @@ async def open_clients(location: S3Location, limits: S3Limits) -> AsyncIterator[
                 auto_decompress=False,
             )
         )
-        yield S3Clients(location, limits, objects, client, http)
+        yield S3Clients(location, limits, objects, client, http, provide)
 
 
 def _stay_in_region(context: dict[str, Any], **_event: Any) -> None:
@@ -330,17 +395,34 @@ def _botocore_config(location: S3Location, limits: S3Limits) -> AioConfig:
     )
 
 
-def _obstore(location: S3Location, limits: S3Limits, credentials: Any) -> S3Store:
+def _credentials(location: S3Location, found: Any) -> Callable[[], Awaitable[ReadOnlyCredentials]]:
+    """Return what tells the credentials of this moment: those that are given, else what the chain of AWS found."""
+
+    async def provide() -> ReadOnlyCredentials:
+        if location.access_key_id:
+            return ReadOnlyCredentials(
+                location.access_key_id, location.secret_access_key, location.session_token or None
+            )
+        if found is None:
+            raise NoCredentialsError
+        frozen: ReadOnlyCredentials = await found.get_frozen_credentials()
+        return frozen
+
+    return provide
+
+
+def _obstore(
+    location: S3Location, limits: S3Limits, credentials: Callable[[], Awaitable[ReadOnlyCredentials]]
+) -> S3Store:
     async def provide() -> Any:
         # Also where they are given: obstore would mix them with AWS_SESSION_TOKEN and the like of the environment.
-        if location.access_key_id:
-            key, secret, token = location.access_key_id, location.secret_access_key, location.session_token or None
-        elif credentials is None:
-            raise ValueError("no credentials were found")
-        else:
-            frozen = await credentials.get_frozen_credentials()
-            key, secret, token = frozen.access_key, frozen.secret_key, frozen.token
-        return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": None}
+        told = await credentials()
+        return {
+            "access_key_id": told.access_key,
+            "secret_access_key": told.secret_key,
+            "token": told.token,
+            "expires_at": None,
+        }
 
     config: Any = {
         "region": location.place.region,

@@ -12,6 +12,7 @@ from typing import Any, Final
 from thermocline.adapters.objects.s3_attributes import as_metadata
 from thermocline.adapters.objects.s3_clients import Refused, S3Clients
 from thermocline.adapters.objects.s3_keys import stored_key
+from thermocline.adapters.objects.s3_requests import copy_headers
 from thermocline.adapters.objects.s3_uploads import S3Upload, abort_upload
 from thermocline.domain.errors import ObjectMissingError, StorageError
 from thermocline.domain.units import Bytes
@@ -41,24 +42,23 @@ class S3Copies:
         check: Callable[[], None],
     ) -> None:
         """Copy the object that `head` tells of; `check` is called before each request that writes."""
-        described: dict[str, Any] = {
-            "Key": stored_key(target),
-            "Metadata": as_metadata(attributes, most=self._clients.dialect.most_metadata),
-            "StorageClass": storage_class,
-        }
-        if attributes.get("type"):
-            described["ContentType"] = attributes["type"]
+        metadata = as_metadata(attributes, most=self._clients.dialect.most_metadata)
+        content_type = attributes.get("type")
         if head["ContentLength"] <= self._largest:
+            headers = copy_headers(
+                self._clients.bucket,
+                stored_key(source),
+                metadata=metadata,
+                storage_class=storage_class,
+                content_type=content_type,
+            )
             check()
-            await self._copy_at_once(source, target, described)
-        else:
-            await self._copy_in_parts(source, target, described, head, check)
-
-    async def _copy_at_once(self, source: str, target: str, described: Mapping[str, Any]) -> None:
-        await self._clients.call(
-            f"copying {source!r} to {target!r}", source, "copy_object",
-            CopySource=self._named(source), MetadataDirective="REPLACE", **described,
-        )  # fmt: skip
+            await self._clients.copy(f"copying {source!r} to {target!r}", source, target, headers)
+            return
+        described: dict[str, Any] = {"Key": stored_key(target), "Metadata": metadata, "StorageClass": storage_class}
+        if content_type:
+            described["ContentType"] = content_type
+        await self._copy_in_parts(source, target, described, head, check)
 
     async def _copy_in_parts(
         self,

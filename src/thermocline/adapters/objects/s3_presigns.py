@@ -34,7 +34,7 @@ class S3Presigns:
         came = await self._parts(key, stored, upload_id)
         if came is None:
             # Perhaps completed before, by one who did not hear of it.
-            head = await self._head(key, stored)
+            head = await self._clients.head(f"looking at {key!r}", key)
             if head is None or head["ContentLength"] != sum(sizes):
                 raise IntentLostError(f"the upload of {key!r} was deleted; nothing was stored; begin another")
             return
@@ -68,14 +68,6 @@ class S3Presigns:
             if following == after:
                 raise StorageError(f"the store says that the list of parts of {key!r} goes on, and not where")
             after = following
-
-    async def _head(self, key: str, stored: str) -> Any:
-        try:
-            return await self._clients.call(
-                f"looking at {key!r}", key, "head_object", hears=frozenset({"404"}), Key=stored
-            )
-        except Refused:
-            return None
 
 
 def _difference(found: Sequence[tuple[int, int]], wanted: Sequence[tuple[int, int]]) -> str:

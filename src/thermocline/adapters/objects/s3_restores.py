@@ -79,13 +79,9 @@ class S3Restores:
         return storage_class in self._archives or storage_class in self._clients.dialect.archive_classes
 
     async def _head(self, key: str) -> Mapping[str, Any]:
-        stored = stored_key(key)
-        try:
-            head: Mapping[str, Any] = await self._clients.call(
-                f"looking at {key!r}", key, "head_object", hears=_GONE, Key=stored
-            )
-        except Refused:
-            raise ObjectMissingError(key) from None
+        head = await self._clients.head(f"looking at {key!r}", key)
+        if head is None:
+            raise ObjectMissingError(key)
         return head
 
     @asynccontextmanager

@@ -8,7 +8,7 @@ then the object's own presence tells, because nobody else completes an upload of
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from thermocline.adapters.objects.s3_clients import Refused, S3Clients
@@ -134,13 +134,8 @@ class S3Upload(Upload):
             doing, self._key, url, headers, lambda: _in_blocks(part)
         )
 
-    async def _head(self) -> Any:
-        try:
-            return await self._clients.call(
-                f"looking at {self._key!r}", self._key, "head_object", hears=frozenset({"404"}), Key=self._stored
-            )
-        except Refused:
-            return None
+    async def _head(self) -> Mapping[str, Any] | None:
+        return await self._clients.head(f"looking at {self._key!r}", self._key)
 
     async def _is_there(self) -> bool:
         return await self._head() is not None
