@@ -1,0 +1,100 @@
+"""Requests that we sign ourselves: an error in an answer that began well is one, passing trouble is waited out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import web
+
+from thermocline.adapters.objects.s3 import S3ObjectStore
+from thermocline.adapters.objects.s3_clients import S3Limits, S3Location
+from thermocline.adapters.objects.s3_dialects import DIALECTS
+from thermocline.domain.errors import ObjectArchivedError, StorageError, UnavailableError
+from thermocline.domain.units import Seconds
+
+pytestmark = pytest.mark.server
+
+HEAD = {"Content-Length": "3", "Last-Modified": "Sat, 28 Nov 2026 16:00:00 GMT", "ETag": '"e"'}
+
+
+def told(code: str) -> str:
+    return f'<?xml version="1.0"?>\n\n<Error><Code>{code}</Code><Message>no</Message></Error>'
+
+
+GOOD = "<CopyObjectResult><ETag>&quot;e&quot;</ETag></CopyObjectResult>"
+
+
+def serve(answers: list[tuple[int, str]], act: Callable[[S3ObjectStore], Awaitable[None]]) -> list[web.Request]:
+    """Let a store answer copies so, in this order, while `act` is done; return what it was asked."""
+    asked: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request)
+        if request.method == "HEAD":
+            return web.Response(headers=HEAD)
+        status, body = answers.pop(0)
+        return web.Response(status=status, text=body, content_type="application/xml")
+
+    async def scenario() -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{any:.*}", answer)
+        runner = web.AppRunner(app)
+        async with AsyncExitStack() as stack:
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            endpoint = "http://{}:{}".format(*runner.addresses[0][:2])
+            location = S3Location(
+                "[objects.main]",
+                "b",
+                DIALECTS["aws"],
+                endpoint=endpoint,
+                access_key_id="k",
+                secret_access_key="s",  # noqa: S106
+            )
+            store = await stack.enter_async_context(
+                S3ObjectStore.open(location, limits=S3Limits(request_time=Seconds(10.0)))
+            )
+            await act(store)
+
+    asyncio.run(scenario())
+    return asked
+
+
+async def copy(store: S3ObjectStore) -> None:
+    await store.copy("from/ä", "to", {"a": "b"}, storage_class="STANDARD_IA")
+
+
+def test_a_copy_says_all_and_is_signed() -> None:
+    (head, put) = serve([(200, GOOD)], copy)
+    assert (head.method, head.path, head.raw_path) == ("HEAD", "/b/from/ä", "/b/from/%C3%A4")
+    assert put.raw_path == "/b/to"
+    assert put.headers["x-amz-copy-source"] == "b/from/%C3%A4"
+    assert (put.headers["x-amz-storage-class"], put.headers["x-amz-meta-a"]) == ("STANDARD_IA", "b")
+    assert "x-amz-copy-source" in put.headers["Authorization"]
+
+
+def test_trouble_that_passes_is_waited_out_wherever_it_is_told() -> None:
+    asked = serve([(200, told("InternalError")), (503, told("SlowDown")), (200, GOOD)], copy)
+    assert [request.method for request in asked] == ["HEAD", "PUT", "PUT", "PUT"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        ([(200, told("InternalError"))] * 3, UnavailableError),
+        ([(403, told("InvalidObjectState"))], ObjectArchivedError),
+        ([(403, told("AccessDenied"))], UnavailableError),
+        ([(400, told("Strange"))], StorageError),
+        ([(301, told("PermanentRedirect"))], UnavailableError),
+    ],
+)
+def test_what_cannot_be_is_told_at_once(answers: list[tuple[int, str]], error: type[StorageError]) -> None:
+    async def act(store: S3ObjectStore) -> None:
+        with pytest.raises(error) as raised:
+            await copy(store)
+        assert type(raised.value) is error
+
+    assert len(serve(list(answers), act)) == 1 + len(answers)
