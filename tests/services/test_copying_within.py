@@ -39,8 +39,8 @@ class Watched(CopyingMemoryObjectStore):
         name = key.split("/")[1]
         return None if head is None else replace(head, checksum=self.checksums.get(name))
 
-    async def copy(self, source: str, target: str, *args: object, **kwargs: object) -> ObjectHead:
-        head = await super().copy(source, target, *args, **kwargs)  # type: ignore[arg-type]
+    async def copy(self, source: str, target: str, *args: object, **kwargs: object) -> None:
+        await super().copy(source, target, *args, **kwargs)  # type: ignore[arg-type]
         stored = self._contents.objects[target]
         data: Buffer = {
             "": stored.data,
@@ -49,7 +49,6 @@ class Watched(CopyingMemoryObjectStore):
             "end": stored.data[:-1] + b"\xff",
         }[self.wrong]
         self._contents.objects[target] = replace(stored, data=bytes(data))
-        return head
 
 
 def machine_of(folder: Path) -> tuple[Machine, Watched]:

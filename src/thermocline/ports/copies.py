@@ -4,7 +4,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
-from thermocline.ports.object_store import STANDARD, ObjectHead
+from thermocline.domain.units import Bytes
+from thermocline.ports.object_store import STANDARD
 
 
 def nothing() -> None:
@@ -22,13 +23,21 @@ class CopiesWithin(Protocol):
         target: str,
         attributes: Mapping[str, str],
         *,
+        size: Bytes | None = None,
         storage_class: str = STANDARD,
         check: Callable[[], None] = nothing,
-    ) -> ObjectHead:
-        """Copy the bytes of `source` to the fresh key `target`, with attributes of its own; return what the source is.
+    ) -> None:
+        """Copy the bytes of `source` to the fresh key `target`, with attributes of its own: all or nothing.
 
-        All or nothing.
+        `size` is what the source should have, where the caller knows it: a small one is copied without a look at it.
         No byte of content passes through this process. The source stays as it is. Repeating a copy succeeds.
         `check` is called before each request that writes; what it raises ends the copy, and leaves nothing.
         Raises `ObjectMissingError` and `ObjectArchivedError` of the source.
+        """
+
+    @abstractmethod
+    async def read_up_to(self, key: str, most: Bytes) -> bytes:
+        """Return the object's bytes, its first `most` if it has more, in one request; `most` is at least 1.
+
+        Raises as `fetch` does, and `EOFError` for an empty object.
         """

@@ -15,7 +15,7 @@ first, and its plan waits. Held content stays where it is.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,6 +58,7 @@ ATTEMPTS = 10
 FIRST_RETRY = Seconds(2.0)
 LONGEST_RETRY = Seconds(3600.0)
 BATCHES_A_RUN = 8
+_AT_ONCE: AbstractAsyncContextManager[None] = nullcontext()
 DAMAGE_RETRY = Seconds(86400.0)
 HELD_RETRY = Seconds(3600.0)
 
@@ -217,17 +218,18 @@ class MovingService:
     async def run(self) -> int:
         """Make planned moves that are due, some batches of them; return how many were tried.
 
-        The next are claimed as soon as half of a batch is made: a large copy keeps no small ones waiting.
+        As many again are claimed and renewed meanwhile, so that a copy that ends is followed by another at once.
         """
         most, tried, due = BATCHES_A_RUN * self._limits.at_once, 0, True
+        turns = asyncio.Semaphore(self._limits.at_once)
         under_way: set[asyncio.Task[None]] = set()
         failures: list[BaseException] = []
         try:
             while due or under_way:
-                free = self._limits.at_once - len(under_way)
-                if due and 2 * free >= self._limits.at_once:
+                free = 2 * self._limits.at_once - len(under_way)
+                if due and free >= self._limits.at_once:
                     claims = await self._moves.claim(now=self._clock.now(), lease=CLAIM_LEASE, limit=free)
-                    under_way |= {asyncio.ensure_future(self._make(claim)) for claim in claims}
+                    under_way |= {asyncio.ensure_future(self._make(claim, turns)) for claim in claims}
                     tried += len(claims)
                     due = len(claims) == free and tried < most
                 if under_way:
@@ -243,11 +245,11 @@ class MovingService:
             raise failures[0]
         return tried
 
-    async def _make(self, claim: ClaimedMove) -> None:
+    async def _make(self, claim: ClaimedMove, turns: asyncio.Semaphore | None = None) -> None:
         content_id = claim.plan.content_id
         try:
             async with self._renewing(claim):
-                await self._try(claim)
+                await self._try(claim, turns)
         except asyncio.CancelledError:
             # So that the next one need not wait for the claim's end. What was copied is the cleaner's.
             with suppress(StorageError):
@@ -272,7 +274,7 @@ class MovingService:
             log.warning("move_failed", content_id=content_id, attempts=claim.attempts, error=str(exc))
             await self._later(claim, delay, reason)
 
-    async def _try(self, claim: ClaimedMove) -> None:
+    async def _try(self, claim: ClaimedMove, turns: asyncio.Semaphore | None) -> None:
         plan = claim.plan
         record = await self._records.find(plan.content_id)
         if (
@@ -296,7 +298,8 @@ class MovingService:
         source = self._placements.named(record.placement)
         await self._take_turn(target.store_name)
         try:
-            committed = await self._copier.copy(claim, record, source, target)
+            async with turns or _AT_ONCE:
+                committed = await self._copier.copy(claim, record, source, target)
         except ObjectArchivedError:
             if await self._is_readable(claim, record, refused=True):
                 raise

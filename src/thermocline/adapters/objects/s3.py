@@ -280,19 +280,31 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
         target: str,
         attributes: Mapping[str, str],
         *,
+        size: Bytes | None = None,
         storage_class: str = STANDARD,
         check: Callable[[], None] = nothing,
-    ) -> ObjectHead:
+    ) -> None:
         """Copy an object inside the bucket: small ones in one request, larger ones part by part."""
         stored_key(target)
         check_class(storage_class)
+        if size is not None and size <= self._copies.at_once:
+            await self._copies.copy_at_once(source, target, attributes, storage_class, check)
+            return
         head = await self._head(source)
         if head is None:
             raise ObjectMissingError(source)
         if self._restores.is_archived(head):
             raise ObjectArchivedError(source)
         await self._copies.copy(source, target, attributes, storage_class, head, check)
-        return _as_head(head)
+
+    async def read_up_to(self, key: str, most: Bytes) -> bytes:
+        """Return the object's first bytes, in one request."""
+
+        async def read() -> bytes:
+            found = await obstore.get_async(self._clients.objects, stored_key(key), options={"range": (0, most)})
+            return (await found.bytes_async()).to_bytes()
+
+        return await self._clients.read(f"reading {key!r}", key, read)
 
     async def _check_readable(self, key: str, end: int) -> None:
         """Raise what reading nothing at `end` would raise, if one could ask for that."""

@@ -30,7 +30,8 @@ class S3Copies:
     def __init__(self, clients: S3Clients, *, part_size: Bytes, largest: Bytes) -> None:
         self._clients = clients
         self._part_size = part_size
-        self._largest = largest
+        self.at_once = largest
+        """What one request copies at most."""
 
     async def copy(
         self,
@@ -42,23 +43,36 @@ class S3Copies:
         check: Callable[[], None],
     ) -> None:
         """Copy the object that `head` tells of; `check` is called before each request that writes."""
-        metadata = as_metadata(attributes, most=self._clients.dialect.most_metadata)
-        content_type = attributes.get("type")
-        if head["ContentLength"] <= self._largest:
-            headers = copy_headers(
-                self._clients.bucket,
-                stored_key(source),
-                metadata=metadata,
-                storage_class=storage_class,
-                content_type=content_type,
-            )
-            check()
-            await self._clients.copy(f"copying {source!r} to {target!r}", source, target, headers)
+        if head["ContentLength"] <= self.at_once:
+            await self.copy_at_once(source, target, attributes, storage_class, check)
             return
-        described: dict[str, Any] = {"Key": stored_key(target), "Metadata": metadata, "StorageClass": storage_class}
-        if content_type:
-            described["ContentType"] = content_type
+        described: dict[str, Any] = {
+            "Key": stored_key(target),
+            "Metadata": as_metadata(attributes, most=self._clients.dialect.most_metadata),
+            "StorageClass": storage_class,
+        }
+        if attributes.get("type"):
+            described["ContentType"] = attributes["type"]
         await self._copy_in_parts(source, target, described, head, check)
+
+    async def copy_at_once(
+        self,
+        source: str,
+        target: str,
+        attributes: Mapping[str, str],
+        storage_class: str,
+        check: Callable[[], None],
+    ) -> None:
+        """Copy an object of at most `at_once` bytes, in one request."""
+        headers = copy_headers(
+            self._clients.bucket,
+            stored_key(source),
+            metadata=as_metadata(attributes, most=self._clients.dialect.most_metadata),
+            storage_class=storage_class,
+            content_type=attributes.get("type") or None,
+        )
+        check()
+        await self._clients.copy(f"copying {source!r} to {target!r}", source, target, headers)
 
     async def _copy_in_parts(
         self,
@@ -72,7 +86,7 @@ class S3Copies:
         check()
         begun = await self._clients.call(doing, source, "create_multipart_upload", **described)
         stored, upload_id, size = described["Key"], begun["UploadId"], head["ContentLength"]
-        length = max(self._largest, -(-size // self._clients.dialect.most_parts))
+        length = max(self.at_once, -(-size // self._clients.dialect.most_parts))
         starts = range(0, size, length)
         slots = asyncio.Semaphore(_PARTS_AT_ONCE)
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import pytest
 
 from thermocline.domain.errors import ObjectMissingError
+from thermocline.domain.units import Bytes
 from thermocline.ports.copies import CopiesWithin
 from thermocline.ports.object_store import STANDARD, ObjectInfo, ObjectStore
 from thermocline.testing.contracts.object_store import HOSTILE_KEYS
@@ -34,13 +35,16 @@ class CopiesWithinContract(AsyncTests):
         """Return the size of an object that takes more than one request to copy, if there is such a thing."""
         return 3_000_000
 
+    @pytest.mark.parametrize("told", [False, True], ids=["unknown", "told"])
     @pytest.mark.parametrize("body", [b"", b"12345"], ids=["empty", "small"])
     async def test_a_copy_has_the_bytes_of_its_source_and_attributes_of_its_own(
-        self, open_copying: OpenCopyingStore, body: bytes
+        self, open_copying: OpenCopyingStore, body: bytes, *, told: bool
     ) -> None:
+        size = Bytes(len(body)) if told else None
         async with open_copying() as store:
             await store.put("source", body, {"a": "1", "b": "2"})
-            await store.copy("source", "target", {"a": "3", "type": "text/plain"}, storage_class="STANDARD_IA")
+            described = {"a": "3", "type": "text/plain"}
+            await store.copy("source", "target", described, size=size, storage_class="STANDARD_IA")
             for key, attributes, storage_class in (
                 ("source", {"a": "1", "b": "2"}, STANDARD),
                 ("target", {"a": "3", "type": "text/plain"}, "STANDARD_IA"),
@@ -59,7 +63,8 @@ class CopiesWithinContract(AsyncTests):
             for start in range(0, len(body), store.part_size):
                 await upload.write(body[start : start + store.part_size])
             await upload.complete()
-            await store.copy("source", "target", {"a": "1"}, storage_class="STANDARD_IA")
+            size = Bytes(large_size)
+            await store.copy("source", "target", {"a": "1"}, size=size, storage_class="STANDARD_IA")
             assert await store.fetch("target", 0, len(body)) == body
             head = await store.head("target")
             assert head is not None
@@ -80,8 +85,9 @@ class CopiesWithinContract(AsyncTests):
         async with open_copying() as store:
             await store.begin_upload("unfinished", {})
             for source in ("none", "unfinished"):
-                with pytest.raises(ObjectMissingError):
-                    await store.copy(source, "target", {})
+                for size in (None, Bytes(5)):
+                    with pytest.raises(ObjectMissingError):
+                        await store.copy(source, "target", {}, size=size)
             assert await store.head("target") is None
             await store.delete(["unfinished"])
 
@@ -123,6 +129,17 @@ class CopiesWithinContract(AsyncTests):
                     await store.copy(source, target, {})
             with pytest.raises(ValueError, match="storage class"):
                 await store.copy("source", "k", {}, storage_class="two words")
+
+    async def test_an_object_is_read_whole_or_its_beginning(self, open_copying: OpenCopyingStore) -> None:
+        async with open_copying() as store:
+            await store.put("k", b"12345", {})
+            await store.put("empty", b"", {})
+            for most in (1, 4, 5, 6, 100_000):
+                assert await store.read_up_to("k", Bytes(most)) == b"12345"[:most]
+            with pytest.raises(EOFError):
+                await store.read_up_to("empty", Bytes(1))
+            with pytest.raises(ObjectMissingError):
+                await store.read_up_to("none", Bytes(1))
 
 
 class _NotAllowed(Exception):  # noqa: N818 - no error of ours
