@@ -98,13 +98,13 @@ class RedisServer:
                 done = subprocess.run(arguments, capture_output=True, check=False, timeout=wait)
             except subprocess.TimeoutExpired as exc:
                 raise ServerFailedError(f"redis at port {self.port} does not answer {shlex.join(command)}") from exc
-            text = done.stdout.decode(errors="replace").strip()
+            text, refused = (told.decode(errors="replace").strip() for told in (done.stdout, done.stderr))
             # A replica that is sent everything anew answers nothing else for a moment.
-            if not text.startswith("LOADING") or time.monotonic() > deadline:
+            if not (text or refused).startswith("LOADING") or time.monotonic() > deadline:
                 break
             time.sleep(POLL)
         if done.returncode:
-            raise ServerFailedError(f"{shlex.join(command)}: {text} {done.stderr.decode(errors='replace').strip()}")
+            raise ServerFailedError(f"{shlex.join(command)}: {text} {refused}")
         return text
 
 
