@@ -6,7 +6,7 @@ by a probe of at most 64 KiB where the target can be read.
 """
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 
 from thermocline.domain.content import ObjectAttributes, Record
 from thermocline.domain.digests import Buffer, ContentDigest, digest_whole
@@ -29,6 +29,9 @@ from thermocline.services.placements import Placement
 from thermocline.services.transferring import EVICT_DELAY, Gathering, TransferParts, clean_up_after
 from thermocline.services.verifying import OFFLOAD_BYTES, fetch_verified, stream_verified
 
+Turns = AbstractAsyncContextManager[object]
+"""What is entered for one copy, many times over: a semaphore, say."""
+AT_ONCE: Turns = nullcontext()
 PROBE_BYTES = 64 * 1024
 """How many bytes of content a copy within a store may cost in all."""
 
@@ -41,11 +44,14 @@ class Copier:
         self._moves = moves
         self._memory = memory
 
-    async def copy(self, claim: ClaimedMove, record: Record, source: Placement, target: Placement) -> Committed:
+    async def copy(
+        self, claim: ClaimedMove, record: Record, source: Placement, target: Placement, turns: Turns = AT_ONCE
+    ) -> Committed:
         """Copy the object of `record` and commit the move; every byte was verified on its way.
 
-        Raises `MoveLostError`, `IntegrityError` (the source is damaged), `ObjectMissingError`,
-        `ObjectArchivedError`, and what the stores and the catalog raise.
+        The stores are spoken to when there is a turn for it. Raises `MoveLostError`, `IntegrityError` (the
+        source is damaged), `ObjectMissingError`, `ObjectArchivedError`, and what the stores and the catalog
+        raise.
         """
         now = self._parts.clock.now()
         token = new_token(now, self._parts.entropy(TOKEN_ENTROPY_BYTES))
@@ -64,10 +70,10 @@ class Copier:
         part_size = target.store.part_size
         within = _copies_within(source, target)
         in_hand = part_size * 3 if within is None else PROBE_BYTES
-        async with self._memory.grant(min(record.size, in_hand)):
-            intent = await self._parts.keeper.declare(str(key), target.name)
-            upload: Upload | None = None
-            try:
+        intent = await self._parts.keeper.declare(str(key), target.name)
+        upload: Upload | None = None
+        try:
+            async with turns, self._memory.grant(min(record.size, in_hand)):
                 intent.check()
                 if within is not None:
                     await within.copy(
@@ -88,12 +94,12 @@ class Copier:
                     await self._send(intent, upload, record, source, part_size)
                 if within is None:
                     await self._check_arrived(key, record, target)
-                return await self._commit(CopiedMove(claim, record, target.name, str(key)))
-            except BaseException as exc:
-                await clean_up_after(exc, self._parts, key, target, upload)
-                raise
-            finally:
-                self._parts.keeper.let_go(intent)
+            return await self._commit(CopiedMove(claim, record, target.name, str(key)))
+        except BaseException as exc:
+            await clean_up_after(exc, self._parts, key, target, upload)
+            raise
+        finally:
+            self._parts.keeper.let_go(intent)
 
     async def _send(
         self, intent: HeldIntent, upload: Upload, record: Record, source: Placement, part_size: int
@@ -137,8 +143,10 @@ class Copier:
         if record.size <= PROBE_BYTES:
             raise _damaged(record, "its bytes are not those that were stored")
         start = record.size - PROBE_BYTES // 2
-        there = await target.store.fetch(str(key), start, record.size)
-        if there != await source.store.fetch(record.object_key, start, record.size):
+        there, here = await asyncio.gather(
+            target.store.fetch(str(key), start, record.size), source.store.fetch(record.object_key, start, record.size)
+        )
+        if there != here:
             raise StorageError(f"the store of placement {target.name!r} copied other bytes than those of the source")
 
     async def _check_arrived(self, key: ObjectKey, record: Record, target: Placement) -> ObjectHead:

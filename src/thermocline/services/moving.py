@@ -15,7 +15,7 @@ first, and its plan waits. Held content stays where it is.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,7 +44,7 @@ from thermocline.ports.moves import Moves
 from thermocline.ports.records import Records
 from thermocline.services.background import Background
 from thermocline.services.caching import ContentCache
-from thermocline.services.copying import Copier
+from thermocline.services.copying import AT_ONCE, Copier, Turns
 from thermocline.services.filling import Filler
 from thermocline.services.placements import Placements
 from thermocline.services.restoring import RestoringService
@@ -58,7 +58,6 @@ ATTEMPTS = 10
 FIRST_RETRY = Seconds(2.0)
 LONGEST_RETRY = Seconds(3600.0)
 BATCHES_A_RUN = 8
-_AT_ONCE: AbstractAsyncContextManager[None] = nullcontext()
 DAMAGE_RETRY = Seconds(86400.0)
 HELD_RETRY = Seconds(3600.0)
 
@@ -245,7 +244,7 @@ class MovingService:
             raise failures[0]
         return tried
 
-    async def _make(self, claim: ClaimedMove, turns: asyncio.Semaphore | None = None) -> None:
+    async def _make(self, claim: ClaimedMove, turns: Turns = AT_ONCE) -> None:
         content_id = claim.plan.content_id
         try:
             async with self._renewing(claim):
@@ -274,7 +273,7 @@ class MovingService:
             log.warning("move_failed", content_id=content_id, attempts=claim.attempts, error=str(exc))
             await self._later(claim, delay, reason)
 
-    async def _try(self, claim: ClaimedMove, turns: asyncio.Semaphore | None) -> None:
+    async def _try(self, claim: ClaimedMove, turns: Turns) -> None:
         plan = claim.plan
         record = await self._records.find(plan.content_id)
         if (
@@ -298,8 +297,7 @@ class MovingService:
         source = self._placements.named(record.placement)
         await self._take_turn(target.store_name)
         try:
-            async with turns or _AT_ONCE:
-                committed = await self._copier.copy(claim, record, source, target)
+            committed = await self._copier.copy(claim, record, source, target, turns)
         except ObjectArchivedError:
             if await self._is_readable(claim, record, refused=True):
                 raise
