@@ -32,9 +32,10 @@ from thermocline.services.cache_levels import CacheLevels
 from thermocline.services.caching import ContentCache
 from thermocline.services.evicting import EvictionService
 from thermocline.services.placements import Placements
-from thermocline.services.reading import ReadingService, Turns
+from thermocline.services.reading import ReadingService
 from thermocline.services.sharing import SharedCache
 from thermocline.services.tracking import AccessTracker
+from thermocline.services.turns import Turns
 from thermocline.services.value_caches import ValueCaches
 from thermocline.testing.shared_cache import SharedMemoryCache
 
@@ -373,7 +374,7 @@ class Reading(ReadingService):
         )
         self._process = process
 
-    async def _fetch(self, record: Record, turns: Turns | None) -> bytes:  # noqa: ARG002 - it never warms
+    async def _fetch(self, record: Record, turns: Turns) -> bytes:  # noqa: ARG002 - it never warms
         self._process.world.storage_reads += 1
         await self._process.world.drift()
         return b"%d" % record.revision

@@ -6,7 +6,7 @@ by a probe of at most 64 KiB where the target can be read.
 """
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
+from contextlib import aclosing, suppress
 
 from thermocline.domain.content import ObjectAttributes, Record
 from thermocline.domain.digests import Buffer, ContentDigest, digest_whole
@@ -27,11 +27,9 @@ from thermocline.services.admission import MemoryBudget
 from thermocline.services.intent_keeping import HeldIntent
 from thermocline.services.placements import Placement
 from thermocline.services.transferring import EVICT_DELAY, Gathering, TransferParts, clean_up_after
+from thermocline.services.turns import AT_ONCE, Turns
 from thermocline.services.verifying import OFFLOAD_BYTES, fetch_verified, stream_verified
 
-Turns = AbstractAsyncContextManager[object]
-"""What is entered for one copy, many times over: a semaphore, say."""
-AT_ONCE: Turns = nullcontext()
 PROBE_BYTES = 64 * 1024
 """How many bytes of content a copy within a store may cost in all."""
 

@@ -20,7 +20,8 @@ from thermocline.ports.records import Records
 from thermocline.services.caching import ContentCache
 from thermocline.services.loaded import Loaded
 from thermocline.services.placements import Placements
-from thermocline.services.reading import ReadingService, Turns
+from thermocline.services.reading import ReadingService
+from thermocline.services.turns import AT_ONCE, Turns
 
 ATTEMPTS = 2
 """A change that is heard during the fill ends its lease, be it an own one that was acknowledged before."""
@@ -82,7 +83,7 @@ class Filler:
         found = await self.look_up(content_id)
         return await self.fill(found) if isinstance(found, Record) else found
 
-    async def fill(self, record: Record, turns: Turns | None = None) -> Filled:
+    async def fill(self, record: Record, turns: Turns = AT_ONCE) -> Filled:
         """Bring the content into the caches unless it is there; never raises `StorageError`.
 
         A store is read when there is a turn for it.

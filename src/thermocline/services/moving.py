@@ -44,11 +44,12 @@ from thermocline.ports.moves import Moves
 from thermocline.ports.records import Records
 from thermocline.services.background import Background
 from thermocline.services.caching import ContentCache
-from thermocline.services.copying import AT_ONCE, Copier, Turns
+from thermocline.services.copying import Copier
 from thermocline.services.filling import Filler
 from thermocline.services.placements import Placements
 from thermocline.services.restoring import RestoringService
 from thermocline.services.transferring import EVICT_DELAY
+from thermocline.services.turns import AT_ONCE, Turns
 
 log = structlog.get_logger(__name__)
 

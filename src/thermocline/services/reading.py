@@ -17,7 +17,7 @@ or storage do not answer, it is served as it is, up to a stated age.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 
 from thermocline.domain.cache_types import content_key
 from thermocline.domain.content import Record, Visibility
@@ -48,14 +48,12 @@ from thermocline.services.placements import Placements
 from thermocline.services.restoring import RestoringService
 from thermocline.services.sharing import SharedCache
 from thermocline.services.tracking import AccessTracker, ReadKind
+from thermocline.services.turns import AT_ONCE, Turns
 from thermocline.services.verifying import anext_or_none, fetch_verified, stream_verified
 
 NO_WAIT = Seconds(0.0)
 STREAM_CHUNKS = 2
 """Chunks that a stream holds at least: one being sent, one being read."""
-Turns = AbstractAsyncContextManager[object]
-"""What is entered for one read from a store, many times over: a semaphore, say."""
-_AT_ONCE: Turns = nullcontext()
 
 
 class ReadingService:
@@ -212,7 +210,7 @@ class ReadingService:
         elif loaded.kind is ReadKind.MEMORY:
             self._cache.memory_bytes += len(loaded.entry.payload)
 
-    async def bring(self, content_id: ContentId, known: Record | None, turns: Turns | None = None) -> Loaded:
+    async def bring(self, content_id: ContentId, known: Record | None, turns: Turns = AT_ONCE) -> Loaded:
         """Read the content into the caches, together with all who read it now; it counts as no read.
 
         What comes from a store is read when there is a turn for it. Raises as `load`, but `ObjectArchivedError` for an
@@ -326,7 +324,7 @@ class ReadingService:
             self.damaged += 1
             raise
 
-    async def _load(self, content_id: ContentId, known: Record | None, turns: Turns | None) -> Loaded:
+    async def _load(self, content_id: ContentId, known: Record | None, turns: Turns) -> Loaded:
         shared = self._cache.shared
         if shared is not None:
             return await self._load_shared(shared, content_id, known, turns)
@@ -344,7 +342,7 @@ class ReadingService:
         return Loaded(await self._cache.fill(token, record, payload, fetch_cost=cost, by_miss=True), kind)
 
     async def _load_shared(
-        self, shared: SharedCache, content_id: ContentId, known: Record | None, turns: Turns | None
+        self, shared: SharedCache, content_id: ContentId, known: Record | None, turns: Turns
     ) -> Loaded:
         token = self._cache.new_token()
         await self._cache.lease_memory(content_id, token)
@@ -369,7 +367,7 @@ class ReadingService:
         entry = await self._cache.fill(token, record, payload, shared=turn, fetch_cost=cost, by_miss=True)
         return Loaded(entry, kind)
 
-    async def _read_source(self, content_id: ContentId, turns: Turns | None) -> tuple[Record, bytes, ReadKind]:
+    async def _read_source(self, content_id: ContentId, turns: Turns) -> tuple[Record, bytes, ReadKind]:
         """Return the record and its verified bytes, of this moment or later, and what had the bytes."""
         record = await self.find(content_id)
         held = await self._cache.held_bytes(record)
@@ -385,14 +383,14 @@ class ReadingService:
             except ObjectMissingError as exc:
                 raise self._missing(record) from exc
 
-    async def _fetch(self, record: Record, turns: Turns | None) -> bytes:
+    async def _fetch(self, record: Record, turns: Turns) -> bytes:
         if record.size > self._max_buffered:
             raise ContentTooLargeError(
                 f"content {record.content_id!r} has {record.size} bytes, more than the {self._max_buffered} that are "
                 "read into memory at once; use open_content to stream it, or raise [limits] max_buffered"
             )
         store = self._placements.named(record.placement).store
-        async with turns or _AT_ONCE, self._memory.grant(record.size):
+        async with turns, self._memory.grant(record.size):
             try:
                 return await fetch_verified(store, record)
             except IntegrityError:

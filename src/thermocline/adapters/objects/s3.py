@@ -16,10 +16,11 @@ import obstore
 from thermocline.adapters.objects.archive_classes import ArchiveClasses
 from thermocline.adapters.objects.key_rules import check_class, check_range
 from thermocline.adapters.objects.s3_attributes import as_metadata, from_metadata
-from thermocline.adapters.objects.s3_clients import Refused, S3Clients, S3Limits, S3Location, open_clients
+from thermocline.adapters.objects.s3_clients import Refused, S3Clients, S3Limits, S3Location
 from thermocline.adapters.objects.s3_copies import AT_ONCE, S3Copies
 from thermocline.adapters.objects.s3_keys import MARKER, stored_key
 from thermocline.adapters.objects.s3_listing import S3Listing, whole_second
+from thermocline.adapters.objects.s3_opening import open_clients
 from thermocline.adapters.objects.s3_presigns import S3Presigns
 from thermocline.adapters.objects.s3_ranges import S3Ranges
 from thermocline.adapters.objects.s3_restores import S3Restores

@@ -10,31 +10,24 @@ requests may be repeated. Everything together ends within `request_time`, which 
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import cache
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import obstore.exceptions
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
-from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
-    ProfileNotFound,
 )
 from botocore.exceptions import (
     ConnectionError as BotocoreConnectionError,
 )
-from botocore.loaders import create_loader
 from obstore.store import S3Store
 from yarl import URL
 
@@ -51,17 +44,13 @@ from thermocline.adapters.objects.s3_errors import (
 )
 from thermocline.adapters.objects.s3_keys import stored_key
 from thermocline.adapters.objects.s3_requests import Answer, S3Requests, as_botocore_tells
-from thermocline.domain.errors import ConfigurationError, StorageError, UnavailableError
+from thermocline.domain.errors import StorageError, UnavailableError
 from thermocline.domain.units import Seconds
 
 T = TypeVar("T")
 
 NO_ANSWER: Final = Failure("", 0)
-_ATTEMPTS: Final = 3
-_ENDLESS: Final = timedelta(days=365)
-"""A stream may take any time in all; what is bounded is each wait for more of it."""
-_KEEP_IDLE: Final = timedelta(seconds=20)
-"""Shorter than the servers' own (Ceph 65 s, AWS about 20 s): a connection that they close just then costs a retry."""
+ATTEMPTS: Final = 3
 _VENDOR_ERRORS: Final = (obstore.exceptions.BaseError, OSError)
 _SHOWN_BODY: Final = 4096
 _MOST_SMALL: Final = 4096
@@ -169,11 +158,11 @@ class S3Clients:
         """Return the answer, 200 or to a HEAD also 404; what is worth another attempt has had it."""
         try:
             async with asyncio.timeout(self.limits.request_time):
-                for attempt in range(1, _ATTEMPTS + 1):
+                for attempt in range(1, ATTEMPTS + 1):
                     try:
                         return await self._signed_once(doing, key, method, stored, headers)
                     except UnavailableError as exc:
-                        if attempt == _ATTEMPTS or exc.retry_after == LATER:
+                        if attempt == ATTEMPTS or exc.retry_after == LATER:
                             raise
                     await asyncio.sleep(0.1 * 2**attempt)
         except TimeoutError as exc:
@@ -268,11 +257,11 @@ class S3Clients:
 
     async def send_part(self, doing: str, key: str, url: str, headers: Mapping[str, str], body: Any) -> str:
         """PUT `body`, which is made anew for each attempt by calling it, to a presigned URL; return the ETag."""
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._put(doing, key, url, headers, body())
             except UnavailableError:
-                if attempt == _ATTEMPTS:
+                if attempt == ATTEMPTS:
                     raise
                 await asyncio.sleep(0.1 * 2**attempt)
         raise AssertionError
@@ -319,12 +308,6 @@ class S3Clients:
         )
 
 
-@cache
-def _descriptions() -> Any:
-    """Return what reads botocore's descriptions of services: megabytes of JSON, read once for all stores."""
-    return create_loader()
-
-
 def _is_address(host: str) -> bool:
     """Whether the host is an IP address, which cannot have the bucket's name before it."""
     try:
@@ -332,122 +315,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-@asynccontextmanager
-async def open_clients(location: S3Location, limits: S3Limits) -> AsyncIterator[S3Clients]:
-    """Open the clients for the length of the block; sends nothing. Raises `ConfigurationError`."""
-    async with AsyncExitStack() as stack:
-        try:
-            session = get_session()
-            session.register_component("data_loader", _descriptions())
-            if location.profile:
-                session.set_config_variable("profile", location.profile)
-            given = bool(location.access_key_id)
-            client = await stack.enter_async_context(
-                session.create_client(
-                    "s3",
-                    region_name=location.place.region,
-                    endpoint_url=location.endpoint or None,
-                    aws_access_key_id=location.access_key_id or None,
-                    aws_secret_access_key=location.secret_access_key or None,
-                    aws_session_token=location.session_token or None,
-                    config=_botocore_config(location, limits),
-                )
-            )
-            client.meta.events.register_last("before-parameter-build.s3", _stay_in_region)
-            credentials = None if given else await session.get_credentials()
-            provide = _credentials(location, credentials)
-            objects = _obstore(location, limits, provide)
-        except (ProfileNotFound, ValueError, BotoCoreError) as exc:
-            raise ConfigurationError(f"{location.label} {exc}") from exc
-        http = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=limits.max_connections),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=limits.connect_time, sock_read=limits.stall_time
-                ),
-                auto_decompress=False,
-            )
-        )
-        yield S3Clients(location, limits, objects, client, http, provide)
-
-
-def _stay_in_region(context: dict[str, Any], **_event: Any) -> None:
-    """Have botocore tell of a wrong region, as obstore does, instead of silently going to the right one.
-
-    Else a store would start whose every read and write of bytes then fails. Its redirector begins no second redirect.
-    """
-    context.setdefault("s3_redirect", {})["redirected"] = True
-
-
-def _botocore_config(location: S3Location, limits: S3Limits) -> AioConfig:
-    return AioConfig(
-        connect_timeout=limits.connect_time,
-        read_timeout=limits.stall_time,
-        max_pool_connections=limits.max_connections,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        s3={"addressing_style": "path" if location.names_bucket_in_path else "virtual"},
-        signature_version="s3v4",
-        # Its newer default, a CRC in a trailer, is unknown to Ceph 16 and to older servers.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-
-
-def _credentials(location: S3Location, found: Any) -> Callable[[], Awaitable[ReadOnlyCredentials]]:
-    """Return what tells the credentials of this moment: those that are given, else what the chain of AWS found."""
-
-    async def provide() -> ReadOnlyCredentials:
-        if location.access_key_id:
-            return ReadOnlyCredentials(
-                location.access_key_id, location.secret_access_key, location.session_token or None
-            )
-        if found is None:
-            raise NoCredentialsError
-        frozen: ReadOnlyCredentials = await found.get_frozen_credentials()
-        return frozen
-
-    return provide
-
-
-def _obstore(
-    location: S3Location, limits: S3Limits, credentials: Callable[[], Awaitable[ReadOnlyCredentials]]
-) -> S3Store:
-    async def provide() -> Any:
-        # Also where they are given: obstore would mix them with AWS_SESSION_TOKEN and the like of the environment.
-        told = await credentials()
-        return {
-            "access_key_id": told.access_key,
-            "secret_access_key": told.secret_key,
-            "token": told.token,
-            "expires_at": None,
-        }
-
-    config: Any = {
-        "region": location.place.region,
-        "virtual_hosted_style_request": not location.names_bucket_in_path,
-        "conditional_put": "etag",
-        "disable_tagging": True,
-    }
-    if location.endpoint:
-        scheme, _, host = location.endpoint.partition("://")
-        named = host if location.names_bucket_in_path else f"{location.bucket}.{host}"
-        config["endpoint"] = f"{scheme}://{named.rstrip('/')}"
-    return S3Store(
-        location.bucket,
-        config=config,
-        client_options={
-            "allow_http": location.endpoint.startswith("http://"),
-            "connect_timeout": timedelta(seconds=limits.connect_time),
-            "read_timeout": timedelta(seconds=limits.stall_time),
-            "timeout": _ENDLESS,
-            "pool_idle_timeout": _KEEP_IDLE,
-        },
-        retry_config={
-            "max_retries": _ATTEMPTS - 1,
-            "retry_timeout": timedelta(seconds=limits.request_time),
-            "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
-        },
-        credential_provider=provide,
-    )
