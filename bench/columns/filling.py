@@ -73,6 +73,8 @@ def fill_database(url: str, contents: int, *, in_order: bool) -> None:
         digests="decode(repeat('64', 16), 'hex')",
     )
     with psycopg.connect(url, autocommit=True) as raw:
+        # Else the vacuum finds rows whose commit is not yet on disk, and does not take them for seen by everybody.
+        raw.execute("SET synchronous_commit = on")
         raw.execute(f"INSERT INTO contents ({_COLUMNS}) {rows}".encode())
         raw.execute("VACUUM ANALYZE contents")
 

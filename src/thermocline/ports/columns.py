@@ -80,11 +80,11 @@ class Columns(Protocol):
     def sweep(
         self, *, now: Timestamp, after: str = "", until: str | None = None, chunk: int = CHUNK
     ) -> AsyncGenerator[ColumnChunk, None]:
-        """Yield every content that is live and not expired at `now`, in byte order of ids, `chunk` at a time.
+        """Yield every content that is live and not expired at `now`, in byte order of ids, at most `chunk` at a time.
 
         Only ids greater than `after` and not greater than `until`, so ranges that share their bounds have each content
         once. Each chunk is one moment, the sweep is not: what exists throughout comes once, in a state that it had
-        meanwhile; what came or went meanwhile comes once or not at all. The next chunk is read while this one is
+        meanwhile; what came or went meanwhile comes once or not at all. The next chunks are read while this one is
         worked on. Leaving early keeps nothing open. Raises `UnavailableError` (go on after the last chunk), and
         `ValueError` unless `chunk` is 1 to `LARGEST_CHUNK`.
         """

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.adapters.catalog.runners import FrontRunner
 from thermocline.adapters.catalog import finding
 from thermocline.adapters.catalog.finding import MOST_IDS, MOST_STATEMENTS, Finder
 from thermocline.adapters.catalog.sql import SqlCatalog
@@ -23,11 +24,11 @@ from thermocline.testing.contracts.running import in_event_loop
 T = TypeVar("T")
 
 
-class WatchedRunner(Runner):
+class WatchedRunner(FrontRunner):
     """Counts reads, and fails those that a test says."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, inner: Runner) -> None:
+        super().__init__(inner)
         self.reads = 0
         self.refuse: Exception | None = None
         self.fail: Exception | None = None
@@ -40,13 +41,7 @@ class WatchedRunner(Runner):
             failed: asyncio.Future[T] = asyncio.get_running_loop().create_future()
             failed.set_exception(self.fail)
             return failed
-        return self._runner.read(function)
-
-    def write(self, function: Transaction[T], *, max_wait: Seconds | None = None) -> Awaitable[T]:
-        return self._runner.write(function, max_wait=max_wait)
-
-    async def aclose(self) -> None:
-        await self._runner.aclose()
+        return super().read(function)
 
 
 @asynccontextmanager
@@ -105,6 +100,8 @@ async def test_a_look_up_sees_what_was_committed_before_it(tmp_path: Path) -> No
 
 class HeldRunner(Runner):
     """Answers reads when a test says so."""
+
+    long_reads = 1
 
     def __init__(self) -> None:
         self.held: list[tuple[Transaction[Any], asyncio.Future[Any]]] = []

@@ -1,4 +1,7 @@
-"""A sweep of columns on PostgreSQL reads each row once, also once its statement is prepared for whatever range."""
+"""A sweep of columns on PostgreSQL reads each row once, also once its statement is prepared for whatever range.
+
+Where nothing was vacuumed the index must ask the row whether it is seen, to find the end of a range: that is twice.
+"""
 
 import asyncio
 from contextlib import closing
@@ -22,11 +25,13 @@ READ = """
 """
 
 
-@pytest.mark.parametrize("statistics", ["", "VACUUM ANALYZE contents"])
-def test_each_row_is_read_once(postgres: PostgresServer, statistics: str) -> None:
+@pytest.mark.parametrize(("statistics", "times"), [("", 2), ("VACUUM ANALYZE contents", 1)])
+def test_each_row_is_read_once(postgres: PostgresServer, statistics: str, times: int) -> None:
     url = fresh_postgres_catalog(postgres)
     with closing(psycopg.connect(url, autocommit=True)) as raw:
         raw.execute("ALTER TABLE contents SET (autovacuum_enabled = off)")
+        # Else the vacuum may find rows whose commit is not yet on disk, and not take them for seen by everybody.
+        raw.execute("SET synchronous_commit = on")
         raw.execute(FILL.encode())
         if statistics:
             raw.execute(statistics.encode())
@@ -37,7 +42,7 @@ def test_each_row_is_read_once(postgres: PostgresServer, statistics: str) -> Non
         # A server tells what it read when its connection ends.
         read = _read(raw) - before
     postgres.drop_database(url)
-    assert SWEEPS * RECORDS * 0.9 <= read <= SWEEPS * RECORDS * 1.1
+    assert times * SWEEPS * RECORDS * 0.9 <= read <= times * SWEEPS * RECORDS * 1.1
 
 
 def _read(raw: psycopg.Connection[tuple[int]]) -> int:

@@ -16,15 +16,15 @@ _FALSE: Final = ["0", "f"]
 """As SQLite and PostgreSQL write them."""
 
 
-def table_of(lines: str, count: int, types: Mapping[str, Any], *, first: str) -> Any:
+def table_of(lines: bytes, count: int, types: Mapping[str, Any], *, first: str) -> Any:
     """Return the lines as an Arrow table of one chunk, with a column for each of `types`, in their order.
 
     Raises `StorageError` unless they are `count` lines of such cells; `first` is where they begin, for its message.
     """
-    table = _table_of(lines.encode(), types)
+    table = _table_of(lines, types)
     if table is None or table.num_rows != count:
         raise StorageError(
-            f"the catalog holds a content id or a name with control characters among the {count} from "
+            f"the catalog holds a content id or a name with control characters or no UTF-8 among the {count} from "
             f"{first!r} on; Thermocline never writes one, look for it with the database's own tools"
         )
     return table
@@ -45,7 +45,6 @@ def _table_of(text: bytes, types: Mapping[str, Any]) -> Any:
                 null_values=[""],
                 true_values=_TRUE,
                 false_values=_FALSE,
-                check_utf8=False,
             ),
         )
     except pa.ArrowInvalid:

@@ -80,7 +80,11 @@ class _WholeProduct(FunctionElement[int]):
     inherit_cache = True
 
 
-class _JoinedLines(FunctionElement[str]):
+class _JoinedLines(FunctionElement[bytes]):
+    inherit_cache = True
+
+
+class _WholeCell(FunctionElement[int]):
     inherit_cache = True
 
 
@@ -129,16 +133,28 @@ def _sqlite_product(element: _WholeProduct, compiler: SQLCompiler, **options: An
     return f"CAST({number} * {factor} AS INTEGER)"
 
 
+@compiles(_WholeCell, "postgresql")
+@compiles(_WholeCell, "sqlite")
+def _as_it_is(element: _WholeCell, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
 @compiles(_JoinedLines, "postgresql")
 def _postgresql_lines(element: _JoinedLines, compiler: SQLCompiler, **options: Any) -> str:
-    form = CELL_END.join("%%s" for _ in element.clauses)
-    return f"string_agg(format('{form}', {compiler.process(element.clauses, **options)}), '{LINE_END}')"
+    cells = [
+        text if isinstance(clause, _WholeCell) else f"coalesce(CAST({text} AS TEXT), '')"
+        for clause in element.clauses
+        for text in [compiler.process(clause, **options)]
+    ]
+    # A fifth less for a row than by `format`. It leaves out null.
+    return f"convert_to(string_agg(concat_ws('{CELL_END}', {', '.join(cells)}), '{LINE_END}'), 'UTF8')"
 
 
 @compiles(_JoinedLines, "sqlite")
 def _sqlite_lines(element: _JoinedLines, compiler: SQLCompiler, **options: Any) -> str:
-    form = CELL_END.join("%s" for _ in element.clauses)
-    return f"group_concat(format('{form}', {compiler.process(element.clauses, **options)}), '{LINE_END}')"
+    # `%s` would allocate memory for each number's text, under the one lock that all threads of a process share.
+    form = CELL_END.join("%lld" if isinstance(clause, _WholeCell) else "%s" for clause in element.clauses)
+    return f"CAST(group_concat(format('{form}', {compiler.process(element.clauses, **options)}), '{LINE_END}') AS BLOB)"
 
 
 def whole_product(number: ColumnElement[float], parameter: str) -> ColumnElement[int]:
@@ -149,12 +165,17 @@ def whole_product(number: ColumnElement[float], parameter: str) -> ColumnElement
     return _WholeProduct(number, bindparam(parameter, type_=Double))
 
 
-def joined_lines(*columns: ColumnElement[Any]) -> ColumnElement[str]:
-    """Return all rows of the columns as one text: a line for each, in the rows' order; null is an empty cell.
+def joined_lines(*columns: ColumnElement[Any]) -> ColumnElement[bytes]:
+    """Return all rows of the columns as one text in UTF-8: a line for each, in the rows' order; null is an empty cell.
 
     No column of doubles: SQLite would round them to 15 digits, and takes longer for four than for the rest of a row.
     """
     return _JoinedLines(*columns)
+
+
+def whole_cell(column: ColumnElement[Any]) -> ColumnElement[int]:
+    """Return a column of `joined_lines` that has only whole numbers and truth values, and no null: cheaper."""
+    return _WholeCell(column)
 
 
 def listed_texts(parameter: str) -> TableValuedAlias:

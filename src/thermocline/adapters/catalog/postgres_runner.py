@@ -57,6 +57,8 @@ class PostgresRunner(Runner):
     ) -> None:
         self._watch = _Watch(patience)
         writers = max(1, connections // 2)
+        readers = max(1, connections - writers)
+        self.long_reads = max(1, readers // 2)
 
         def threads(name: str, count: int, *, reads_only: bool) -> JobThreads:
             return JobThreads(
@@ -70,7 +72,7 @@ class PostgresRunner(Runner):
             )
 
         self._writers = threads("catalog-writer", writers, reads_only=False)
-        self._readers = threads("catalog-reader", max(1, connections - writers), reads_only=True)
+        self._readers = threads("catalog-reader", readers, reads_only=True)
 
     @classmethod
     async def open(

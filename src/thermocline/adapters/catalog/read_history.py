@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, literal_column, select
 
 from thermocline.adapters.catalog.accesses import known_days
 from thermocline.adapters.catalog.arrow_lines import batch_of, table_of
-from thermocline.adapters.catalog.dialects import ZERO, joined_lines
+from thermocline.adapters.catalog.dialects import ZERO, joined_lines, whole_cell
 from thermocline.adapters.catalog.records import FIRST_CHARACTER
 from thermocline.adapters.catalog.schema import access_days, contents, has_object
 from thermocline.adapters.catalog.statements import Statement
@@ -49,7 +49,7 @@ def statement_for(chunk: int) -> Statement:
     return Statement(
         select(
             func.count(),
-            joined_lines(*(living.c[name] for name in _WRITTEN)),
+            joined_lines(*(whole_cell(living.c[name]) for name in _WRITTEN[:-1]), living.c[_WRITTEN[-1]]),
             select(func.count()).select_from(swept).scalar_subquery(),
             select(func.max(swept.c.content_id)).scalar_subquery(),
         ).select_from(living)
@@ -99,7 +99,7 @@ def _page(connection: Connection, day: int, after: str, sample: int, chunk: int)
     return _Page(HistoryChunk(columns, columns.num_rows) if columns.num_rows else None, following)
 
 
-def _columns_of(lines: str, count: int, first: str) -> Any:
+def _columns_of(lines: bytes, count: int, first: str) -> Any:
     import pyarrow as pa
 
     types = {name: pa.int64() for name in _WRITTEN} | {HISTORY_COLUMNS[0]: pa.string()}

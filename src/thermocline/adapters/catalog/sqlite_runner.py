@@ -29,6 +29,9 @@ PATIENCE = Seconds(30.0)
 class SqliteRunner(Runner):
     """Runs transactions on one SQLite file; other processes may use it at the same time."""
 
+    long_reads = 1
+    """SQLite takes one lock of the whole process for each allocation: two sweeps at once take longer than in turn."""
+
     def __init__(
         self, file: SqliteFile, database_clock: Callable[[], Timestamp], *, capacity: int, patience: Seconds
     ) -> None:

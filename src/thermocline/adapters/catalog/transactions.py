@@ -113,6 +113,9 @@ class Runner(Protocol):
     Cancelling a wait stops nothing: the transaction may still be committed.
     """
 
+    long_reads: int
+    """How many reads of some hundredths of a second are worth running side by side; others still get through."""
+
     @abstractmethod
     def read(self, function: Transaction[T]) -> Awaitable[T]:
         """Run a function that changes nothing. Each of its statements sees all that was committed before it."""

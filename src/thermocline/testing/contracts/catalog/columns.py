@@ -292,7 +292,9 @@ def _ids(chunk: ColumnChunk) -> list[str]:
 
 
 async def _chunks(steps: Steps, **asked: Any) -> Sequence[ColumnChunk]:
-    return [each async for each in steps.catalog.columns.sweep(now=steps.clock.now(), **asked)]
+    found = [each async for each in steps.catalog.columns.sweep(now=steps.clock.now(), **asked)]
+    assert all(each.count for each in found)
+    return found
 
 
 async def _listed(steps: Steps, **asked: Any) -> list[str]:
