@@ -391,6 +391,7 @@ async def _strike(folder: Path, point: str, mode: FaultMode) -> bool:
     return bool(faults.fired)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", [FaultMode.BEFORE, FaultMode.AFTER, FaultMode.LOST, FaultMode.CANCELLED])
 def test_a_session_survives_every_fault_at_every_call(tmp_path: Path, mode: FaultMode) -> None:
     (tmp_path / "plan").mkdir()

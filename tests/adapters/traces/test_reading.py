@@ -84,6 +84,7 @@ def test_parquet(tmp_path: Path, unit: str) -> None:
     _check(read_trace(path))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("piece", [1, 7, 64, 1000])
 def test_pieces_do_not_show(tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (opening, logs):

@@ -200,6 +200,7 @@ def test_repair_tries_dead_letters_again(cli: CommandLine) -> None:
     assert cli.ok("fsck").out.endswith("nothing is wrong\n")
 
 
+@pytest.mark.thorough
 def test_rebuild_makes_the_catalog_from_the_stores_alone(cli: CommandLine) -> None:
     for number in range(5):
         cli.put(f"c/{number}", bytes([number]) * 1000, "--tier", "cold", "--type", "image/png")

@@ -106,6 +106,7 @@ def test_a_sweep_quarantines_what_nothing_names(cli: CommandLine) -> None:
     assert cli.ok("get", "a").out == "x"
 
 
+@pytest.mark.thorough
 def test_a_sweep_that_would_take_too_much_asks(cli: CommandLine) -> None:
     _orphans(cli, 12)
     refused = cli.run("fsck", "--sweep", "--quick")
@@ -195,6 +196,7 @@ def test_doctor_sees_a_disk_that_fills(
     assert _parts(cli)["data folder"]["health"] == health
 
 
+@pytest.mark.thorough
 def test_doctor_sees_a_damaged_catalog(cli: CommandLine) -> None:
     for number in range(50):
         cli.put(f"c/{number}", b"x", "--metadata", "note=" + "y" * 500)
