@@ -185,6 +185,28 @@ def test_pinned_content_is_moved_by_people_only(tmp_path: Path) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(("age", "by_policy", "moves"), [(7, True, True), (8, True, False), (8, False, True)])
+def test_what_a_policy_wished_a_week_ago_is_decided_anew(
+    tmp_path: Path, age: int, by_policy: bool, moves: bool, held: bool
+) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        async with machine.process() as store:
+            await store.store_content("a", SMALL, initial_tier="hot")
+            assert await plan(store, COLD, by_policy=by_policy)
+            if held:
+                await store.update_metadata("a", held=True)
+                assert await store.services.moving.run() == 1
+            machine.clock.advance(Seconds(age * DAY))
+            await store.update_metadata("a", held=False)
+            assert await store.services.moving.run() == 1
+            assert await tier_of(store) is (COLD if moves else HOT)
+            assert (await machine.work_left())["moves"] == 0
+
+    run(scenario)
+
+
 def test_leaving_hot_evicts_here_at_once_and_elsewhere_at_the_next_look(tmp_path: Path) -> None:
     async def scenario() -> None:
         machine = Machine(tmp_path)

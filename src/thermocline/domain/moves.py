@@ -71,6 +71,8 @@ class ClaimedMove:
     attempts: int
     """How often it was claimed since it was planned or last only waited, this time included."""
     lease_token: str
+    planned_at: Timestamp
+    """When it was first wished for, as it is."""
 
 
 @dataclass(frozen=True, slots=True)

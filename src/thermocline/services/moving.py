@@ -61,6 +61,8 @@ LONGEST_RETRY = Seconds(3600.0)
 BATCHES_A_RUN = 8
 DAMAGE_RETRY = Seconds(86400.0)
 HELD_RETRY = Seconds(3600.0)
+WISH_LIFE = Seconds(7 * 86400.0)
+"""For so long a policy's wish is taken to pay. Longer than any restore takes, and than the tries of a plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +283,7 @@ class MovingService:
             record is None
             or not record.is_alive(self._clock.now())
             or record.tier is plan.tier
-            or (plan.by_policy and record.pinned)
+            or (plan.by_policy and (record.pinned or self._is_outdated(claim)))
         ):
             await self._moves.cancel(plan.content_id, lease_token=claim.lease_token)
             return
@@ -305,6 +307,13 @@ class MovingService:
             return
         self.copied_bytes += record.size
         await self._settle(record, committed.record, plan)
+
+    def _is_outdated(self, claim: ClaimedMove) -> bool:
+        """Whether so much may have been read since it was decided that it must be decided anew: the next pass does."""
+        if self._clock.now() <= later(claim.planned_at, WISH_LIFE):
+            return False
+        log.info("move_outdated", content_id=claim.plan.content_id, to_tier=claim.plan.tier.value)
+        return True
 
     async def _take_turn(self, store_name: str) -> None:
         """Return when the next copy into the store may begin."""

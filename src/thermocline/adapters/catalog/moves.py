@@ -48,6 +48,7 @@ _PLAN: Final = (
     moves.c.lease_token,
     moves.c.saving_usd_per_month,
     moves.c.cost_usd,
+    moves.c.planned_at,
 )
 CLAIM = Statement(
     update(moves).where(moves.c.content_id.in_(select(_due.c.content_id))).values(_CLAIMED).returning(*_PLAN)
@@ -166,4 +167,4 @@ class SqlMoves(Moves):
 
 def _claimed(row: Row) -> ClaimedMove:
     plan = PlannedMove(ContentId(row[1]), StorageTier(row[2]), row[3], bool(row[4]), forecast_of(row[7], row[8]))
-    return ClaimedMove(plan, row[5], row[6])
+    return ClaimedMove(plan, row[5], row[6], Timestamp(row[9]))

@@ -37,6 +37,7 @@ class MovesContract(CatalogContract):
             assert claim.plan == PlannedMove(content_id, COLD, "cheaper", by_policy=True, forecast=_FORECAST)
             assert claim.attempts == 1
             assert claim.lease_token
+            assert claim.planned_at == steps.clock.now()
 
     async def test_only_what_may_move_is_planned(self, open_catalog: OpenCatalog) -> None:
         async with one_process(open_catalog) as steps:
