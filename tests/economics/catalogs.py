@@ -57,6 +57,7 @@ def catalog(made: Sequence[Made], day: float) -> Contents:
         tiers=np.array([each.tier for each in made], np.int8),
         places=np.array([each.place for each in made], np.int8),
         tier_since=np.array([at(each.since) for each in made], np.int64),
+        placed_since=np.array([at(each.since) for each in made], np.int64),
         created_at=np.array([at(each.created) for each in made], np.int64),
         written_at=np.array([at(each.written) for each in made], np.int64),
         expires_at=np.array([NO_EXPIRY if each.expires is None else at(each.expires) for each in made], np.int64),

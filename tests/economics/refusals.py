@@ -77,6 +77,7 @@ class Refusing(Policy):
             tiers=np.zeros(count, np.int8),
             places=columns.places,
             tier_since=since,
+            placed_since=since,
             created_at=created,
             written_at=created,
             expires_at=np.full(count, NO_EXPIRY),

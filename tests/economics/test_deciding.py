@@ -67,12 +67,12 @@ def _fit(made: list[Made], given_rules: DecisionRules) -> list[Made]:
 
 
 def _apply(contents: Contents, decided: Decided, now: int) -> Contents:
-    moved = decided.tiers != contents.tiers
     return replace(
         contents,
         tiers=decided.tiers,
         places=np.where(decided.copies, decided.wished, contents.places).astype(np.int8),
-        tier_since=np.where(moved, now, contents.tier_since),
+        tier_since=np.where(decided.tiers != contents.tiers, now, contents.tier_since),
+        placed_since=np.where(decided.copies, now, contents.placed_since),
     )
 
 

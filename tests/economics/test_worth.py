@@ -79,7 +79,9 @@ def test_a_payment_by_hand() -> None:
     assert down.cost[0] == pytest.approx(0.01 / 1000 + 0.0004 / 1000)
     assert down.saving_per_day_unread[0] == pytest.approx(0.0105 / DAYS_PER_MONTH)
     assert down.saving_per_day[0] == pytest.approx(0.0105 / DAYS_PER_MONTH - rate * (0.01 + 0.0006 / 1000))
-    moved = replace(contents, places=np.array([1], np.int8), tier_since=np.array([at(50)]))
+    moved = replace(
+        contents, places=np.array([1], np.int8), tier_since=np.array([at(50)]), placed_since=np.array([at(50)])
+    )
     up = payment(moved, sheet, np.array([0], np.int8), cached=HERE, now=at(60), horizon_days=90)
     rest = 20 * 0.0125 / DAYS_PER_MONTH
     assert up.cost[0] == pytest.approx(0.005 / 1000 + 0.01 + 0.001 / 1000 + rest)

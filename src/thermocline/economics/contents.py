@@ -32,6 +32,8 @@ class Contents:
     places: NDArray[np.int8]
     """In which of the placements that tiers name each lies, -1: in none of them."""
     tier_since: NDArray[np.int64]
+    placed_since: NDArray[np.int64]
+    """Since when each lies there, whatever its tier was meanwhile."""
     created_at: NDArray[np.int64]
     written_at: NDArray[np.int64]
     """When its bytes were last written."""
@@ -68,9 +70,14 @@ class Contents:
         return np.maximum((now - self.created_at) / DAY_MICROS, 1.0)
 
     @property
+    def settled_at(self) -> NDArray[np.int64]:
+        """Return since when each has been left as it is: bytes, place and tier."""
+        return np.maximum(self.tier_since, self.placed_at)
+
+    @property
     def placed_at(self) -> NDArray[np.int64]:
         """Return since when each object can have been where it is: an overwrite begins its minimum stay anew."""
-        return np.maximum(self.tier_since, self.written_at)
+        return np.maximum(self.placed_since, self.written_at)
 
     def silences(self, now: Timestamp) -> NDArray[np.float64]:
         """Return for how many days nobody read or wrote each."""
@@ -124,6 +131,7 @@ class Contents:
             tiers=self.tiers,
             places=self.places,
             tier_since=self.tier_since - back,
+            placed_since=self.placed_since - back,
             created_at=self.created_at - back,
             written_at=self.written_at - back,
             expires_at=np.where(self.expires_at == NO_EXPIRY, NO_EXPIRY, self.expires_at - back),

@@ -248,8 +248,8 @@ def _judged(
         unexpired = payment(
             movers, sheet, targets, cached=cached, now=now, horizon_days=rules.horizon_days, until_expiry=False
         )
-    stay = np.maximum(np.array(sheet.minimum_days, np.float64)[movers.places], rules.minimum_stay_days)
-    stayed = (now - movers.placed_at) / DAY_MICROS
+    must_stay = (now - movers.placed_at) / DAY_MICROS < np.array(sheet.minimum_days, np.float64)[movers.places]
+    must_stay |= (now - movers.settled_at) / DAY_MICROS < rules.minimum_stay_days
     per_gb = np.array([prices.value("storage") for prices in sheet.classes])
     goes_down = per_gb[targets] < per_gb[movers.places]
     # What is read again comes back as soon as that pays, the rest of the stay included: waiting costs more.
@@ -261,7 +261,7 @@ def _judged(
             (net <= 0) & (unexpired.net > 0),
             goes_down & (unexpired.net_unread <= 0),
             net <= 0,
-            ~goes_up & (stayed < stay),
+            ~goes_up & must_stay,
         ],
         [
             Refusal.HELD,

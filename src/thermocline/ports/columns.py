@@ -16,6 +16,7 @@ COLUMNS: Final = (
     "placement",
     "size",
     "tier_since",
+    "placed_at",
     "created_at",
     "modified_at",
     "expires_at",
@@ -34,7 +35,9 @@ COLUMNS: Final = (
 
 `content_id` is text, `tier` and `placement` are dictionaries of text, `held` and `pinned` truth values; `rate_*` are
 doubles, the reads a day of `domain.heat.rates` at the sweep's `now`, in steps of a billionth; all else is 64-bit
-integers, times in microseconds. Only `expires_at`, `last_read_at` and `last_storage_day` are ever null.
+integers, times in microseconds. `placed_at` is since when the content is where it is: since a copy, or since a write
+gave it its tier (bytes that were written later are there since `modified_at`). Only `expires_at`, `last_read_at` and
+`last_storage_day` are ever null.
 
 Of storage reads one counts for each UTC day (numbers of `domain.heat.day_of`): `storage_days` is how many days had any,
 `last_storage_day` the last of them, bit k of `recent_storage_days` tells whether there were any k days before that one

@@ -46,6 +46,7 @@ def contents_of(chunk: ColumnChunk, placements: Sequence[str]) -> tuple[Any, Con
         tiers=numbered("tier", [tier.value for tier in TIERS]),
         places=numbered("placement", placements),
         tier_since=integers("tier_since"),
+        placed_since=integers("placed_at"),
         created_at=integers("created_at"),
         written_at=integers("modified_at"),
         expires_at=integers("expires_at", NO_EXPIRY),

@@ -75,7 +75,7 @@ def _turns_of_silence(decider: Decider, one: Contents, now: Timestamp) -> list[T
     while begun < len(days):
         silent = one.rows(np.zeros(len(days), np.int64)).after_silence(days.astype(np.float64))
         if turns:
-            silent = _moved(decider, silent, turns[-1], days, now)
+            silent = _moved(decider, silent, turns, days, now)
         decided = decide(silent, decider.rules, now)
         (changes,) = np.nonzero((decided.tiers != silent.tiers) & (days > begun))
         if not len(changes) or len(turns) == len(TIERS):
@@ -87,15 +87,22 @@ def _turns_of_silence(decider: Decider, one: Contents, now: Timestamp) -> list[T
     return turns
 
 
-def _moved(decider: Decider, contents: Contents, turn: Turn, days: NDArray[np.int64], now: Timestamp) -> Contents:
-    """Return the content, seen from each of the days after the turn, as that turn has put it."""
+def _moved(
+    decider: Decider, contents: Contents, turns: Sequence[Turn], days: NDArray[np.int64], now: Timestamp
+) -> Contents:
+    """Return the content, seen from each of the days after the turns, as they have put it."""
     names = [place.name for place in decider.rules.places]
     tiers = [tier.value for tier in TIERS]
+    place, placed_since = int(contents.places[0]), contents.placed_since
+    for turn in turns:
+        if names.index(turn.placement) != place:
+            place, placed_since = names.index(turn.placement), now - (days - turn.days) * DAY_MICROS
     return replace(
         contents,
-        tiers=np.full(len(days), tiers.index(turn.tier), np.int8),
-        places=np.full(len(days), names.index(turn.placement), np.int8),
-        tier_since=now - (days - turn.days) * DAY_MICROS,
+        tiers=np.full(len(days), tiers.index(turns[-1].tier), np.int8),
+        places=np.full(len(days), place, np.int8),
+        tier_since=now - (days - turns[-1].days) * DAY_MICROS,
+        placed_since=placed_since,
     )
 
 

@@ -18,7 +18,7 @@ from thermocline.adapters.catalog.accesses import HEAT, heat_since
 from thermocline.adapters.catalog.arrow_lines import batch_of, table_of
 from thermocline.adapters.catalog.dialects import SMALLEST_FACTOR, joined_lines, whole_cell, whole_product
 from thermocline.adapters.catalog.records import BEYOND_ALL, FIRST_CHARACTER
-from thermocline.adapters.catalog.schema import contents, installation, is_live
+from thermocline.adapters.catalog.schema import contents, installation, is_live, placed_since
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.storage_days import STORAGE_HEAT
 from thermocline.adapters.catalog.transactions import Connection, Runner
@@ -40,13 +40,14 @@ _STEPS: Final = 1e9
 @lru_cache(maxsize=16)
 def statement_for(chunk: int) -> Statement:
     """Return the statement that yields count, lines and `heat_since` of one chunk."""
-    rates = {
+    computed: dict[str, ColumnElement[Any]] = {
         name: whole_product(contents.c[heat], factor).label(name)
         for names, heats in ((_RATES, HEAT), (_STORAGE_RATES, STORAGE_HEAT))
         for name, heat, factor in zip(names, heats, _RATES, strict=True)
     }
+    computed["placed_at"] = placed_since.label("placed_at")
     swept = (
-        select(*(rates[name] if name in rates else contents.c[name] for name in _WRITTEN))
+        select(*(computed[name] if name in computed else contents.c[name] for name in _WRITTEN))
         .where(
             is_live,
             contents.c.content_id >= bindparam("first"),

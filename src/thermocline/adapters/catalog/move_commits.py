@@ -49,7 +49,9 @@ CLAIMED_PLAN = Statement(
 SWITCH_TO_COPY = Statement(
     update(contents)
     .where(contents.c.content_id == bindparam("content_id"))
-    .values({name: bindparam(name) for name in ("version", "placement", "object_key", "tier", "tier_since")})
+    .values(
+        {name: bindparam(name) for name in ("version", "placement", "object_key", "tier", "tier_since", "placed_at")}
+    )
 )
 
 _plans = listed_rows("planned_moves")
@@ -169,6 +171,7 @@ def commit_move(connection: Connection, move: CopiedMove, moments: Moments) -> C
             "object_key": moved.object_key,
             "tier": tier.value,
             "tier_since": moved.tier_since,
+            "placed_at": moments.now,
         },
     )
     queue_deletion(connection, current.object_key, current.placement, due_at=moments.delete_at)

@@ -90,6 +90,7 @@ def row_of(record: Record) -> Parameters:
         "metadata": metadata_text(record.metadata),
         "tier": record.tier.value,
         "tier_since": record.tier_since,
+        "placed_at": None,
         "visibility": record.visibility.value,
         "created_at": record.created_at,
         "modified_at": record.modified_at,

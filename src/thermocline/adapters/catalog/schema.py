@@ -19,12 +19,13 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    func,
     text,
 )
 
 from thermocline.domain.heat import HEAT_DAYS
 
-SCHEMA_VERSION: Final = "0004"
+SCHEMA_VERSION: Final = "0005"
 """The newest migration; a test compares it with `migrations/versions`."""
 
 NAMES: Final = {"pk": "pk_%(table_name)s", "ck": "ck_%(constraint_name)s"}
@@ -90,7 +91,10 @@ contents = Table(
     # Bit k: there was a storage read k days before `last_storage_day`.
     Column("recent_storage_days", BigInteger, nullable=False, server_default=_ZERO),
     *(Column(f"storage_heat_{days}d", Double, nullable=False, server_default=_ZERO) for days in HEAT_DAYS),
+    # Since when the object lies where it does, if the tier has changed in place since; null: since it has its tier.
+    Column("placed_at", BigInteger),
 )
+placed_since = func.coalesce(contents.c.placed_at, contents.c.tier_since)
 ACCESS_COLUMNS: Final = (
     contents.c.reads_total,
     contents.c.storage_reads,

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, literal_column, select, update
 from thermocline.adapters.catalog.booking import Made, book
 from thermocline.adapters.catalog.dialects import is_listed, plain_text, texts_parameter
 from thermocline.adapters.catalog.forecasts import cells_of
-from thermocline.adapters.catalog.schema import contents, has_object, moves
+from thermocline.adapters.catalog.schema import contents, has_object, moves, placed_since
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Row
 from thermocline.domain.content_id import ContentId
@@ -43,7 +43,12 @@ DROP_PLANS = Statement(delete(moves).where(is_listed(moves.c.content_id, "conten
 SET_TIER = Statement(
     update(contents)
     .where(is_listed(contents.c.content_id, "content_ids"))
-    .values(tier=bindparam("to_tier"), tier_since=bindparam("now"), version=contents.c.version + literal_column("1"))
+    .values(
+        tier=bindparam("to_tier"),
+        tier_since=bindparam("now"),
+        placed_at=placed_since,
+        version=contents.c.version + literal_column("1"),
+    )
 )
 
 

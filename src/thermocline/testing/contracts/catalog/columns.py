@@ -130,9 +130,48 @@ class ColumnsContract(CatalogContract):
                 found_rates = [row.pop(name) for name in COLUMNS if name.startswith("rate_")]
                 # `storage_days` has the laws of these.
                 row = {name: value for name, value in row.items() if name not in STORAGE_DAY_COLUMNS}
+                assert row.pop("placed_at") == (before if content_id == ids[3] else record).tier_since
                 assert row == _row_of(record)
                 assert all(map(_is_close, found_rates, record.access.rates)), (found_rates, record.access.rates)
                 assert list(map(type, row.values())) == list(map(type, _row_of(record).values()))
+
+    async def test_since_when_it_lies_there_is_known_whatever_its_tier_was_meanwhile(
+        self, open_catalog: OpenCatalog
+    ) -> None:
+        async with one_process(open_catalog) as steps:
+            content_id = some_id()
+            warm, cold = StorageTier.WARM, StorageTier.COLD
+
+            async def placed_at() -> int:
+                (found,) = await _chunks(steps)
+                (row,) = _rows(found)
+                assert isinstance(row["placed_at"], int)
+                steps.clock.advance(5)
+                return row["placed_at"]
+
+            async def change_tier(tier: StorageTier) -> None:
+                before = await steps.existing(content_id)
+                change = TierChange(content_id, before.revision, before.placement, before.tier, tier)
+                assert len(await steps.set_tiers([change])) == 1
+
+            written = steps.clock.now()
+            await steps.put(content_id, tier=warm)
+            assert await placed_at() == written
+            for tier in (cold, warm):
+                await change_tier(tier)
+                assert await placed_at() == written
+            copied = steps.clock.now()
+            assert await steps.commit_move(await steps.begin_move(content_id, cold)) is not None
+            assert await placed_at() == copied
+            await change_tier(warm)
+            assert await placed_at() == copied
+            # To another place in the same tier.
+            copied = steps.clock.now()
+            assert await steps.commit_move(await steps.begin_move(content_id, warm)) is not None
+            assert await placed_at() == copied
+            written = steps.clock.now()
+            await steps.put(content_id, tier=cold)
+            assert await placed_at() == written
 
     @pytest.mark.parametrize("years", [0.01, 3, 7, 8.5, 20, 400])
     async def test_rates_fade_and_survive_that_sums_are_scaled_down(
