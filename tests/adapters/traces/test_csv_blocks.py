@@ -64,5 +64,26 @@ def test_what_is_no_such_csv_is_refused() -> None:
         _read(b"1,2\n1,2,3\n", ["a", "b"])
 
 
+@pytest.mark.parametrize(("begin", "endless"), [(b"", b"x"), (b"", b"x\r"), (b'"', b"x\n")])
+def test_what_never_ends_is_refused_in_bounded_memory(
+    begin: bytes, endless: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(module, "LONGEST_RECORD", 1 << 14)
+
+    class Endless:
+        taken = 0
+
+        def read(self, count: int, /) -> bytes:
+            start = b"" if self.taken else b"a,b\n" + begin
+            self.taken += count
+            return (start + endless * count)[:count]
+
+    source = Endless()
+    with pytest.raises(pa.ArrowInvalid, match="lines must end in a line feed, and quotes be closed"):
+        list(csv_blocks(source, columns=None, convert=TEXT, quoted_lines=True))
+    assert source.taken <= (1 << 14) + 4 * (1 << 10)
+
+
 def test_nothing_is_nothing() -> None:
     assert _read(b"\n\n", ["a", "b"]) == []

@@ -12,6 +12,8 @@ import pyarrow.csv as arrow_csv
 from thermocline.adapters.arrow_buffers import arrow_buffer
 
 BLOCK_BYTES: Final = 1 << 24
+LONGEST_RECORD: Final = 1 << 26
+"""Bytes after which what has no end is no record: a quote is never closed, lines end in CR, it is no text at all."""
 _MARK: Final = "\ufeff".encode()
 """Arrow takes it for a mark of the encoding at the beginning of each block; an id may begin with it, too."""
 
@@ -31,10 +33,10 @@ def csv_blocks(
     convert: arrow_csv.ConvertOptions,
     quoted_lines: bool = False,
 ) -> Iterator[Any]:
-    """Yield record batches, in order; memory holds two blocks, and a record that is longer than one.
+    """Yield record batches, in order; memory holds two blocks, and a record of at most `LONGEST_RECORD`.
 
-    `columns` None: the first line names them. `quoted_lines`: quoted cells may have line breaks. Raises what reading
-    the source raises, and `pyarrow.ArrowInvalid` for what is no such CSV.
+    `columns` None: the first line names them. `quoted_lines`: quoted cells may have line breaks. Lines end in LF or
+    CRLF. Raises what reading the source raises, and `pyarrow.ArrowInvalid` for what is no such CSV.
     """
     names = columns
     for number, block in enumerate(_whole_records(source, quoted_lines=quoted_lines)):
@@ -57,6 +59,10 @@ def _whole_records(source: Readable, *, quoted_lines: bool) -> Iterator[bytes]:
         if not _is_blank(block[:end]):
             yield block[:end]
         rest = block[end:]
+        if len(rest) > LONGEST_RECORD:
+            raise pa.ArrowInvalid(
+                f"no record ends within {LONGEST_RECORD >> 20} MiB: lines must end in a line feed, and quotes be closed"
+            )
     if not _is_blank(rest):
         yield rest
 
