@@ -87,25 +87,26 @@ def test_listings_tell_of_a_thousand_what_looks_tell_of_each(tmp_path: Path) -> 
         machine = Machine(tmp_path)
         faults = Faults()
         async with machine.process(faults) as store:
-            keys = {}
+            keys, sizes = {}, {}
             for number in range(60):
                 # Keys of ids that begin alike come in another order than the ids, and lie in two placements.
                 name = f"{number % 7}" + "-/.x"[number % 4] + f"{number}" * (number % 3 + 1)
-                receipt = await store.store_content(name, b"x" * number, initial_tier="cold" if number % 2 else "warm")
-                keys[name] = receipt.object_key
+                sizes[name] = number + 1
+                tier = "cold" if number % 2 else "warm"
+                keys[name] = (await store.store_content(name, b"x" * sizes[name], initial_tier=tier)).object_key
             gone, shorter, longer, replaced = random.Random(1).sample(sorted(keys), 4)
             await machine.objects.delete([keys[gone]])
             damage(machine, keys[shorter], b"")
             damage(machine, keys[longer], b"x" * 100)
             await machine.objects.delete([keys[replaced]])
-            await machine.objects.begin_upload(keys[replaced], {})
+            await (await machine.objects.begin_upload(keys[replaced], {})).write(b"x" * sizes[replaced])
             expected = {(Damage.MISSING, gone), (Damage.MISSING, replaced)}
             expected |= {(Damage.DAMAGED, shorter), (Damage.DAMAGED, longer)}
             faults.start()
             seen: list[CheckProgress] = []
             quickly = store.services.checking.check(read_bytes=False, progress=seen.append)
             assert {(finding.damage, finding.content_id) async for finding in quickly} == expected
-            assert seen[-1].contents == len(keys)
+            assert seen[-1].contents == len(keys) == 60
             assert Counter(point.partition("#")[0] for point in faults.points)["objects.head"] == len(expected)
 
     asyncio.run(scenario())
