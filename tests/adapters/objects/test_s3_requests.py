@@ -120,3 +120,13 @@ def test_a_listing_may_tell_moments_as_any_store_does(told_as: str) -> None:
     serve([(200, f"<ListBucketResult>{entry}</ListBucketResult>"), nothing], act)
     moment = datetime(2026, 11, 28, 16, tzinfo=UTC)
     assert found == [ObjectInfo("a", Bytes(3), Timestamp(int(moment.timestamp()) * 1_000_000))]
+
+
+def test_of_many_deletions_one_that_fails_is_told_when_all_have_ended() -> None:
+    async def act(store: S3ObjectStore) -> None:
+        with pytest.raises(UnavailableError, match="access denied"):
+            await store.delete([f"k{number}" for number in range(250)])
+
+    done = (200, "<DeleteResult/>")
+    asked = serve([done, (403, told("AccessDenied")), done], act)
+    assert [request.method for request in asked] == ["GET", "POST", "POST", "POST"]
