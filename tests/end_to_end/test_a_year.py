@@ -1,6 +1,6 @@
 """A year of a store on real servers: what the policy plans is what happens, it pays as told, and nothing is lost.
 
-10,000 contents with THERMOCLINE_SOAK=1, 400 otherwise. PostgreSQL holds the catalog; HOT, WARM and COLD lie in
+100,000 contents with THERMOCLINE_SOAK=1, 10,000 otherwise. PostgreSQL holds the catalog; HOT, WARM and COLD lie in
 two storage classes of Ceph's gateway, ARCHIVE on the server with Glacier semantics. Every fortnight of the year
 contents are read, some are overwritten or deleted, one pass of the policy runs, and workers make what it planned.
 Reads of what stays where it is are told to the tracker; every other read is one of the bytes.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import uvloop
 
 from tests.counts import SOAK
 from tests.end_to_end.year_machine import ARCHIVE_DELAYS, DAY, RESTORE_SECONDS, YearMachine
@@ -37,10 +38,10 @@ from thermocline.testing.servers.glacier import GlacierServer
 from thermocline.testing.servers.postgres import PostgresServer
 from thermocline.wiring.deciding import placement_prices
 
-pytestmark = [pytest.mark.server, pytest.mark.thorough]
+pytestmark = [pytest.mark.server, pytest.mark.thorough, pytest.mark.timeout(0 if SOAK else 900)]
 
-CONTENTS = 10_000 if SOAK else 400
-READ_BACK = CONTENTS if SOAK else 100
+CONTENTS = 100_000 if SOAK else 10_000
+READ_BACK = CONTENTS if SOAK else 2_500
 STEP_DAYS = 14
 STEPS = 26
 AT_ONCE = 16
@@ -247,7 +248,7 @@ def test_a_year_of_moves_and_restores(tmp_path: Path, ceph: CephServer, postgres
     archive.start()
     try:
         machine = YearMachine(tmp_path, ceph, archive, postgres, seed=seed)
-        asyncio.run(_a_year(machine, seed))
+        uvloop.run(_a_year(machine, seed))
         machine.discard()
     finally:
         archive.stop()

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import random
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,14 @@ import pytest
 from tests.machine import Machine
 from tests.services.reads import damage, large_parts
 from thermocline import StorageOrchestrator
+from thermocline.adapters.objects import memory
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.digests import CHUNK_BYTES, ContentDigest
 from thermocline.domain.keys import ObjectKey, new_token
 from thermocline.domain.units import Seconds
 from thermocline.domain.work import OutboxKind
 from thermocline.services.checking import CheckProgress, Damage
+from thermocline.services.looking_up import LIST_FROM, MOST_BETWEEN
 from thermocline.testing.faults import Faults
 
 
@@ -74,6 +78,75 @@ def test_every_kind_of_damage_is_found(tmp_path: Path) -> None:
             assert await findings(store) == always | {(Damage.DAMAGED, "c03")}
             assert await findings(store, read_bytes=False) == always, "looking alone sees sizes"
             assert store.services.reading.damaged == 0, "a check is no read"
+
+    asyncio.run(scenario())
+
+
+def test_listings_tell_of_a_thousand_what_looks_tell_of_each(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            keys, sizes = {}, {}
+            for number in range(60):
+                # Keys of ids that begin alike come in another order than the ids, and lie in two placements.
+                name = f"{number % 7}" + "-/.x"[number % 4] + f"{number}" * (number % 3 + 1)
+                sizes[name] = number + 1
+                tier = "cold" if number % 2 else "warm"
+                keys[name] = (await store.store_content(name, b"x" * sizes[name], initial_tier=tier)).object_key
+            gone, shorter, longer, replaced = random.Random(1).sample(sorted(keys), 4)
+            await machine.objects.delete([keys[gone]])
+            damage(machine, keys[shorter], b"")
+            damage(machine, keys[longer], b"x" * 100)
+            await machine.objects.delete([keys[replaced]])
+            await (await machine.objects.begin_upload(keys[replaced], {})).write(b"x" * sizes[replaced])
+            expected = {(Damage.MISSING, gone), (Damage.MISSING, replaced)}
+            expected |= {(Damage.DAMAGED, shorter), (Damage.DAMAGED, longer)}
+            faults.start()
+            seen: list[CheckProgress] = []
+            quickly = store.services.checking.check(read_bytes=False, progress=seen.append)
+            assert {(finding.damage, finding.content_id) async for finding in quickly} == expected
+            assert seen[-1].contents == len(keys) == 60
+            assert Counter(point.partition("#")[0] for point in faults.points)["objects.head"] == len(expected)
+
+    asyncio.run(scenario())
+
+
+def test_what_changed_while_it_was_listed_is_no_finding(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            old = [(await store.store_content(f"c{number}", b"old")).object_key for number in range(LIST_FROM)]
+            gate = faults.gate("objects.list_range.next#1")
+            faults.start()
+            checking = asyncio.create_task(findings(store, read_bytes=False))
+            await gate.reached()
+            await store.store_content("c1", b"newer")
+            await store.erase_content("c2")
+            await machine.objects.delete(old[:2])
+            await store.store_content("c0", b"newest")
+            gate.open()
+            assert await checking == set()
+
+    asyncio.run(scenario())
+
+
+def test_few_contents_between_many_others_cost_few_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        machine = Machine(tmp_path)
+        monkeypatch.setattr(memory, "_PAGE", 10)
+        faults = Faults()
+        async with machine.process(faults) as store:
+            prefix = store.services.placements.key_prefix("standard")
+            for number in range(LIST_FROM):
+                await store.store_content(f"c{number}", b"x")
+            for number in range(40 * LIST_FROM):
+                await machine.objects.put(f"{prefix}c1/other{number}", b"", {})
+            faults.start()
+            assert await findings(store, read_bytes=False) == set()
+            listed = Counter(point.partition("#")[0] for point in faults.points)["objects.list_range.next"]
+            assert 10 * listed <= MOST_BETWEEN * LIST_FROM + 10
 
     asyncio.run(scenario())
 

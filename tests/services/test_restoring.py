@@ -37,6 +37,7 @@ from thermocline.domain.restores import RestoreSpeed, RestoreStage, RestoreStatu
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Seconds, later
 from thermocline.domain.work import OutboxKind
+from thermocline.services.restoring import AT_ONCE
 from thermocline.testing.faults import FaultMode, Faults
 
 
@@ -302,6 +303,46 @@ def test_restored_content_is_moved_where_the_settings_say(tmp_path: Path) -> Non
             assert await store.retrieve_content("a") == b"body"
             (entry,) = await store.services.adapters.catalog.moves.ledger(content_id=None, limit=9)
             assert (entry.by_policy, entry.reason) == (True, "restored")
+
+    run(scenario)
+
+
+def test_restores_are_looked_after_side_by_side(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        here = machine(tmp_path)
+        faults = Faults()
+        async with here.process(faults) as store:
+            for number in range(AT_ONCE + 5):
+                await put(store, b"body", f"c{number}")
+                await store.restore_content(f"c{number}")
+            here.clock.advance(HOUR)
+            gates = [faults.gate(f"objects.restore_state#{number + 1}") for number in range(AT_ONCE)]
+            faults.start()
+            looking = asyncio.create_task(store.services.restoring.run())
+            for gate in gates:
+                await gate.reached()
+            for gate in gates:
+                gate.open()
+            assert await looking == AT_ONCE + 5
+            assert store.services.restoring.arrived == AT_ONCE + 5
+
+    run(scenario)
+
+
+def test_a_catalog_that_fails_once_keeps_no_other_restore_waiting(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        here = machine(tmp_path)
+        faults = Faults({"catalog.restores.progress#2": FaultMode.LOST})
+        async with here.process(faults) as store:
+            for number in range(AT_ONCE + 5):
+                await put(store, b"body", f"c{number}")
+                await store.restore_content(f"c{number}")
+            here.clock.advance(HOUR)
+            faults.start()
+            with pytest.raises(UnavailableError):
+                await store.services.restoring.run()
+            stages = [await stage(store, f"c{number}") for number in range(AT_ONCE + 5)]
+            assert stages == [READABLE] * len(stages), "the lost answer took effect, too"
 
     run(scenario)
 

@@ -15,9 +15,9 @@ class ListsRanges(Protocol):
     def list_range(self, prefix: str, *, after: str, until: str | None) -> AsyncGenerator[Sequence[ObjectInfo]]:
         """Yield, in order and in pages, what `list_pages(prefix)` does of the keys with `after` < key <= `until`.
 
-        None: to the end. No page is empty, so its last key tells where to go on: all before it was told. What exists
-        from before the first page to after the last is listed exactly once, also if another call goes on from such a
-        key; so ranges that join list what the whole does. Raises rather than ending early. Keys with an empty, `.` or
-        `..` segment, or with control characters, may be missing: no object key of ours is one. The iterator must be
-        closed (`aclose`) if it is not read to its end.
+        None: to the end. Of a finished object the size is exactly that of its bytes. No page is empty, so its last key
+        tells where to go on: all before it was told. What exists from before the first page to after the last is
+        listed exactly once, also if another call goes on from such a key; so ranges that join list what the whole
+        does. Raises rather than ending early. Keys with an empty, `.` or `..` segment, or with control characters, may
+        be missing: no object key of ours is one. The iterator must be closed (`aclose`) if it is not read to its end.
         """

@@ -14,7 +14,8 @@ from thermocline.domain.units import Bytes
 from thermocline.ports.object_store import ObjectStore
 from thermocline.ports.outbox import Outbox
 from thermocline.ports.sweeps import Sweeps
-from thermocline.services.listing import ListingService
+from thermocline.services.listing import MAX_PAGE, ListingService
+from thermocline.services.looking_up import not_listed
 from thermocline.services.placements import Placement, Placements
 from thermocline.services.reading import ReadingService
 from thermocline.services.verifying import stream_verified
@@ -77,7 +78,8 @@ class CheckingService:
     ) -> AsyncIterator[Finding]:
         """Yield what is wrong. With `read_bytes` every object is read and verified, else only looked up.
 
-        What is archived is only looked up, too: reading it takes a restore, which costs money.
+        What is archived is only looked up, too: reading it takes a restore, which costs money. Where the store lists
+        ranges, looking up takes a few requests for a thousand objects, and one more for each that seems wrong.
         """
         state = CheckProgress()
         async with aclosing(self._findings(state, read_bytes=read_bytes, progress=progress)) as findings:
@@ -89,16 +91,16 @@ class CheckingService:
     async def _findings(
         self, state: CheckProgress, *, read_bytes: bool, progress: Callable[[CheckProgress], None]
     ) -> AsyncGenerator[Finding]:
-        batch: list[Record] = []
-        async for record in self._listing.all():
-            batch.append(record)
-            if len(batch) == CONCURRENCY:
-                for finding in await self._check_records(batch, state, read_bytes=read_bytes):
+        async for records in self._batches(CONCURRENCY if read_bytes else MAX_PAGE):
+            left = records if read_bytes else await not_listed(self._placements, records)
+            state.contents += len(records) - len(left)
+            for start in range(0, len(left), CONCURRENCY):
+                for finding in await self._check_records(
+                    left[start : start + CONCURRENCY], state, read_bytes=read_bytes
+                ):
                     yield finding
                 progress(state)
-                batch = []
-        for finding in await self._check_records(batch, state, read_bytes=read_bytes):
-            yield finding
+            progress(state)
         for placement in self._placements.all():
             async for finding in self._orphans(placement, state):
                 yield finding
@@ -106,6 +108,16 @@ class CheckingService:
         for work in await self._outbox.state():
             if work.dead:
                 yield Finding(Damage.DEAD_LETTER, None, None, f"{work.dead} rows of kind {work.kind} failed too often")
+
+    async def _batches(self, size: int) -> AsyncIterator[list[Record]]:
+        batch: list[Record] = []
+        async for record in self._listing.all():
+            batch.append(record)
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
     async def _check_records(self, records: list[Record], state: CheckProgress, *, read_bytes: bool) -> list[Finding]:
         results = await asyncio.gather(

@@ -10,6 +10,7 @@ repeated request for the same one. The store's own word overrides the row: a row
 that the store refuses is dropped (`request` with `refused`).
 """
 
+import asyncio
 from dataclasses import dataclass
 
 import structlog
@@ -37,6 +38,9 @@ from thermocline.services.placements import Placements, RestoreRules
 log = structlog.get_logger(__name__)
 
 BATCH = 100
+AT_ONCE = 16
+"""Of one batch. Each waits for two answers of its store, which takes a hundred of them side by side; a lease that ran
+out before its turn came would have others ask once more."""
 CLAIM_LEASE = Seconds(120.0)
 """Longer than two requests to a store take."""
 FIRST_RETRY = Seconds(2.0)
@@ -179,10 +183,20 @@ class RestoringService:
         return await self._restores.find(object_key, now=self._clock.now())
 
     async def run(self) -> int:
-        """Look after one batch of restores that are due; return how many."""
+        """Look after one batch of restores that are due, some at once; return how many.
+
+        Raises what the catalog raises, after the others of the batch had their turn.
+        """
         claims = await self._restores.claim(now=self._clock.now(), lease=CLAIM_LEASE, limit=BATCH)
-        for claim in claims:
-            await self._attend(claim)
+        left = iter(claims)
+
+        async def some() -> None:
+            for claim in left:
+                await self._attend(claim)
+
+        for ended in await asyncio.gather(*(some() for _ in range(AT_ONCE)), return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
         return len(claims)
 
     async def _ask(self, record: Record, rules: RestoreRules, speed: RestoreSpeed, days: int) -> Requested | None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
@@ -11,7 +12,8 @@ from thermocline.adapters.objects.s3 import S3ObjectStore
 from thermocline.adapters.objects.s3_clients import S3Limits, S3Location
 from thermocline.adapters.objects.s3_dialects import DIALECTS
 from thermocline.domain.errors import ObjectArchivedError, StorageError, UnavailableError
-from thermocline.domain.units import Seconds
+from thermocline.domain.units import Bytes, Seconds, Timestamp
+from thermocline.ports.object_store import ObjectInfo
 
 pytestmark = pytest.mark.server
 
@@ -33,6 +35,8 @@ def serve(answers: list[tuple[int, str]], act: Callable[[S3ObjectStore], Awaitab
         asked.append(request)
         if request.method == "HEAD":
             return web.Response(headers=HEAD)
+        if "uploads" in request.query:
+            return web.Response(text="<ListMultipartUploadsResult/>", content_type="application/xml")
         status, body = answers.pop(0)
         return web.Response(status=status, text=body, content_type="application/xml")
 
@@ -98,3 +102,31 @@ def test_what_cannot_be_is_told_at_once(answers: list[tuple[int, str]], error: t
         assert type(raised.value) is error
 
     assert len(serve(list(answers), act)) == 1 + len(answers)
+
+
+@pytest.mark.parametrize(
+    "told_as",
+    ["2026-11-28T16:00:00Z", "2026-11-28T16:00:00.999Z", "2026-11-28T17:00:00+01:00", "Sat, 28 Nov 2026 16:00:00 GMT"],
+)
+def test_a_listing_may_tell_moments_as_any_store_does(told_as: str) -> None:
+    found: list[ObjectInfo] = []
+
+    async def act(store: S3ObjectStore) -> None:
+        async for page in store.list_pages("a"):
+            found.extend(page)
+
+    entry = f"<Contents><Key>a</Key><LastModified>{told_as}</LastModified><Size>3</Size></Contents>"
+    nothing = (200, "<ListBucketResult/>")
+    serve([(200, f"<ListBucketResult>{entry}</ListBucketResult>"), nothing], act)
+    moment = datetime(2026, 11, 28, 16, tzinfo=UTC)
+    assert found == [ObjectInfo("a", Bytes(3), Timestamp(int(moment.timestamp()) * 1_000_000))]
+
+
+def test_of_many_deletions_one_that_fails_is_told_when_all_have_ended() -> None:
+    async def act(store: S3ObjectStore) -> None:
+        with pytest.raises(UnavailableError, match="access denied"):
+            await store.delete([f"k{number}" for number in range(250)])
+
+    done = (200, "<DeleteResult/>")
+    asked = serve([done, (403, told("AccessDenied")), done], act)
+    assert [request.method for request in asked] == ["GET", "POST", "POST", "POST"]

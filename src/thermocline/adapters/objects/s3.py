@@ -222,7 +222,7 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
         return None if head is None else _as_head(head)
 
     async def delete(self, keys: Sequence[str]) -> Mapping[str, StorageError]:
-        """Delete objects and unfinished uploads: two requests for all."""
+        """Delete objects and unfinished uploads: one request finds the uploads, one deletes a hundred objects."""
         return await self._listing.delete(keys)
 
     def list_pages(self, prefix: str) -> AsyncIterator[Sequence[ObjectInfo]]:

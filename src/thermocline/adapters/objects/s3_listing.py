@@ -23,7 +23,10 @@ from thermocline.ports.object_store import ObjectInfo
 
 MOST_UPLOADS: Final = 200_000
 """Bounds the memory of a listing: unfinished uploads are remembered until it ends."""
-_ABORTS_AT_ONCE: Final = 16
+_AT_ONCE: Final = 16
+_TOGETHER: Final = 100
+"""Keys that one request deletes. It takes a thousand, but Ceph 16.2 deletes them one after the other: requests side by
+side end a quarter sooner (3000 of 24,000 objects in 2.2 s instead of 2.9), and AWS and R2 charge for no deletion."""
 UNKNOWN_SIZE: Final = Bytes(0)
 
 
@@ -71,8 +74,8 @@ class S3Listing:
         together = [name for name in stored if fits_xml(name)]
         if len(together) == 1:
             together = []
-        if together:
-            await self._delete_together(together, stored, failed)
+        parts = [together[start : start + _TOGETHER] for start in range(0, len(together), _TOGETHER)]
+        await _each(parts, lambda names: self._delete_together(names, stored, failed))
         rest = [name for name in stored if name not in set(together)]
         await _each(rest, lambda name: self._delete_one(name, stored[name], failed))
         return failed
@@ -177,5 +180,9 @@ def _common_start(names: Sequence[str]) -> str:
 
 
 async def _each(items: Sequence[Any], work: Any) -> None:
-    for first in range(0, len(items), _ABORTS_AT_ONCE):
-        await asyncio.gather(*(work(item) for item in items[first : first + _ABORTS_AT_ONCE]))
+    """Do all, some at once; when one fails, it is told when those beside it have ended."""
+    for first in range(0, len(items), _AT_ONCE):
+        some = (work(item) for item in items[first : first + _AT_ONCE])
+        for ended in await asyncio.gather(*some, return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended

@@ -1,8 +1,8 @@
 """Opening the clients of one bucket: obstore, aiobotocore and a plain HTTP session, with the same credentials."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 from botocore.loaders import create_loader
+from botocore.utils import parse_timestamp
 from obstore.store import S3Store
 
 from thermocline.adapters.objects.s3_clients import ATTEMPTS, S3Clients, S3Limits, S3Location
@@ -33,6 +34,15 @@ def _descriptions() -> Any:
     return create_loader()
 
 
+def _moment(told: Any) -> datetime:
+    """Return the moment that an answer tells. Listings have thousands, of which botocore tries many formats first."""
+    if isinstance(told, str) and told.endswith("Z"):
+        with suppress(ValueError):
+            return datetime.fromisoformat(told)
+    moment: datetime = parse_timestamp(told)
+    return moment
+
+
 @asynccontextmanager
 async def open_clients(location: S3Location, limits: S3Limits) -> AsyncIterator[S3Clients]:
     """Open the clients for the length of the block; sends nothing. Raises `ConfigurationError`."""
@@ -40,6 +50,7 @@ async def open_clients(location: S3Location, limits: S3Limits) -> AsyncIterator[
         try:
             session = get_session()
             session.register_component("data_loader", _descriptions())
+            session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
             if location.profile:
                 session.set_config_variable("profile", location.profile)
             given = bool(location.access_key_id)

@@ -28,6 +28,7 @@ KEYS = (
 )
 """In the order of their bytes, which is not UTF-16's."""
 OTHERS = ("i/o/z/0", "i/p", "i/pa/0", "i/q/0", "j/p/a/0")
+BODY = b"some bytes"
 UNFINISHED = frozenset(KEYS[1::3])
 BETWEEN = ("", "i", "i/p/", "i/p/a", "i/p/a/", "i/p/a0", "i/p/\ufffd", "i/p/\uffff", "i/p/\U0010ffff", "i/p0", "z")
 
@@ -44,6 +45,7 @@ class ListsRangesContract(AsyncTests):
             told = await _listed(store, "", None)
             assert [info.key for info in told] == list(KEYS)
             assert {info.key for info in told if not info.finished} == UNFINISHED
+            assert {info.size for info in told if info.finished} == {len(BODY)}
             whole = {info.key: info async for page in store.list_pages("i/p/") for info in page}
             assert whole == {info.key: info for info in told}
 
@@ -137,7 +139,7 @@ async def _fill(store: ObjectStore, unfinished: frozenset[str] = UNFINISHED) -> 
         if key in unfinished:
             await store.begin_upload(key, {})
         else:
-            await store.put(key, b"x", {})
+            await store.put(key, BODY, {"type": "text/plain"})
 
 
 async def _listed(store: ObjectStore, after: str, until: str | None) -> list[ObjectInfo]:
