@@ -25,7 +25,7 @@ MOST_ROWS: Final = 2_000_000
 """Objects times days. Of more, a sample of the objects is learned from."""
 MOST_GROWN: Final = 200_000
 """Rows that the tree grows from."""
-LEAST_SHARE: Final = 1 / 60
+LEAST_SHARE: Final = 1 / 120
 """Of the rows of a silence, in each leaf."""
 LEAST_ROWS: Final = 100
 """In each leaf."""
