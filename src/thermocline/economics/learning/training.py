@@ -35,8 +35,8 @@ PRIOR_DAYS: Final = 1.0
 """Of an object: so much evidence each state has at first, of what is usual after its silence. It is there for states
 without any: thirty days made states of few objects alike, and cost 1% to 6% with a thousand objects."""
 FEW_DAYS: Final = 1000
-"""Of all objects together. A silence with fewer, and fewer than a tenth of the one before, is taken to go on as that one:
-in a past of 91 days there are two on which objects can have been silent for 90."""
+"""Of all objects together. A silence with fewer, and fewer than a tenth of the one before, is taken to go on as that
+one: in a past of 91 days there are two on which objects can have been silent for 90."""
 SEED: Final = 20_261_128
 """Of the samples: the same past, the same model."""
 
