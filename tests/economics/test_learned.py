@@ -140,6 +140,15 @@ def _told(model: Model, watcher: Watcher) -> tuple[np.ndarray, np.ndarray]:
     return advice.places, advice.saving
 
 
+def test_a_day_or_two_do_not_tell_what_follows_on_a_silence_as_long_as_the_past() -> None:
+    reads = np.zeros((900, 91), bool)
+    reads[:300] = np.random.default_rng(5).random((300, 91)) < 0.1
+    reads[300:330, 90] = True  # of 600 that nobody read for 90 days
+    history = _steady(900, 91, reads)
+    advice = train(history, chosen(shipped(), S3)).advise(observed(91, Watcher(history, 91).columns))
+    assert (advice.places[330:] == S3.index("s3.glacier_ir")).all()
+
+
 @pytest.mark.thorough
 def test_the_same_past_the_same_model(history: History) -> None:
     classes = chosen(shipped(), S3)

@@ -18,12 +18,10 @@ FEATURES: Final = (
     "idle",
     "gap",
     "age",
-    "read_days",
     "recent_days",
     "share",
     *(f"rate_{days}" for days in HEAT_DAYS),
     "overdue",
-    "size",
 )
 """In the order of the rows of `Observed.features`."""
 _HORIZONS: Final = np.array(HEAT_DAYS, np.float64)[:, None]
@@ -58,13 +56,12 @@ class Observed:
         found[0] = idle
         found[1] = np.minimum(self.gaps, LONGEST_GAP)
         found[2] = ages
-        found[3] = self.read_days
-        found[4] = self.recent_days
-        found[5] = found[3] / (ages + 5)
+        found[3] = self.recent_days
+        # Not how many days in all: that grows with age, and what decides is soon older than all that was learned from.
+        found[4] = self.read_days / (ages + 5)
         # Of an object that is younger than the horizon only so much can have been seen.
-        found[6:10] = self.rates / -np.expm1(-(ages + 1) / _HORIZONS)
-        found[10] = idle * found[3] / (ages - idle + 2)
-        found[11] = np.log2(np.maximum(self.sizes, 1))
+        found[5:9] = self.rates / -np.expm1(-(ages + 1) / _HORIZONS)
+        found[9] = idle * self.read_days / (ages - idle + 2)
         return found
 
     def silences(self) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ MOST_ROWS: Final = 2_000_000
 """Objects times days. Of more, a sample of the objects is learned from."""
 MOST_GROWN: Final = 200_000
 """Rows that the tree grows from."""
-LEAST_SHARE: Final = 1 / 60
+LEAST_SHARE: Final = 1 / 120
 """Of the rows of a silence, in each leaf."""
 LEAST_ROWS: Final = 100
 """In each leaf."""
@@ -34,6 +34,9 @@ LEAST_GAIN: Final = 5e-5
 PRIOR_DAYS: Final = 1.0
 """Of an object: so much evidence each state has at first, of what is usual after its silence. It is there for states
 without any: thirty days made states of few objects alike, and cost 1% to 6% with a thousand objects."""
+FEW_DAYS: Final = 1000
+"""Of all objects together. A silence with fewer, and fewer than a tenth of the one before, is taken to go on as that
+one: in a past of 91 days there are two on which objects can have been silent for 90."""
 SEED: Final = 20_261_128
 """Of the samples: the same past, the same model."""
 
@@ -106,11 +109,15 @@ def _transitions(past: Past, tree: Tree) -> NDArray[np.float64]:
     square = followed.reshape(count, count)
     usual = np.zeros(count)
     usual[0] = 1.0
+    known = 0.0
     for silence in range(len(SILENCES) + 1):
         (mine,) = np.nonzero(tree.silences == silence)
         pooled = square[mine].sum(axis=0)
-        # A silence longer than any in the past is taken to go on as the longest that there was.
-        usual = pooled / pooled.sum() if pooled.sum() else usual
+        if pooled.sum() > min(FEW_DAYS, known / 10):
+            known = pooled.sum()
+            usual = pooled / known
+        else:
+            square[mine] = 0.0
         square[mine] += PRIOR_DAYS * usual
     chance: NDArray[np.float64] = square / square.sum(axis=1, keepdims=True)
     return chance
