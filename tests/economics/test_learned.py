@@ -21,6 +21,7 @@ from thermocline.economics.policies.policy import Reason, Setting
 from thermocline.economics.price_books import chosen, default_classes, shipped, with_overrides
 from thermocline.economics.replays import replay
 from thermocline.economics.rules import RULES
+from thermocline.economics.shadows import by_model
 from thermocline.economics.sheets import cost_sheet
 
 S3 = default_classes("s3")
@@ -172,7 +173,8 @@ def test_what_is_no_model_is_refused(model: Model) -> None:
 @pytest.mark.thorough
 def test_what_was_silent_never_goes_to_dearer_storage(history: History) -> None:
     setting = _setting(history, WIDE, 180)
-    policy = RULES["learned"](setting)
+    # Without the shadow, which may trust another policy.
+    policy = by_model(train(setting.past, setting.classes), setting.classes)
     watcher = Watcher(history, 180)
     prices = np.array([each.value("storage") for each in setting.classes])
     went_up = went_down = 0
