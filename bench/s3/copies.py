@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+import uvloop
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
@@ -36,13 +37,14 @@ def run(plan: Plan) -> Table:
     with buckets.running(plan.scratch / "ceph") as server:
         for size, count in _SIZES.items():
             some = count // 8 if plan.quick else count
-            rows.append(asyncio.run(_Comparison(plan, server, size, some).row()))
+            rows.append(uvloop.run(_Comparison(plan, server, size, some).row()))
     return Table(
         name="copies",
         title=f"moves to another storage class of the bucket, {_AT_ONCE} at once, to bare CopyObject",
         rows=rows,
         notes=(
             "Ours sends HEAD of source and target and a probe of at most 64 KiB besides, and commits each move.",
+            "Both run on uvloop, as the service and workers do, and take turns in one process.",
             "Ceph keeps all in memory, and copies the bytes: its classes are pools of their own.",
         ),
     )
