@@ -48,7 +48,8 @@ def csv_blocks(
         )
         if names is None:
             names = _names_of(block)
-        yield from table.to_batches()
+        # One batch: whoever looks up ids does so once for a block, not for each of Arrow's pieces of it.
+        yield from table.combine_chunks().to_batches()
 
 
 def _whole_records(source: Readable, *, quoted_lines: bool) -> Iterator[bytes]:
@@ -56,8 +57,9 @@ def _whole_records(source: Readable, *, quoted_lines: bool) -> Iterator[bytes]:
     while piece := source.read(BLOCK_BYTES):
         block = rest + piece
         end = _end_of_records(block, quoted_lines=quoted_lines)
-        if not _is_blank(block[:end]):
-            yield block[:end]
+        whole = block[:end]
+        if not _is_blank(whole):
+            yield whole
         rest = block[end:]
         if len(rest) > LONGEST_RECORD:
             raise pa.ArrowInvalid(
@@ -68,7 +70,7 @@ def _whole_records(source: Readable, *, quoted_lines: bool) -> Iterator[bytes]:
 
 
 def _is_blank(block: bytes) -> bool:
-    return not block.strip(b"\r\n")
+    return not block.lstrip(b"\r\n")
 
 
 def _end_of_records(block: bytes, *, quoted_lines: bool) -> int:

@@ -34,13 +34,18 @@ class Tree:
 
     def reach(self, features: NDArray[np.float32], silences: NDArray[np.int64]) -> NDArray[np.int16]:
         """Return the state of each object."""
-        nodes = silences.astype(np.int64)
-        everyone = np.arange(features.shape[1])
+        is_leaf = self.features < 0
+        count = features.shape[1]
+        cells = np.ascontiguousarray(features).ravel()
+        # A leaf asks the first feature, and stays where it is whatever the answer.
+        begins = np.where(is_leaf, 0, self.features.astype(np.int64) * count)
+        thresholds = np.where(is_leaf, np.float32(np.inf), self.thresholds)
+        lefts = np.where(is_leaf, self.rights, self.rights - 1).astype(np.int64)
+        nodes, everyone = silences.astype(np.int64), np.arange(count)
         for _ in range(self.depth):
-            asked = self.features[nodes]
-            is_right = features[asked, everyone] > self.thresholds[nodes]
-            nodes = np.where(asked < 0, nodes, self.rights[nodes] - ~is_right)
-        return self.states[nodes]
+            is_right = cells.take(begins.take(nodes) + everyone) > thresholds.take(nodes)
+            nodes = lefts.take(nodes) + is_right
+        return self.states.take(nodes)
 
 
 @dataclass(frozen=True, slots=True)
