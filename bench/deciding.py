@@ -15,7 +15,7 @@ def run(plan: Plan) -> Table:
         title="deciding on every content of the catalog, to the time in which bare ADBC loads the same columns",
         rows=turns.on_both(plan, ours="decide"),
         notes=(
-            "Peer: ADBC's drivers, one statement, the same 26 columns, batch by batch. About 2% are to be changed.",
+            "Peer: ADBC's drivers, one statement, the same columns, batch by batch. About 2% are to be changed.",
             "CPU includes the database's. --large adds 3 and 10 million.",
         ),
     )

@@ -17,7 +17,7 @@ def run(plan: Plan) -> Table:
         title="the whole catalog as columns, in chunks in the order of ids: time of the port's sweep to bare ADBC's",
         rows=turns.on_both(plan, ours="columns"),
         notes=(
-            "Peer: ADBC's drivers, one statement, the same 26 columns, batch by batch. 2 and 1.3 are for a decision",
+            "Peer: ADBC's drivers, one statement, the same columns, batch by batch. 2 and 1.3 are for a decision",
             "about each content too (issue 6). CPU includes the database's. --large adds 3 and 10 million.",
         ),
     )
