@@ -111,12 +111,14 @@ class SqlColumns(Columns):
                     coming.append(self._begin(*bounds, now, chunk))
                 if not coming:
                     return
-                found, of = await coming[0].chunk, coming.popleft()
+                first = coming[0]
+                found = await first.chunk
+                coming.popleft()
                 if found is None:
                     continue
-                if found.count == chunk and found.last < of.until:
+                if found.count == chunk and found.last < first.until:
                     # So many contents came since the end of the range was found. Its rest is next.
-                    coming.appendleft(self._begin(found.last, of.until, now, chunk))
+                    coming.appendleft(self._begin(found.last, first.until, now, chunk))
                 yield found
         finally:
             ranges.leave()
