@@ -43,7 +43,7 @@ def run(plan: Plan) -> Table:
         title=f"moves to another storage class of the bucket, {_AT_ONCE} at once, to bare CopyObject",
         rows=rows,
         notes=(
-            "Ours sends HEAD of source and target and a probe of at most 64 KiB besides, and commits each move.",
+            "Ours besides looks at source and copy and reads 64 KiB of them, or a small copy whole, and commits it.",
             "Both run on uvloop, as the service and workers do, and take turns in one process.",
             "Ceph keeps all in memory, and copies the bytes: its classes are pools of their own.",
         ),

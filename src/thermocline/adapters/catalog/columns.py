@@ -17,7 +17,7 @@ from sqlalchemy import Boolean, ColumnElement, Text, bindparam, func, literal_co
 from thermocline.adapters.catalog.accesses import HEAT, heat_since
 from thermocline.adapters.catalog.arrow_lines import batch_of, table_of
 from thermocline.adapters.catalog.dialects import SMALLEST_FACTOR, joined_lines, whole_cell, whole_product
-from thermocline.adapters.catalog.records import BEYOND_ALL, FIRST_CHARACTER
+from thermocline.adapters.catalog.records import BEYOND_ALL, first_after
 from thermocline.adapters.catalog.schema import contents, installation, is_live, placed_since
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.storage_days import STORAGE_HEAT
@@ -129,7 +129,7 @@ class SqlColumns(Columns):
         return _Coming(until, asyncio.ensure_future(self._read(after, until, now, chunk)))
 
     async def _read(self, after: str, until: str, now: Timestamp, chunk: int) -> ColumnChunk | None:
-        first = _first_after(after)
+        first = first_after(after)
         async with self._turns:
             read = partial(read_lines, first=first, until=until, now=now, chunk=chunk)
             count, lines = await self._runner.read(read)
@@ -171,7 +171,7 @@ class _Ranges:
             _leave(self._end)
 
     def _look(self) -> asyncio.Future[str | None]:
-        look = partial(_end_of, first=_first_after(self._after), until=self._until, chunk=self._chunk)
+        look = partial(_end_of, first=first_after(self._after), until=self._until, chunk=self._chunk)
         return asyncio.ensure_future(self._runner.read(look))
 
 
@@ -179,10 +179,6 @@ def _leave(reading: asyncio.Future[Any]) -> None:
     """Whoever leaves early does not wait; the read ends by itself, and nobody asks how."""
     if not reading.cancel() and not reading.cancelled():
         reading.exception()
-
-
-def _first_after(content_id: str) -> str:
-    return content_id + FIRST_CHARACTER if content_id else ""
 
 
 def _end_of(connection: Connection, first: str, until: str, chunk: int) -> str | None:

@@ -141,13 +141,13 @@ def _as_it_is(element: _WholeCell, compiler: SQLCompiler, **options: Any) -> str
 
 @compiles(_JoinedLines, "postgresql")
 def _postgresql_lines(element: _JoinedLines, compiler: SQLCompiler, **options: Any) -> str:
-    cells = [
-        text if isinstance(clause, _WholeCell) else f"coalesce(CAST({text} AS TEXT), '')"
-        for clause in element.clauses
-        for text in [compiler.process(clause, **options)]
-    ]
-    # A fifth less for a row than by `format`. It leaves out null.
-    return f"convert_to(string_agg(concat_ws('{CELL_END}', {', '.join(cells)}), '{LINE_END}'), 'UTF8')"
+    def cell(clause: ColumnElement[Any]) -> str:
+        text = compiler.process(clause, **options)
+        return text if isinstance(clause, _WholeCell) else f"coalesce(CAST({text} AS TEXT), '')"
+
+    # It leaves out null, and takes a fifth less for a row than `format`.
+    cells = ", ".join(map(cell, element.clauses))
+    return f"convert_to(string_agg(concat_ws('{CELL_END}', {cells}), '{LINE_END}'), 'UTF8')"
 
 
 @compiles(_JoinedLines, "sqlite")
@@ -174,7 +174,10 @@ def joined_lines(*columns: ColumnElement[Any]) -> ColumnElement[bytes]:
 
 
 def whole_cell(column: ColumnElement[Any]) -> ColumnElement[int]:
-    """Return a column of `joined_lines` that has only whole numbers and truth values, and no null: cheaper."""
+    """Return a column of `joined_lines` that has only whole numbers or truth values: cheaper.
+
+    It may have no null: SQLite would write 0, and PostgreSQL a line that is refused.
+    """
     return _WholeCell(column)
 
 

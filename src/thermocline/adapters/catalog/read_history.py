@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, func, literal_column, select
 from thermocline.adapters.catalog.accesses import known_days
 from thermocline.adapters.catalog.arrow_lines import batch_of, table_of
 from thermocline.adapters.catalog.dialects import ZERO, joined_lines, whole_cell
-from thermocline.adapters.catalog.records import FIRST_CHARACTER
+from thermocline.adapters.catalog.records import first_after
 from thermocline.adapters.catalog.schema import access_days, contents, has_object
 from thermocline.adapters.catalog.statements import Statement
 from thermocline.adapters.catalog.transactions import Connection, Runner
@@ -89,7 +89,7 @@ class SqlReadHistory(ReadHistory):
 
 
 def _page(connection: Connection, day: int, after: str, sample: int, chunk: int) -> _Page:
-    first = after + FIRST_CHARACTER if after else ""
+    first = first_after(after)
     with connection.in_index_order():
         ((count, lines, looked_at, last),) = connection.all(statement_for(chunk), {"day": day, "first": first})
     following = last if looked_at == chunk else None

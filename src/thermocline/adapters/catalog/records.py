@@ -23,10 +23,15 @@ from thermocline.domain.units import Timestamp
 from thermocline.ports.records import Committed, Erased, Records, Write
 
 _LAST_CHARACTER: Final = "\U0010ffff"
-FIRST_CHARACTER: Final = "\x01"
+_FIRST_CHARACTER: Final = "\x01"
 """No content id has control characters, so an id followed by this comes before every id that is greater."""
 BEYOND_ALL: Final = _LAST_CHARACTER * (MAX_CONTENT_ID_BYTES // 4 + 1)
 """Longer than an id can be, of the greatest character: greater than every id."""
+
+
+def first_after(content_id: str) -> str:
+    """Return the text from which on those ids begin that are greater than this one; after "" all of them."""
+    return content_id + _FIRST_CHARACTER if content_id else ""
 
 
 def _page_of(*conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
@@ -95,7 +100,7 @@ class SqlRecords(Records):
         """Return up to `limit` live records in byte order of their ids, those after `after` only."""
         parameters = {
             # One lower bound: given two, the database may pick the one that skips nothing.
-            "first": max(prefix, after + FIRST_CHARACTER) if after else prefix,
+            "first": max(prefix, first_after(after)),
             "end": end_of_prefix(prefix),
             "now": now,
             "most": limit,
