@@ -16,7 +16,7 @@ _COLUMNS: Final = (
     "content_id, revision, version, placement, object_key, digest, size, content_type, tier, tier_since, visibility, "
     "created_at, modified_at, expires_at, held, pinned, metadata, chunk_digests, reads_total, storage_reads, "
     "last_read_at, heat_5d, heat_20d, heat_80d, heat_320d, storage_days, last_storage_day, "
-    "recent_storage_days, storage_heat_5d, storage_heat_20d, storage_heat_80d, storage_heat_320d"
+    "recent_storage_days, storage_visits, storage_heat_5d, storage_heat_20d, storage_heat_80d, storage_heat_320d"
 )
 _INDEXES: Final = ("ix_contents_live", "ix_contents_tier", "ix_contents_expires_at", "ix_contents_deleted_at")
 _ROWS: Final = """
@@ -26,6 +26,7 @@ _ROWS: Final = """
         '{{"album":"pets"}}', {digests}, n % 2 * (n % 1000), n % 2 * (n % 100), CASE n % 2 WHEN 1 THEN {now} + n END,
         n % 2 / (n + 0.7), n % 2 / (n + 0.7) * 1e3, n % 2 / (n + 0.7) * 1e6, n % 2 / (n + 0.7) * 1e9,
         n % 2 * (n % 50), CASE n % 2 WHEN 1 THEN 20000 + n % 400 END, n % 2 * (n * 2654435761 % 4611686018427387904),
+        n % 2 * (n % 7),
         n % 2 / (n + 0.9), n % 2 / (n + 0.9) * 1e3, n % 2 / (n + 0.9) * 1e6, n % 2 / (n + 0.9) * 1e9
     FROM {numbers}
 """

@@ -14,6 +14,7 @@ _ADD_TO_SUMMARIES = """
 UPDATE contents SET reads_total = reads_total + ?, storage_reads = storage_reads + ?, last_read_at = ?,
 heat_5d = heat_5d + ?, heat_20d = heat_20d + ?, heat_80d = heat_80d + ?, heat_320d = heat_320d + ?,
 storage_days = storage_days + ?, last_storage_day = ?, recent_storage_days = recent_storage_days | ?,
+storage_visits = storage_visits + ?,
 storage_heat_5d = storage_heat_5d + ?, storage_heat_20d = storage_heat_20d + ?,
 storage_heat_80d = storage_heat_80d + ?, storage_heat_320d = storage_heat_320d + ?
 WHERE content_id = ?
@@ -62,6 +63,7 @@ class BareUpsert:
                     # As if it knew that the day is a new one.
                     storage > 0,
                     day,
+                    storage > 0,
                     storage > 0,
                     *((storage > 0) * weight for weight in weights),
                     content_id,

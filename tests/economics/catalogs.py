@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from thermocline.domain.heat import DAY_MICROS, HEAT_DAYS
+from thermocline.domain.heat import DAY_MICROS, HEAT_DAYS, VISIT_DAYS
 from thermocline.domain.units import Timestamp, Usd
 from thermocline.economics.contents import BITMAP_DAYS, NO_DAY, NO_EXPIRY, Contents
 from thermocline.economics.deciding import DecisionRules, Place
@@ -73,6 +73,7 @@ def catalog(made: Sequence[Made], day: float) -> Contents:
             [sum(1 << (reads[-1] - read) for read in reads if reads[-1] - read < BITMAP_DAYS) for reads in known],
             np.int64,
         ),
+        storage_visits=np.array([bool(reads) + int((np.diff(reads) > VISIT_DAYS).sum()) for reads in known], np.int64),
         storage_rates=every,
     )
 

@@ -90,6 +90,7 @@ class Refusing(Policy):
             storage_days=columns.read_days.astype(np.int64),
             last_storage_day=columns.last_read.astype(np.int64) + self._origin,
             recent_storage_days=np.ones(count, np.int64),
+            storage_visits=columns.visits.astype(np.int64),
             storage_rates=columns.rates,
         )
 

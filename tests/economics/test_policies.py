@@ -39,6 +39,7 @@ def _columns(count: int = 1, **given: int) -> Columns:
         previous_read=np.full(count, NEVER, np.int32),
         reads=np.ones(count, np.int64),
         read_days=np.ones(count, np.int32),
+        visits=np.ones(count, np.int32),
         recent_days=np.zeros(count, np.int32),
         rates=np.zeros((4, count)),
         places=np.zeros(count, np.int8),

@@ -18,6 +18,9 @@ HEAT_DAYS: Final = (5, 20, 80, 320)
 RECENT_STORAGE_DAYS: Final = 62
 """How many days, up to the last one with storage reads, are known one by one: as bits of a positive 64-bit number."""
 
+VISIT_DAYS: Final = 5
+"""Days after a storage read in which the next one belongs to the same visit; a later one begins another."""
+
 DATE_LENGTH: Final = len("2026-01-01")
 SHOWN_DAYS: Final = 30
 """How many days a summary shows one by one."""

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from thermocline.domain.heat import HEAT_DAYS
+from thermocline.domain.heat import HEAT_DAYS, VISIT_DAYS
 from thermocline.economics.histories import History
 from thermocline.economics.sheets import Sizes
 
@@ -35,6 +35,8 @@ class Columns:
     """All reads so far."""
     read_days: NDArray[np.int32]
     """On how many days."""
+    visits: NDArray[np.int32]
+    """On how many days that came after `VISIT_DAYS` without reads, the first one included."""
     recent_days: NDArray[np.int32]
     """On how many of the last `RECENT_DAYS`: of a day's reads one reaches the storage."""
     rates: NDArray[np.float64]
@@ -84,7 +86,9 @@ class Watcher:
         """Let the day pass: its reads become known."""
         columns, reads = self.columns, self.reads_of(self.day)
         read = reads.objects
-        again = read[columns.reads[read] > 0]
+        is_again = columns.reads[read] > 0
+        columns.visits[read] += ~is_again | (self.day - columns.last_read[read] > VISIT_DAYS)
+        again = read[is_again]
         columns.previous_read[again] = columns.last_read[again]
         columns.last_read[read] = self.day
         columns.reads[read] += reads.counts
@@ -108,6 +112,8 @@ def _first_columns(history: History, start: int) -> Columns:
     previous = np.full(count, NEVER, np.int32)
     same = objects[1:] == objects[:-1]
     previous[objects[1:][same]] = days[:-1][same]
+    is_visit = np.ones(len(objects), np.bool_)
+    is_visit[1:] = ~same | (np.diff(days) > VISIT_DAYS)
     return Columns(
         sizes=history.sizes,
         first_day=history.first_day,
@@ -115,6 +121,7 @@ def _first_columns(history: History, start: int) -> Columns:
         previous_read=previous,
         reads=np.bincount(objects, weights=history.counts[known], minlength=count).astype(np.int64),
         read_days=np.bincount(objects, minlength=count).astype(np.int32),
+        visits=np.bincount(objects[is_visit], minlength=count).astype(np.int32),
         recent_days=np.zeros(count, np.int32),
         rates=np.stack(
             [np.bincount(objects, np.exp((days - start) / each) / each, count).astype(np.float64) for each in HEAT_DAYS]

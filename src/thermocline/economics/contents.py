@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from thermocline.domain.heat import DAY_MICROS, HEAT_DAYS
+from thermocline.domain.heat import DAY_MICROS, HEAT_DAYS, VISIT_DAYS
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import Timestamp
 from thermocline.economics.columns import NEVER, RECENT_DAYS, Columns
@@ -54,6 +54,8 @@ class Contents:
     """The last of them, or `NO_DAY`."""
     recent_storage_days: NDArray[np.int64]
     """Bit k: the storage was read k days before the last of them."""
+    storage_visits: NDArray[np.int64]
+    """How many of the days with storage reads came after `VISIT_DAYS` without any, the first one included."""
     storage_rates: NDArray[np.float64]
     """Days with storage reads a day, like `rates`."""
 
@@ -112,6 +114,7 @@ class Contents:
             previous_read=np.where(was_read & (gap > 0), last - gap, NEVER).astype(np.int32),
             reads=self.storage_reads,
             read_days=self.storage_days.astype(np.int32),
+            visits=self.storage_visits.astype(np.int32),
             recent_days=np.where(self.last_storage_day != NO_DAY, recent, 0).astype(np.int32),
             rates=self.storage_rates,
             places=places,
@@ -144,6 +147,7 @@ class Contents:
             storage_days=self.storage_days,
             last_storage_day=np.where(self.last_storage_day == NO_DAY, NO_DAY, self.last_storage_day - whole),
             recent_storage_days=self.recent_storage_days,
+            storage_visits=self.storage_visits,
             storage_rates=self.storage_rates * fading,
         )
 
@@ -164,6 +168,7 @@ class Contents:
             storage_days=self.storage_days + is_new_day,
             last_storage_day=np.full(len(self), today, np.int64),
             recent_storage_days=(kept | 1) & ((np.int64(1) << BITMAP_DAYS) - 1),
+            storage_visits=self.storage_visits + ((self.last_storage_day == NO_DAY) | (passed > VISIT_DAYS)),
             storage_rates=self.storage_rates + is_new_day / _HORIZONS,
         )
 
@@ -177,6 +182,7 @@ _READ_CHANGES: Final = frozenset(
         "storage_days",
         "last_storage_day",
         "recent_storage_days",
+        "storage_visits",
         "storage_rates",
     }
 )

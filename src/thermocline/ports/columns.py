@@ -28,6 +28,7 @@ COLUMNS: Final = (
     "storage_days",
     "last_storage_day",
     "recent_storage_days",
+    "storage_visits",
     *(f"rate_{days}d" for days in HEAT_DAYS),
     *(f"storage_rate_{days}d" for days in HEAT_DAYS),
 )
@@ -41,7 +42,8 @@ gave it its tier (bytes that were written later are there since `modified_at`). 
 
 Of storage reads one counts for each UTC day (numbers of `domain.heat.day_of`): `storage_days` is how many days had any,
 `last_storage_day` the last of them, bit k of `recent_storage_days` tells whether there were any k days before that one
-(k below `RECENT_STORAGE_DAYS`), and `storage_rate_*` are such days per day, each weighed at its start.
+(k below `RECENT_STORAGE_DAYS`), and `storage_rate_*` are such days per day, each weighed at its start. `storage_visits`
+is how many of the days were the first one after `domain.heat.VISIT_DAYS` without any, the first of all included.
 """
 
 CHUNK: Final = 16_384

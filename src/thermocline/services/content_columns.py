@@ -59,6 +59,7 @@ def contents_of(chunk: ColumnChunk, placements: Sequence[str]) -> tuple[Any, Con
         storage_days=integers("storage_days"),
         last_storage_day=integers("last_storage_day", NO_DAY),
         recent_storage_days=integers("recent_storage_days"),
+        storage_visits=integers("storage_visits"),
         storage_rates=doubles("storage_rate"),
     )
 

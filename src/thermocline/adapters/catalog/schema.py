@@ -91,6 +91,7 @@ contents = Table(
     # Bit k: there was a storage read k days before `last_storage_day`.
     Column("recent_storage_days", BigInteger, nullable=False, server_default=_ZERO),
     *(Column(f"storage_heat_{days}d", Double, nullable=False, server_default=_ZERO) for days in HEAT_DAYS),
+    Column("storage_visits", Integer, nullable=False, server_default=_ZERO),
     # Since when the object lies where it does, if the tier has changed in place since; null: since it has its tier.
     Column("placed_at", BigInteger),
 )
@@ -107,6 +108,7 @@ SUMMARY_COLUMNS: Final = (
     contents.c.storage_days,
     contents.c.last_storage_day,
     contents.c.recent_storage_days,
+    contents.c.storage_visits,
     *(contents.c[f"storage_heat_{days}d"] for days in HEAT_DAYS),
 )
 """All of the access summary: written by flushes of the tracker only, so no commit of a record may set it."""

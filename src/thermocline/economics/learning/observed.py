@@ -22,6 +22,7 @@ FEATURES: Final = (
     "share",
     *(f"rate_{days}" for days in HEAT_DAYS),
     "overdue",
+    "returns",
 )
 """In the order of the rows of `Observed.features`."""
 _HORIZONS: Final = np.array(HEAT_DAYS, np.float64)[:, None]
@@ -40,6 +41,8 @@ class Observed:
     """Days between the last two days with storage reads; `LONGEST_GAP` or more where that is long or unknown."""
     read_days: NDArray[np.int32]
     """Days with storage reads."""
+    visits: NDArray[np.int32]
+    """Such days after `VISIT_DAYS` without any, the first one included."""
     recent_days: NDArray[np.int32]
     """Of the last 30."""
     rates: NDArray[np.float64]
@@ -62,6 +65,8 @@ class Observed:
         # Of an object that is younger than the horizon only so much can have been seen.
         found[5:9] = self.rates / -np.expm1(-(ages + 1) / _HORIZONS)
         found[9] = idle * self.read_days / (ages - idle + 2)
+        # Tells a crowd, which came once for many days, from a habit.
+        found[10] = np.maximum(self.visits - 1, 0) / (ages + 5)
         return found
 
     def silences(self) -> NDArray[np.int64]:
@@ -79,6 +84,7 @@ def observed(day: int, columns: Columns, count: int | None = None, order: NDArra
         idle=np.maximum(np.int32(day) - last, 1),
         gaps=np.minimum(last - columns.previous_read[rows], LONGEST_GAP),
         read_days=columns.read_days[rows],
+        visits=columns.visits[rows],
         recent_days=columns.recent_days[rows],
         rates=columns.rates[:, rows],
         places=columns.places[rows],

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from thermocline.domain.content_id import ContentId
-from thermocline.domain.heat import DAY_MICROS, HEAT_DAYS, RECENT_STORAGE_DAYS, AccessCount, day_of
+from thermocline.domain.heat import DAY_MICROS, HEAT_DAYS, RECENT_STORAGE_DAYS, VISIT_DAYS, AccessCount, day_of
 from thermocline.domain.units import Timestamp
 from thermocline.economics.columns import NEVER, RECENT_DAYS, Watcher
 from thermocline.economics.histories import SECONDS_PER_DAY, history_of
@@ -48,16 +48,18 @@ class StorageDaysContract(CatalogContract):
         @in_event_loop
         async def check(flushes: list[_Flush], silent: int) -> None:
             async with one_process(open_catalog) as steps:
-                days, content_id = await _flush(steps, flushes)
+                days, visits, content_id = await _flush(steps, flushes)
                 end = max(days, default=day_of(steps.clock.now())) + silent
                 row = await _row(steps, content_id, Timestamp(end * DAY_MICROS))
-                assert row["storage_days"] == len(days)
+                assert (row["storage_days"], row["storage_visits"]) == (len(days), visits)
                 if not days:
                     assert (row["last_storage_day"], row["recent_storage_days"]) == (None, 0)
                     assert [row[name] for name in _RATES] == [0.0] * len(_RATES)
                     return
                 known = _watched(days, end)
                 assert row["storage_days"] == known.read_days[0]
+                if _nothing_came_too_late(flushes):
+                    assert row["storage_visits"] == known.visits[0]
                 assert row["last_storage_day"] == known.last_read[0] + min(days)
                 assert _days_in(row)[:1] == [row["last_storage_day"]]
                 if (
@@ -78,13 +80,16 @@ class StorageDaysContract(CatalogContract):
         @_RANDOM
         @given(flushes=_flushes(jumps, st.integers(-200, 200)))
         @example(flushes=[(500, 0.0, 1, 0), *((-62, 0.0, 1, 0),) * 2, (124, 0.0, 1, 0), (-61, 0.5, 2, 0)])
+        @example(flushes=[(500, 0.0, 1, 0), (10, 0.0, 1, 0), (-5, 0.0, 1, 0)])  # joins two visits
+        @example(flushes=[(500, 0.0, 1, 0), (10, 0.0, 1, 0), (20, 0.0, 1, 0), (-25, 0.0, 1, 0)])
+        @example(flushes=[(500, 0.0, 1, 0), (5, 0.0, 1, 0), (9, 0.0, 1, 0), (-11, 0.0, 1, 0)])  # within one
         @in_event_loop
         async def check(flushes: list[_Flush]) -> None:
             async with one_process(open_catalog) as steps:
-                days, content_id = await _flush(steps, flushes)
+                days, visits, content_id = await _flush(steps, flushes)
                 now = Timestamp((max(days, default=0) + 1) * DAY_MICROS)
                 row = await _row(steps, content_id, max(now, steps.clock.now()))
-                assert row["storage_days"] == len(days)
+                assert (row["storage_days"], row["storage_visits"]) == (len(days), visits)
                 assert row["last_storage_day"] == max(days, default=None)
                 assert _days_in(row) == sorted(
                     (day for day in days if day > max(days) - RECENT_STORAGE_DAYS), reverse=True
@@ -111,7 +116,7 @@ class StorageDaysContract(CatalogContract):
                 await steps.catalog.accesses.add([AccessCount(content_id, cache=0, storage=4)], now=now)
             row = await _row(one, content_id, now)
             assert (row["storage_reads"], row["storage_days"], row["last_storage_day"]) == (12, 1, day_of(now))
-            assert row["recent_storage_days"] == 1
+            assert (row["recent_storage_days"], row["storage_visits"]) == (1, 1)
             assert (await _row(one, bystander, now))["storage_days"] == 0
 
     async def test_an_overwrite_and_a_move_keep_them_and_a_delete_or_an_erasure_ends_them(
@@ -157,23 +162,48 @@ class StorageDaysContract(CatalogContract):
             assert (faded["storage_days"], faded["last_storage_day"]) == (1, first), "what is no sum is not scaled"
 
 
-_NOTHING = {"storage_days": 0, "last_storage_day": None, "recent_storage_days": 0, **dict.fromkeys(_RATES, 0.0)}
+_NOTHING = {
+    "storage_days": 0,
+    "last_storage_day": None,
+    "recent_storage_days": 0,
+    "storage_visits": 0,
+    **dict.fromkeys(_RATES, 0.0),
+}
 
 
-async def _flush(steps: Steps, flushes: Sequence[_Flush]) -> tuple[set[int], ContentId]:
-    """Add the reads to a new content; return the days that must be known now, by a model in plain words."""
+async def _flush(steps: Steps, flushes: Sequence[_Flush]) -> tuple[set[int], int, ContentId]:
+    """Add the reads to a new content; return the days and visits that must be known now, by a model in plain words."""
     content_id = some_id()
     await steps.put(content_id)
     day = day_of(steps.clock.now()) + 1000
     days: set[int] = set()
+    visits = 0
     for ahead, moment, storage, cache in flushes:
         day += ahead
         now = Timestamp(day * DAY_MICROS + int(moment * DAY_MICROS))
         await steps.catalog.accesses.add([AccessCount(content_id, cache=cache, storage=storage)], now=now)
         # What lies further back may have been counted: nobody knows any more.
         if storage and (not days or max(days) - day < RECENT_STORAGE_DAYS):
+            known = {each for each in days if each > max(days) - RECENT_STORAGE_DAYS}
+            visits += _visits_in({*known, day}) - _visits_in(known)
             days.add(day)
-    return days, content_id
+    return days, visits, content_id
+
+
+def _visits_in(days: set[int]) -> int:
+    """Return how many of the days have none of the others in the `VISIT_DAYS` before them."""
+    return sum(days.isdisjoint(range(day - VISIT_DAYS, day)) for day in days)
+
+
+def _nothing_came_too_late(flushes: Sequence[_Flush]) -> bool:
+    """Return whether for each late day all those near it were still known."""
+    day = newest = 0
+    for ahead, _, storage, _ in flushes:
+        day += ahead
+        if newest - day >= RECENT_STORAGE_DAYS - VISIT_DAYS:
+            return False
+        newest = max(newest, day) if storage else newest
+    return True
 
 
 def _watched(days: set[int], end: int) -> Any:
