@@ -1,7 +1,10 @@
 """Policies side by side on one history: what each would have cost, against the optimum."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event, Lock
 
 from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.units import Usd
@@ -9,10 +12,10 @@ from thermocline.economics.bills import Bill, Moves, bill
 from thermocline.economics.courses import course, points_of
 from thermocline.economics.figures import ClassPrices
 from thermocline.economics.histories import History
-from thermocline.economics.optimum import optimum
-from thermocline.economics.policies.policy import Setting
+from thermocline.economics.optimum import Optimum, optimum
+from thermocline.economics.policies.policy import Policy, Setting
 from thermocline.economics.price_books import UnverifiedPrice, unverified
-from thermocline.economics.replays import replay
+from thermocline.economics.replays import Replay, replay
 from thermocline.economics.rules import RULES
 from thermocline.economics.sheets import cost_sheet
 from thermocline.economics.starts import Starts
@@ -105,21 +108,29 @@ def compare(
     if wide_classes != question.classes:
         wide = cost_sheet(wide_classes, history.sizes, delayed_read=question.delayed_read)
     points = points_of(start, history.days, question.periods)
-    least = optimum(history, own, start, starts, with_moves=bool(points), progress=progress)
+
+    def solve(tell: Callable[[int], None]) -> Optimum:
+        return optimum(history, own, start, starts, with_moves=bool(points), progress=tell)
+
+    tell = _one_at_a_time(progress)
+    past = history.before(start)
+    replays: dict[str, tuple[Policy, Replay]] = {}
+    # The optimum takes as long as several policies and little memory: it has a core of its own if there is one.
+    with _beside(solve, tell) as solved:
+        for name in question.policies:
+            policy = RULES[name](Setting(question.classes, wide, past, start))
+            replays[name] = policy, replay(history, policy, start, starts, progress=tell)
+        least = solved.result()
     least_bill, least_course = None, []
     if least.moves is not None:
         least_bill = bill(history, least.moves, own, start, starts)
         least_course = course(history, least.moves, own, start, points, starts)
-    past = history.before(start)
     outcomes = {}
-    for name in question.policies:
-        policy = RULES[name](Setting(question.classes, wide, past, start))
-        replayed = replay(history, policy, start, starts, progress=progress)
+    for name, (policy, replayed) in replays.items():
         paid = bill(history, replayed.moves, wide, start, starts)
-        ratio = paid.total / least.total if least.total else 1.0
         outcomes[name] = Outcome(
             paid,
-            ratio,
+            paid.total / least.total if least.total else 1.0,
             replayed.moves,
             replayed.reasons,
             course(history, replayed.moves, wide, start, points, starts),
@@ -128,6 +139,40 @@ def compare(
     return Comparison(
         wide_classes, start, Usd(least.total), least_bill, least_course, outcomes, unverified(wide_classes)
     )
+
+
+class _NotWantedAnyMoreError(Exception):
+    """Ends work whose result nobody waits for."""
+
+
+@contextmanager
+def _beside(
+    work: Callable[[Callable[[int], None]], Optimum], progress: Callable[[int], None]
+) -> Iterator[Future[Optimum]]:
+    """Do work in a thread of its own while the block runs. If the block fails, it ends where it next tells progress."""
+    is_over = Event()
+
+    def tell(steps: int) -> None:
+        if is_over.is_set():
+            raise _NotWantedAnyMoreError
+        progress(steps)
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(work, tell)
+        except BaseException:
+            is_over.set()
+            raise
+
+
+def _one_at_a_time(progress: Callable[[int], None]) -> Callable[[int], None]:
+    lock = Lock()
+
+    def tell(steps: int) -> None:
+        with lock:
+            progress(steps)
+
+    return tell
 
 
 def _with_watched(question: Question) -> tuple[ClassPrices, ...]:
