@@ -69,9 +69,6 @@ class Watcher:
     def __init__(self, history: History, start: int) -> None:
         self.day = start
         self._history = history
-        by_day = np.argsort(history.read_days, kind="stable")
-        self._by_day = by_day
-        self._offsets = np.searchsorted(history.read_days, np.arange(history.days + 1), sorter=by_day)
         self.columns = _first_columns(history, start)
         self._recent = deque(self.reads_of(day).objects for day in range(max(start - RECENT_DAYS, 0), start))
         for read in self._recent:
@@ -79,8 +76,9 @@ class Watcher:
 
     def reads_of(self, day: int) -> DayReads:
         """Return the reads of a day."""
-        rows = self._by_day[self._offsets[day] : self._offsets[day + 1]]
-        return DayReads(self._history.objects[rows], self._history.counts[rows])
+        history = self._history
+        rows = history.by_day[history.day_offsets[day] : history.day_offsets[day + 1]]
+        return DayReads(history.objects[rows], history.counts[rows])
 
     def pass_day(self) -> None:
         """Let the day pass: its reads become known."""
@@ -114,6 +112,7 @@ def _first_columns(history: History, start: int) -> Columns:
     previous[objects[1:][same]] = days[:-1][same]
     is_visit = np.ones(len(objects), np.bool_)
     is_visit[1:] = ~same | (np.diff(days) > VISIT_DAYS)
+    fading = np.exp(-np.arange(start + 1) / _HORIZONS) / _HORIZONS
     return Columns(
         sizes=history.sizes,
         first_day=history.first_day,
@@ -123,9 +122,7 @@ def _first_columns(history: History, start: int) -> Columns:
         read_days=np.bincount(objects, minlength=count).astype(np.int32),
         visits=np.bincount(objects[is_visit], minlength=count).astype(np.int32),
         recent_days=np.zeros(count, np.int32),
-        rates=np.stack(
-            [np.bincount(objects, np.exp((days - start) / each) / each, count).astype(np.float64) for each in HEAT_DAYS]
-        ),
+        rates=np.stack([np.bincount(objects, weights[start - days], count).astype(np.float64) for weights in fading]),
         places=np.zeros(count, np.int8),
         since=np.maximum(history.first_day, start).astype(np.int32),
     )

@@ -1,10 +1,8 @@
 """Policies side by side on one history: what each would have cost, against the optimum."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Event, Lock
+from functools import partial
 
 from thermocline.domain.errors import InvalidInputError
 from thermocline.domain.units import Usd
@@ -17,7 +15,9 @@ from thermocline.economics.policies.policy import Policy, Setting
 from thermocline.economics.price_books import UnverifiedPrice, unverified
 from thermocline.economics.replays import Replay, replay
 from thermocline.economics.rules import RULES
+from thermocline.economics.shadows import LEARNED
 from thermocline.economics.sheets import cost_sheet
+from thermocline.economics.side_by_side import Tell, side_by_side
 from thermocline.economics.starts import Starts
 
 WATCHED = "s3.intelligent"
@@ -109,70 +109,35 @@ def compare(
         wide = cost_sheet(wide_classes, history.sizes, delayed_read=question.delayed_read)
     points = points_of(start, history.days, question.periods)
 
-    def solve(tell: Callable[[int], None]) -> Optimum:
-        return optimum(history, own, start, starts, with_moves=bool(points), progress=tell)
-
-    tell = _one_at_a_time(progress)
     past = history.before(start)
-    replays: dict[str, tuple[Policy, Replay]] = {}
-    # The optimum takes as long as several policies and little memory: it has a core of its own if there is one.
-    with _beside(solve, tell) as solved:
-        for name in question.policies:
-            policy = RULES[name](Setting(question.classes, wide, past, start))
-            replays[name] = policy, replay(history, policy, start, starts, progress=tell)
-        least = solved.result()
-    least_bill, least_course = None, []
-    if least.moves is not None:
-        least_bill = bill(history, least.moves, own, start, starts)
-        least_course = course(history, least.moves, own, start, points, starts)
-    outcomes = {}
-    for name, (policy, replayed) in replays.items():
+
+    def solve(tell: Tell) -> tuple[Optimum, Bill | None, Sequence[float]]:
+        least = optimum(history, own, start, starts, with_moves=bool(points), progress=tell)
+        if least.moves is None:
+            return least, None, []
+        paid = bill(history, least.moves, own, start, starts)
+        return least, paid, course(history, least.moves, own, start, points, starts)
+
+    def play(name: str, tell: Tell) -> tuple[Policy, Replay, Bill, Sequence[float]]:
+        policy = RULES[name](Setting(question.classes, wide, past, start))
+        replayed = replay(history, policy, start, starts, progress=tell)
         paid = bill(history, replayed.moves, wide, start, starts)
-        outcomes[name] = Outcome(
-            paid,
-            paid.total / least.total if least.total else 1.0,
-            replayed.moves,
-            replayed.reasons,
-            course(history, replayed.moves, wide, start, points, starts),
-            policy.notes,
-        )
+        return policy, replayed, paid, course(history, replayed.moves, wide, start, points, starts)
+
+    # What learns takes longest, and tells nothing while it does: it comes first, in the thread that can be interrupted.
+    longest_first = sorted(question.policies, key=lambda name: name != LEARNED)
+    played, (least, least_bill, least_course) = side_by_side(
+        [partial(play, name) for name in longest_first], solve, progress
+    )
+    by_name = dict(zip(longest_first, played, strict=True))
+    outcomes = {}
+    for name in question.policies:
+        policy, replayed, paid, periods = by_name[name]
+        ratio = paid.total / least.total if least.total else 1.0
+        outcomes[name] = Outcome(paid, ratio, replayed.moves, replayed.reasons, periods, policy.notes)
     return Comparison(
         wide_classes, start, Usd(least.total), least_bill, least_course, outcomes, unverified(wide_classes)
     )
-
-
-class _NotWantedAnyMoreError(Exception):
-    """Ends work whose result nobody waits for."""
-
-
-@contextmanager
-def _beside(
-    work: Callable[[Callable[[int], None]], Optimum], progress: Callable[[int], None]
-) -> Iterator[Future[Optimum]]:
-    """Do work in a thread of its own while the block runs. If the block fails, it ends where it next tells progress."""
-    is_over = Event()
-
-    def tell(steps: int) -> None:
-        if is_over.is_set():
-            raise _NotWantedAnyMoreError
-        progress(steps)
-
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            yield pool.submit(work, tell)
-        except BaseException:
-            is_over.set()
-            raise
-
-
-def _one_at_a_time(progress: Callable[[int], None]) -> Callable[[int], None]:
-    lock = Lock()
-
-    def tell(steps: int) -> None:
-        with lock:
-            progress(steps)
-
-    return tell
 
 
 def _with_watched(question: Question) -> tuple[ClassPrices, ...]:

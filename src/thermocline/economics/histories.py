@@ -47,6 +47,19 @@ class History:
         return np.searchsorted(self.objects, np.arange(self.object_count + 1)).astype(np.int64)
 
     @cached_property
+    def by_day(self) -> NDArray[np.int64]:
+        """Return the rows in the order of their days; those of `day_offsets[day]` to the next one are of that day."""
+        # Of 16 bits numpy makes a radix sort, ten times as fast.
+        days = self.read_days.astype(np.uint16) if self.days <= np.iinfo(np.uint16).max else self.read_days
+        return np.argsort(days, kind="stable")
+
+    @cached_property
+    def day_offsets(self) -> NDArray[np.int64]:
+        """Return where each day's rows begin in `by_day`, and the end."""
+        counts = np.bincount(self.read_days, minlength=self.days)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    @cached_property
     def keys(self) -> NDArray[np.int64]:
         """Return (object, day) of each row as one ascending number, see `key_of`."""
         return key_of(self.objects, self.read_days)

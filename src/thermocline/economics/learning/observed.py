@@ -26,6 +26,7 @@ FEATURES: Final = (
 )
 """In the order of the rows of `Observed.features`."""
 _HORIZONS: Final = np.array(HEAT_DAYS, np.float64)[:, None]
+_SILENCE_OF: Final = np.searchsorted(SILENCES, np.arange(SILENCES[-1] + 1), side="right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class Observed:
         # Not how many days in all: that grows with age, and what decides is soon older than all that was learned from.
         found[4] = self.read_days / (ages + 5)
         # Of an object that is younger than the horizon only so much can have been seen.
-        found[5:9] = self.rates / -np.expm1(-(ages + 1) / _HORIZONS)
+        seen = -np.expm1(-np.arange(1, int(self.ages.max(initial=0)) + 2) / _HORIZONS)
+        found[5:9] = self.rates / seen.take(self.ages, axis=1)
         found[9] = idle * self.read_days / (ages - idle + 2)
         # Tells a crowd, which came once for many days, from a habit.
         found[10] = np.maximum(self.visits - 1, 0) / (ages + 5)
@@ -71,7 +73,7 @@ class Observed:
 
     def silences(self) -> NDArray[np.int64]:
         """Return how far each silence has come, see `SILENCES`."""
-        return np.searchsorted(SILENCES, self.idle, side="right")
+        return _SILENCE_OF.take(np.minimum(self.idle, SILENCES[-1]))
 
 
 def observed(day: int, columns: Columns, count: int | None = None, order: NDArray[np.int64] | None = None) -> Observed:
