@@ -4,6 +4,7 @@ Arrow could read the file by itself, but from threads of its own that call ours 
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
@@ -33,23 +34,38 @@ def csv_blocks(
     convert: arrow_csv.ConvertOptions,
     quoted_lines: bool = False,
 ) -> Iterator[Any]:
-    """Yield record batches, in order; memory holds two blocks, and a record of at most `LONGEST_RECORD`.
+    """Yield record batches, in order; memory holds three blocks, and a record of at most `LONGEST_RECORD`.
 
     `columns` None: the first line names them. `quoted_lines`: quoted cells may have line breaks. Lines end in LF or
     CRLF. Raises what reading the source raises, and `pyarrow.ArrowInvalid` for what is no such CSV.
     """
     names = columns
-    for number, block in enumerate(_whole_records(source, quoted_lines=quoted_lines)):
+
+    def parsed(block: bytes, mark: bytes) -> list[Any]:
         table = arrow_csv.read_csv(
-            pa.BufferReader(arrow_buffer(_MARK + block if number else block)),
+            pa.BufferReader(arrow_buffer(mark + block)),
             read_options=arrow_csv.ReadOptions(column_names=names),
             parse_options=arrow_csv.ParseOptions(newlines_in_values=quoted_lines),
             convert_options=convert,
         )
-        if names is None:
-            names = _names_of(block)
         # One batch: whoever looks up ids does so once for a block, not for each of Arrow's pieces of it.
-        yield from table.combine_chunks().to_batches()
+        return list(table.combine_chunks().to_batches())
+
+    blocks = _whole_records(source, quoted_lines=quoted_lines)
+    for first in blocks:
+        yield from parsed(first, b"")
+        names = names or _names_of(first)
+        break
+    with ThreadPoolExecutor(1) as beside:
+        before: Future[list[Any]] | None = None
+        for block in blocks:
+            # Parsed while whoever asks works on the batch before it.
+            following = beside.submit(parsed, block, _MARK)
+            if before is not None:
+                yield from before.result()
+            before = following
+        if before is not None:
+            yield from before.result()
 
 
 def _whole_records(source: Readable, *, quoted_lines: bool) -> Iterator[bytes]:
