@@ -9,6 +9,7 @@ import pytest
 
 from tests.counts import SOAK
 from tests.crash.test_enumeration import OPERATIONS, Operation, modes_of, points_of, strike
+from tests.port_calls import call_of
 from tests.real_machine import RealMachine, RealServers
 
 pytestmark = [pytest.mark.server, pytest.mark.thorough]
@@ -16,6 +17,8 @@ pytestmark = [pytest.mark.server, pytest.mark.thorough]
 CELLS_EACH = 3
 RESTORES = {"restore", "restore by reading", "end a restore", "move what is restored", "move out of the archive"}
 """Ceph does not restore."""
+BY_CLOCK = {"renew"}
+"""Calls that come as often as the operation takes long: at the next try it may be over before so many."""
 
 
 @pytest.mark.parametrize(
@@ -31,5 +34,6 @@ def test_cells_on_real_servers(operation: Operation, real_servers: RealServers, 
     chosen = cells if SOAK else random.Random(seed).sample(cells, min(CELLS_EACH, len(cells)))
     for point, mode in chosen:
         machine = RealMachine(tmp_path, real_servers, seed=seed, decides=operation.settings)
-        assert asyncio.run(strike(operation, point, mode, machine)), f"never struck: {point}, {mode}"
+        struck = asyncio.run(strike(operation, point, mode, machine))
+        assert struck or call_of(point)[1] in BY_CLOCK, f"never struck: {point}, {mode}"
         machine.discard()

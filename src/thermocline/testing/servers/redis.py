@@ -15,7 +15,7 @@ from thermocline.testing.servers.processes import POLL, ServerFailedError, Serve
 SLOTS: Final = 16384
 NODE_TIMEOUT: Final = Seconds(0.5)
 """After so much silence the nodes of a cluster, and Sentinels, hold another for dead."""
-CHANGE_WAIT: Final = Seconds(30.0)
+CHANGE_WAIT: Final = Seconds(120.0)
 BUS_OFFSET: Final = 10_000
 """A cluster's nodes talk to one another at their port plus this."""
 PORTS: Final = range(10_100, 22_000)
