@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
-from botocore.auth import S3SigV4Auth
+from botocore.auth import EMPTY_SHA256_HASH, S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from yarl import URL
 
@@ -38,6 +38,20 @@ class Answer:
     """The beginning of it."""
 
 
+class _SignerOfOne(S3SigV4Auth):  # type: ignore[misc]
+    """Signs one request without a body: what follows from that is not worked out, and nothing is worked out twice."""
+
+    _chosen: Any = None
+
+    def payload(self, request: AWSRequest) -> str:  # noqa: ARG002
+        return str(EMPTY_SHA256_HASH)
+
+    def headers_to_sign(self, request: AWSRequest) -> Any:
+        if self._chosen is None:
+            self._chosen = super().headers_to_sign(request)
+        return self._chosen
+
+
 class S3Requests:
     """Signed requests for objects of one bucket."""
 
@@ -59,7 +73,7 @@ class S3Requests:
         """Send a request without a body for the object that lies at `stored`, and return the answer."""
         url = await self._bucket_url() + in_url(stored)
         request = AWSRequest(method=method, url=url, headers=dict(headers))
-        S3SigV4Auth(await self._credentials(), "s3", self._region).add_auth(request)
+        _SignerOfOne(await self._credentials(), "s3", self._region).add_auth(request)
         async with self._http.request(
             method,
             URL(url, encoded=True),
