@@ -37,8 +37,8 @@ NEXT = '''"""The next schema."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
@@ -57,7 +57,7 @@ def file(tmp_path: Path) -> SqliteFile:
 def next_migrations(tmp_path: Path) -> Path:
     folder = tmp_path / "with %percent" / "migrations"
     shutil.copytree(MIGRATIONS, folder)
-    (folder / "versions" / "0006_next.py").write_text(NEXT)
+    (folder / "versions" / "0007_next.py").write_text(NEXT)
     return folder
 
 
@@ -172,20 +172,20 @@ def test_an_older_catalog_is_upgraded_after_a_backup(file: SqliteFile, next_migr
     with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
         raw.execute("INSERT INTO contents (content_id, revision, version, deleted_at, held) VALUES ('a', 1, 1, 1, 0)")
     before = query(file.path, "SELECT * FROM contents")
-    upgraded = upgrade_file(file, lambda: START, newest="0006", migrations=next_migrations)
-    assert (upgraded.before, upgraded.after) == ("0005", "0006")
+    upgraded = upgrade_file(file, lambda: START, newest="0007", migrations=next_migrations)
+    assert (upgraded.before, upgraded.after) == ("0006", "0007")
     assert query(file.path, "SELECT flavour FROM contents") == [("none",)]
     assert upgraded.backup is not None
     assert query(upgraded.backup, "SELECT * FROM contents") == before
-    assert status_of(SqliteFile(upgraded.backup)).current == "0005"
+    assert status_of(SqliteFile(upgraded.backup)).current == "0006"
 
 
 def test_a_migration_that_fails_changes_nothing(file: SqliteFile, next_migrations: Path) -> None:
     fresh_sqlite_catalog(file.path)
     before = query(file.path, "SELECT name, sql FROM sqlite_master")
-    (next_migrations / "versions" / "0006_next.py").write_text(BROKEN)
+    (next_migrations / "versions" / "0007_next.py").write_text(BROKEN)
     with pytest.raises(StorageError, match="colour"):
-        upgrade_file(file, lambda: START, newest="0006", migrations=next_migrations)
+        upgrade_file(file, lambda: START, newest="0007", migrations=next_migrations)
     assert query(file.path, "SELECT name, sql FROM sqlite_master") == before
     assert status_of(file).is_usable
 
@@ -210,7 +210,7 @@ async def test_a_newer_catalog_is_refused_untouched(file: SqliteFile) -> None:
     with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
         raw.execute("UPDATE alembic_version SET version_num = '0999'")
     before = file.path.read_bytes()
-    with pytest.raises(CatalogVersionError, match=r"schema 0999, newer than the 0005 .* newer Thermocline"):
+    with pytest.raises(CatalogVersionError, match=r"schema 0999, newer than the 0006 .* newer Thermocline"):
         await SqlCatalog.open(url)
     with pytest.raises(CatalogVersionError):
         upgrade_catalog(url)
@@ -221,9 +221,9 @@ async def test_a_newer_catalog_is_refused_untouched(file: SqliteFile) -> None:
 
 def test_the_next_catalog_is_refused_if_it_says_so(file: SqliteFile, next_migrations: Path) -> None:
     fresh_sqlite_catalog(file.path)
-    upgrade_file(file, lambda: START, newest="0006", migrations=next_migrations)
+    upgrade_file(file, lambda: START, newest="0007", migrations=next_migrations)
     with closing(sqlite3.connect(file.path, isolation_level=None)) as raw:
-        raw.execute("UPDATE installation SET compatible_from = '0006'")
+        raw.execute("UPDATE installation SET compatible_from = '0007'")
     with pytest.raises(CatalogVersionError):
         upgrade_file(file, lambda: START)
 
@@ -339,7 +339,7 @@ def test_a_newer_catalog_that_only_added_is_used_by_older_programs(file: SqliteF
     async def both() -> None:
         async with await SqlCatalog.open(url) as before:
             assert await before.records.find(ContentId("a")) is None
-            upgrade_file(file, lambda: START, newest="0006", migrations=next_migrations)
+            upgrade_file(file, lambda: START, newest="0007", migrations=next_migrations)
             async with await SqlCatalog.open(url) as after:
                 steps = Steps(before, ManualClock()), Steps(after, ManualClock())
                 for number, step in enumerate(steps):
@@ -352,4 +352,4 @@ def test_a_newer_catalog_that_only_added_is_used_by_older_programs(file: SqliteF
     asyncio.run(both())
     assert status_of(file).is_newer_but_compatible
     upgraded = upgrade_file(file, lambda: START)
-    assert (upgraded.before, upgraded.after, upgraded.backup) == ("0006", "0006", None)
+    assert (upgraded.before, upgraded.after, upgraded.backup) == ("0007", "0007", None)

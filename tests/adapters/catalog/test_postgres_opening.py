@@ -41,8 +41,8 @@ NEXT = '''"""The next schema."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
@@ -62,7 +62,7 @@ def empty(postgres: PostgresServer) -> Iterator[str]:
 def next_migrations(tmp_path: Path) -> Path:
     folder = tmp_path / "with %percent" / "migrations"
     shutil.copytree(MIGRATIONS, folder)
-    (folder / "versions" / "0006_next.py").write_text(NEXT)
+    (folder / "versions" / "0007_next.py").write_text(NEXT)
     return folder
 
 
@@ -125,19 +125,19 @@ def test_the_migrations_make_the_schema(empty: str, postgres: PostgresServer) ->
 def test_an_older_and_a_newer_schema_are_refused_unless_they_fit(empty: str, next_migrations: Path) -> None:
     database = database_at(empty)
     upgrade_database(database, newest="0001")
-    with pytest.raises(CatalogVersionError, match=r"schema 0001, .* needs 0005; upgrade it with 'thermocline migrate'"):
+    with pytest.raises(CatalogVersionError, match=r"schema 0001, .* needs 0006; upgrade it with 'thermocline migrate'"):
         open_and_close(empty)
     assert upgrade_catalog(empty).before == "0001"
-    upgrade_database(database, newest="0006", migrations=next_migrations)
+    upgrade_database(database, newest="0007", migrations=next_migrations)
     open_and_close(empty)  # the next one, which only adds
-    assert upgrade_catalog(empty).after == "0006"
+    assert upgrade_catalog(empty).after == "0007"
     for statement in (
-        "UPDATE installation SET compatible_from = '0006'",
-        "UPDATE alembic_version SET version_num = '0006'",
+        "UPDATE installation SET compatible_from = '0007'",
+        "UPDATE alembic_version SET version_num = '0007'",
     ):
         with psycopg.connect(empty) as raw:
             raw.execute(statement.encode())
-        with pytest.raises(CatalogVersionError, match="newer than the 0005 of this program; run a newer Thermocline"):
+        with pytest.raises(CatalogVersionError, match="newer than the 0006 of this program; run a newer Thermocline"):
             open_and_close(empty)
         with pytest.raises(CatalogVersionError):
             upgrade_catalog(empty)
@@ -146,10 +146,10 @@ def test_an_older_and_a_newer_schema_are_refused_unless_they_fit(empty: str, nex
 @server_test
 def test_a_failed_migration_leaves_the_old_catalog(empty: str, next_migrations: Path) -> None:
     upgrade_catalog(empty)
-    broken = next_migrations / "versions" / "0006_next.py"
+    broken = next_migrations / "versions" / "0007_next.py"
     broken.write_text(NEXT.replace("flavour", "colour") + "    op.execute('SELECT nothing')\n")
     with pytest.raises(StorageError):
-        upgrade_database(database_at(empty), newest="0006", migrations=next_migrations)
+        upgrade_database(database_at(empty), newest="0007", migrations=next_migrations)
     assert catalog_status(empty).current == SCHEMA_VERSION
     assert query(empty, "SELECT 1 FROM information_schema.columns WHERE column_name = 'colour'") == []
     open_and_close(empty)

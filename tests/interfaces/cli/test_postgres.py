@@ -25,9 +25,9 @@ def test_a_catalog_is_made_by_migrate_only(cli: CommandLine, new_database: Calla
     refused = cli.run("ls", "--json")
     assert refused.code == 1
     assert "thermocline migrate" in refused.error()["message"]
-    assert cli.run("migrate", "--check", "--json").json() == {"current": None, "newest": "0005", "is_current": False}
-    assert cli.ok("migrate", "--json").json() == {"before": None, "after": "0005", "backup": None}
-    assert cli.ok("migrate").out == "the catalog is current: schema 0005\n"
+    assert cli.run("migrate", "--check", "--json").json() == {"current": None, "newest": "0006", "is_current": False}
+    assert cli.ok("migrate", "--json").json() == {"before": None, "after": "0006", "backup": None}
+    assert cli.ok("migrate").out == "the catalog is current: schema 0006\n"
     assert cli.run("migrate", "--check").code == 0
     cli.put("thing", b"bytes")
     assert cli.get("thing") == b"bytes"
@@ -57,7 +57,7 @@ def test_doctor_tells_how_the_database_is(cli: CommandLine, new_database: Callab
     parts = {part["part"]: part for part in cli.run("doctor", "--json").json()["parts"]}
     catalog = parts["catalog"]
     assert "PostgreSQL 1" in catalog["detail"]
-    assert "UTF8, schema 0005" in catalog["detail"]
+    assert "UTF8, schema 0006" in catalog["detail"]
     # The tests' server does not wait for the disk, and that must not pass for healthy.
     assert (catalog["health"], catalog["remedy"]) == ("fail", "set both to on in postgresql.conf")
 

@@ -211,11 +211,11 @@ def test_doctor_sees_a_damaged_catalog(cli: CommandLine) -> None:
 
 
 def test_migrate(cli: CommandLine) -> None:
-    assert cli.ok("migrate", "--check", "--json").json() == {"current": None, "newest": "0005", "is_current": False}
+    assert cli.ok("migrate", "--check", "--json").json() == {"current": None, "newest": "0006", "is_current": False}
     assert not (cli.data / "catalog.db").exists()
-    assert cli.ok("migrate", "--json").json() == {"before": None, "after": "0005", "backup": None}
-    assert cli.ok("migrate").out == "the catalog is current: schema 0005\n"
-    assert cli.ok("migrate", "--check").out == "the catalog is current: schema 0005\n"
+    assert cli.ok("migrate", "--json").json() == {"before": None, "after": "0006", "backup": None}
+    assert cli.ok("migrate").out == "the catalog is current: schema 0006\n"
+    assert cli.ok("migrate", "--check").out == "the catalog is current: schema 0006\n"
     cli.put("a", b"x")
 
 
@@ -225,7 +225,7 @@ def test_migrate_check_answers_1_if_an_upgrade_is_due(cli: CommandLine) -> None:
         database.execute("UPDATE alembic_version SET version_num = '0000'")
     database.close()
     outcome = cli.run("migrate", "--check")
-    assert (outcome.code, outcome.out) == (1, "the catalog has schema 0000, this program needs 0005\n")
+    assert (outcome.code, outcome.out) == (1, "the catalog has schema 0000, this program needs 0006\n")
 
 
 def test_a_lost_object_folder_is_found_not_hidden(cli: CommandLine) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from thermocline.domain.heat import HEAT_DAYS
 
-SCHEMA_VERSION: Final = "0005"
+SCHEMA_VERSION: Final = "0006"
 """The newest migration; a test compares it with `migrations/versions`."""
 
 NAMES: Final = {"pk": "pk_%(table_name)s", "ck": "ck_%(constraint_name)s"}
