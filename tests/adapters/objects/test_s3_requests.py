@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
 
 from thermocline.adapters.objects.s3 import S3ObjectStore
 from thermocline.adapters.objects.s3_clients import S3Limits, S3Location
@@ -78,6 +81,21 @@ def test_a_copy_says_all_and_is_signed() -> None:
     assert put.headers["x-amz-copy-source"] == "b/from/%C3%A4"
     assert (put.headers["x-amz-storage-class"], put.headers["x-amz-meta-a"]) == ("STANDARD_IA", "b")
     assert "x-amz-copy-source" in put.headers["Authorization"]
+
+
+def test_the_signature_is_that_of_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
+    for request in serve([(200, GOOD)], copy):
+        moment = datetime.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda moment=moment: moment)
+        signed = request.headers["Authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+        anew = AWSRequest(
+            method=request.method,
+            url=f"http://{request.host}{request.raw_path}",
+            headers={name: request.headers[name] for name in signed if not name.startswith(("host", "x-amz-date"))},
+        )
+        _, _, region, *_ = request.headers["Authorization"].partition("Credential=")[2].split("/")
+        S3SigV4Auth(ReadOnlyCredentials("k", "s", None), "s3", region).add_auth(anew)
+        assert anew.headers["Authorization"] == request.headers["Authorization"]
 
 
 def test_trouble_that_passes_is_waited_out_wherever_it_is_told() -> None:
