@@ -149,7 +149,7 @@ def test_while_redis_fails_nothing_is_staler_than_the_second_pass(crowd: Crowd, 
         run = crowd.run(seed, seconds=13.0, changing=7.0, share=0.06, during=weather)
         bound = second_pass_after(lasted)
         verdict = judge(run, Bounds(elsewhere=bound + QUIET.elsewhere, own=bound))
-        waited = crowd.wait_for_second_passes(bound)
+        waited = crowd.wait_for_second_passes()
         print(f"{fault.__name__} took {lasted:.1f} s, the second passes {waited:.1f} s more")  # noqa: T201
         assert verdict.changes > 20
         assert verdict.reads > 300

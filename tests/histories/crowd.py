@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from tests.fleet import until
 from tests.histories.checking import Act, Bounds, Change, Read, Verdict, check
 from tests.histories.partition import Partition
 from thermocline.testing.catalog import fresh_postgres_catalog
@@ -123,13 +124,11 @@ class Crowd:
         changes, reads = _recorded(files)
         return Run(seed, begin, changes, reads, failed)
 
-    def wait_for_second_passes(self, within: float) -> float:
-        """Return how many seconds it takes until no invalidation is owed any more; fail if that takes longer."""
+    def wait_for_second_passes(self) -> float:
+        """Return how many seconds it takes until no invalidation is owed any more; fail if that never comes."""
         begin = time.monotonic()
         statement = "SELECT count(*) FROM outbox WHERE kind = 'invalidate'"
-        while self.postgres.execute(statement, database=self.database)[0][0]:
-            assert time.monotonic() - begin < within, "the second pass does not come to an end"
-            time.sleep(0.1)
+        until(lambda: not self.postgres.execute(statement, database=self.database)[0][0], "nothing is owed any more")
         return time.monotonic() - begin
 
 

@@ -7,6 +7,7 @@ import asyncio
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -71,7 +72,7 @@ class Partition:
         return accept
 
     async def _link(self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        way = (target, self._who(writer.get_extra_info("peername")[1]))
+        way = _Way(target, writer.get_extra_info("peername")[1])
         there: asyncio.StreamWriter | None = None
         try:
             await self._until_whole(way)
@@ -93,16 +94,24 @@ class Partition:
                 if end is not None:
                     end.transport.abort()
 
-    async def _pass(self, way: tuple[int, int], source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pass(self, way: "_Way", source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while piece := await source.read(_PIECE):
                 await self._until_whole(way)
                 sink.write(piece)
                 await sink.drain()
 
-    async def _until_whole(self, way: tuple[int, int]) -> None:
-        while way in self._cut:  # noqa: ASYNC110 - another thread heals
+    async def _until_whole(self, way: "_Way") -> None:
+        while any(target == way.target and pid == self._pid_of(way) for target, pid in self._cut):  # noqa: ASYNC110 - another thread heals
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _pid_of(self, way: "_Way") -> int:
+        """Return who uses a way. Asked only when it matters: on a busy machine it takes longer than a new connection
+        may, and whoever tried again and again would be answered never.
+        """
+        if way.pid is None:
+            way.pid = self._who(way.port)
+        return way.pid
 
     def _who(self, port: int) -> int:
         """Return which of the known processes has this port of loopback, by what the system tells (proc(5))."""
@@ -112,6 +121,17 @@ class Partition:
             if fields[1] == local:
                 return next((pid for pid in self._pids if _has_socket(pid, fields[9])), OTHERS)
         return OTHERS
+
+
+@dataclass(slots=True)
+class _Way:
+    """A connection through here."""
+
+    target: int
+    port: int
+    """At the end of whoever connected."""
+    pid: int | None = None
+    """Whose it is, once somebody asked."""
 
 
 def _has_socket(pid: int, inode: str) -> bool:
