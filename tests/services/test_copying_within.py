@@ -28,7 +28,7 @@ class Watched(CopyingMemoryObjectStore):
 
     read = 0
     wrong = ""
-    checksums: Mapping[str, str] = {}
+    checksums: Mapping[str, str | None] = {}
 
     async def fetch(self, key: str, start: int, end: int) -> bytes:
         self.read += end - start
@@ -96,25 +96,27 @@ def test_a_copy_that_is_not_the_same_gets_no_record(tmp_path: Path, wrong: str, 
     run(scenario)
 
 
+@pytest.mark.parametrize(("size", "tier"), [(5, ARCHIVE), (PROBE_BYTES + 1, ARCHIVE), (PROBE_BYTES + 1, COLD)])
 @pytest.mark.parametrize(
     ("checksums", "moved"),
     [
-        ({"standard": "1", "archive": "1"}, True),
-        ({"standard": "1", "archive": "2"}, False),
-        ({"standard": "1"}, True),
-        ({"archive": "2"}, True),
+        (("1", "1"), True),
+        (("1", "2"), False),
+        (("1", None), True),
+        ((None, "2"), True),
     ],
 )
 def test_checksums_of_the_store_are_compared_where_it_has_both(
-    tmp_path: Path, checksums: Mapping[str, str], moved: bool
+    tmp_path: Path, size: int, tier: StorageTier, checksums: tuple[str | None, str | None], moved: bool
 ) -> None:
     async def scenario() -> None:
         machine, store_of_objects = machine_of(tmp_path)
         async with machine.process() as store:
-            await store.store_content("a", b"12345", initial_tier="hot")
-            store_of_objects.checksums = checksums
-            outcome = await store.set_tier("a", ARCHIVE)
+            await store.store_content("a", body_of(size), initial_tier="hot")
+            placements = ("standard", "infrequent" if tier is COLD else "archive")
+            store_of_objects.checksums = dict(zip(placements, checksums, strict=True))
+            outcome = await store.set_tier("a", tier)
             assert (outcome.error is None) == moved
-            assert (await tier_of(store) is ARCHIVE) == moved
+            assert (await tier_of(store) is tier) == moved
 
     run(scenario)

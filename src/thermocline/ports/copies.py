@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 from thermocline.domain.units import Bytes
-from thermocline.ports.object_store import STANDARD
+from thermocline.ports.object_store import STANDARD, ObjectHead
 
 
 def nothing() -> None:
@@ -40,4 +40,11 @@ class CopiesWithin(Protocol):
         """Return the object's bytes, its first `most` if it has more, in one request; `most` is at least 1.
 
         Raises as `fetch` does, and `EOFError` for an empty object.
+        """
+
+    @abstractmethod
+    async def head_and_fetch(self, key: str, start: int, end: int) -> tuple[ObjectHead, bytes]:
+        """Return what `head` tells and exactly the bytes `[start, end)`, in one request; `start` is below `end`.
+
+        Raises as `fetch` does.
         """

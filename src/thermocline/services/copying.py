@@ -14,6 +14,7 @@ from thermocline.domain.errors import (
     IntegrityError,
     IntentLostError,
     MoveLostError,
+    ObjectMissingError,
     StorageError,
 )
 from thermocline.domain.keys import TOKEN_ENTROPY_BYTES, ObjectKey, new_token
@@ -82,7 +83,7 @@ class Copier:
                         storage_class=target.storage_class,
                         check=intent.check,
                     )
-                    await self._compare(within, key, record, source, target)
+                    await self._compare(within, key, record, target)
                 elif record.size <= part_size:
                     data = await fetch_verified(source.store, record)
                     intent.check()
@@ -114,47 +115,53 @@ class Copier:
         intent.check()
         await upload.complete()
 
-    async def _compare(
-        self, within: CopiesWithin, key: ObjectKey, record: Record, source: Placement, target: Placement
-    ) -> None:
+    async def _compare(self, within: CopiesWithin, key: ObjectKey, record: Record, target: Placement) -> None:
         """Raise unless the store's copy is, as far as can be told without reading it whole, what was stored."""
-        if target.restores is None and 0 < record.size <= PROBE_BYTES:
+        is_small = record.size <= PROBE_BYTES
+        if target.restores is None and is_small and record.size:
             # Small enough to read it whole, which tells more than any look at source and copy.
             data = b""
             with suppress(EOFError):
                 data = await within.read_up_to(str(key), Bytes(record.size + 1))
             if len(data) == record.size and digest_whole(data) == record.digest:
                 return
-        copy, original = await asyncio.gather(
-            self._check_arrived(key, record, target), source.store.head(record.object_key)
+        probe = 0 if target.restores is not None or is_small else PROBE_BYTES // 2
+        (copy, here), (original, there) = await asyncio.gather(
+            self._look(within, str(key), record, target, probe),
+            self._look(within, record.object_key, record, target, probe),
         )
+        self._check_size(copy, record, target)
         if original is None or original.size != record.size:
             found = "no bytes any more" if original is None else f"{original.size} bytes"
             raise _damaged(record, f"it has {found} where {record.size} were stored")
-        sums = {head.checksum for head in (original, copy) if head.checksum is not None}
+        sums = {head.checksum for head in (original, copy) if head is not None and head.checksum is not None}
         if len(sums) > 1:
             raise StorageError(
                 f"the store of placement {target.name!r} made a copy of {record.object_key!r} with another checksum"
             )
-        if target.restores is not None or not record.size:
-            return
-        if record.size <= PROBE_BYTES:
+        if target.restores is None and is_small and record.size:
             raise _damaged(record, "its bytes are not those that were stored")
-        start = record.size - PROBE_BYTES // 2
-        there, here = await asyncio.gather(
-            target.store.fetch(str(key), start, record.size), source.store.fetch(record.object_key, start, record.size)
-        )
-        if there != here:
+        if there != here or len(here) != probe:
             raise StorageError(f"the store of placement {target.name!r} copied other bytes than those of the source")
 
-    async def _check_arrived(self, key: ObjectKey, record: Record, target: Placement) -> ObjectHead:
-        head = await target.store.head(str(key))
+    async def _look(
+        self, within: CopiesWithin, key: str, record: Record, target: Placement, probe: int
+    ) -> tuple[ObjectHead | None, bytes]:
+        """Return what the store knows of an object, and the last `probe` bytes that it should have: in one request."""
+        if probe:
+            with suppress(EOFError, ObjectMissingError):
+                return await within.head_and_fetch(key, record.size - probe, record.size)
+        return await target.store.head(key), b""
+
+    async def _check_arrived(self, key: ObjectKey, record: Record, target: Placement) -> None:
+        self._check_size(await target.store.head(str(key)), record, target)
+
+    def _check_size(self, head: ObjectHead | None, record: Record, target: Placement) -> None:
         if head is None or head.size != record.size:
             found = "nothing" if head is None else f"{head.size} bytes"
             raise StorageError(
                 f"the store of placement {target.name!r} shows {found} where {record.size} bytes were put"
             )
-        return head
 
     async def _commit(self, move: CopiedMove) -> Committed:
         now = self._parts.clock.now()

@@ -14,13 +14,19 @@ from botocore.credentials import ReadOnlyCredentials
 from thermocline.adapters.objects.s3 import S3ObjectStore
 from thermocline.adapters.objects.s3_clients import S3Limits, S3Location
 from thermocline.adapters.objects.s3_dialects import DIALECTS
-from thermocline.domain.errors import ObjectArchivedError, StorageError, UnavailableError
+from thermocline.domain.errors import ObjectArchivedError, ObjectMissingError, StorageError, UnavailableError
 from thermocline.domain.units import Bytes, Seconds, Timestamp
 from thermocline.ports.object_store import ObjectInfo
 
 pytestmark = pytest.mark.server
 
 HEAD = {"Content-Length": "3", "Last-Modified": "Sat, 28 Nov 2026 16:00:00 GMT", "ETag": '"e"'}
+PART = {
+    "Content-Range": "bytes 2-4/9",
+    "Last-Modified": "Sat, 28 Nov 2026 16:00:00 GMT",
+    "ETag": f'"{"0" * 32}"',
+    "x-amz-server-side-encryption": "aws:kms",
+}
 
 
 def told(code: str) -> str:
@@ -41,6 +47,8 @@ def serve(answers: list[tuple[int, str]], act: Callable[[S3ObjectStore], Awaitab
         if "uploads" in request.query:
             return web.Response(text="<ListMultipartUploadsResult/>", content_type="application/xml")
         status, body = answers.pop(0)
+        if status == 206:
+            return web.Response(status=status, text=body, headers=PART)
         return web.Response(status=status, text=body, content_type="application/xml")
 
     async def scenario() -> None:
@@ -120,6 +128,36 @@ def test_what_cannot_be_is_told_at_once(answers: list[tuple[int, str]], error: t
         assert type(raised.value) is error
 
     assert len(serve(list(answers), act)) == 1 + len(answers)
+
+
+def test_a_part_tells_of_the_whole() -> None:
+    async def act(store: S3ObjectStore) -> None:
+        head, data = await store.head_and_fetch("ä", 2, 5)
+        assert (head.size, head.checksum, data) == (9, None, b"234")
+
+    (busy, get) = serve([(503, told("SlowDown")), (206, "234")], act)
+    assert (get.method, get.raw_path, get.headers["Range"]) == ("GET", "/b/%C3%A4", "bytes=2-4")
+    assert "range" in busy.headers["Authorization"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ((200, "012345678"), StorageError),
+        ((206, "2345"), StorageError),
+        ((206, "23"), EOFError),
+        ((416, told("InvalidRange")), EOFError),
+        ((404, told("NoSuchKey")), ObjectMissingError),
+        ((403, told("InvalidObjectState")), ObjectArchivedError),
+    ],
+)
+def test_what_is_not_the_part_that_was_asked_for_is_none(answer: tuple[int, str], error: type[Exception]) -> None:
+    async def act(store: S3ObjectStore) -> None:
+        with pytest.raises(error) as raised:
+            await store.head_and_fetch("k", 2, 5)
+        assert type(raised.value) is error
+
+    assert len(serve([answer], act)) == 1
 
 
 @pytest.mark.parametrize(

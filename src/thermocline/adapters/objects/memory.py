@@ -341,3 +341,11 @@ class CopyingMemoryObjectStore(MemoryObjectStore, CopiesWithin):
         """Return the object's first bytes."""
         head = await self.head(key)
         return await self.fetch(key, 0, min(most, max(head.size if head else 1, 1)))
+
+    async def head_and_fetch(self, key: str, start: int, end: int) -> tuple[ObjectHead, bytes]:
+        """Return what is known of an object, and some of its bytes."""
+        data = await self.fetch(key, start, end)
+        head = await self.head(key)
+        if head is None:
+            raise ObjectMissingError(key)
+        return head, data

@@ -307,6 +307,15 @@ class S3ObjectStore(ObjectStore, Owned, Restorable, PutsMany, CopiesWithin, Pres
 
         return await self._clients.read(f"reading {key!r}", key, read)
 
+    async def head_and_fetch(self, key: str, start: int, end: int) -> tuple[ObjectHead, bytes]:
+        """Return what is known of an object and exactly the bytes `[start, end)`, in one request."""
+        stored_key(key)
+        check_range(start, end)
+        head, data = await self._clients.head_and_read(f"reading {key!r}", key, start, end)
+        if len(data) != end - start:
+            raise EOFError(f"object {key!r} has {start + len(data)} bytes, not {end}")
+        return _as_head(head), data
+
     async def _check_readable(self, key: str, end: int) -> None:
         """Raise what reading nothing at `end` would raise, if one could ask for that."""
         head = await self._head(key)

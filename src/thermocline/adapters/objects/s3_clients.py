@@ -2,7 +2,8 @@
 
 obstore carries the bytes: a ranged read of 64 KiB costs it a fifth of the processor time that botocore takes. It
 knows neither RestoreObject, copies into a storage class, unfinished uploads nor what a HEAD says besides the size:
-that is aiobotocore's, off the hot path. Parts of uploads, HEADs and copies go through one plain HTTP session.
+that is aiobotocore's, off the hot path. Parts of uploads, HEADs, copies and their probes go through one plain HTTP
+session.
 
 **Retries are the clients' alone**: each request passes through exactly one of them, and each knows which of its
 requests may be repeated. Everything together ends within `request_time`, which includes waiting for a connection.
@@ -43,7 +44,7 @@ from thermocline.adapters.objects.s3_errors import (
     timed_out,
 )
 from thermocline.adapters.objects.s3_keys import stored_key
-from thermocline.adapters.objects.s3_requests import Answer, S3Requests, as_botocore_tells
+from thermocline.adapters.objects.s3_requests import MOST_TOLD, Answer, S3Requests, as_botocore_tells
 from thermocline.domain.errors import StorageError, UnavailableError
 from thermocline.domain.units import Seconds
 
@@ -150,17 +151,33 @@ class S3Clients:
             return None
         return as_botocore_tells(answer.headers)
 
+    async def head_and_read(self, doing: str, key: str, start: int, end: int) -> tuple[Mapping[str, Any], bytes]:
+        """Return what botocore's HeadObject would tell of the object, and its bytes `[start, end)`, cut at its own end.
+
+        Raises `EOFError` where it has none there.
+        """
+        asked = {"Range": f"bytes={start}-{end - 1}"}
+        answer = await self._signed(doing, key, "GET", stored_key(key), asked, most=max(end - start + 1, MOST_TOLD))
+        if len(answer.body) > end - start:
+            raise StorageError(f"{self.place.label} {doing}: more bytes came than were asked for")
+        return as_botocore_tells(answer.headers), answer.body
+
     async def copy(self, doing: str, source: str, target: str, headers: Mapping[str, str]) -> None:
         """Copy an object inside the bucket in one request. Repeating it succeeds."""
         await self._signed(doing, source, "PUT", stored_key(target), headers)
 
-    async def _signed(self, doing: str, key: str, method: str, stored: str, headers: Mapping[str, str]) -> Answer:
-        """Return the answer, 200 or to a HEAD also 404; what is worth another attempt has had it."""
+    async def _signed(
+        self, doing: str, key: str, method: str, stored: str, headers: Mapping[str, str], *, most: int = MOST_TOLD
+    ) -> Answer:
+        """Return the answer with at most so many bytes; what is worth another attempt has had it.
+
+        It is 200, to a HEAD also 404, to a request for a range 206.
+        """
         try:
             async with asyncio.timeout(self.limits.request_time):
                 for attempt in range(1, ATTEMPTS + 1):
                     try:
-                        return await self._signed_once(doing, key, method, stored, headers)
+                        return await self._signed_once(doing, key, method, stored, headers, most)
                     except UnavailableError as exc:
                         if attempt == ATTEMPTS or exc.retry_after == LATER:
                             raise
@@ -169,9 +186,11 @@ class S3Clients:
             raise timed_out(self.place, doing, self.limits.request_time) from exc
         raise AssertionError
 
-    async def _signed_once(self, doing: str, key: str, method: str, stored: str, headers: Mapping[str, str]) -> Answer:
+    async def _signed_once(
+        self, doing: str, key: str, method: str, stored: str, headers: Mapping[str, str], most: int
+    ) -> Answer:
         try:
-            answer = await self._requests.send(method, stored, headers)
+            answer = await self._requests.send(method, stored, headers, most=most)
         except (NoCredentialsError, PartialCredentialsError) as exc:
             raise self._no_credentials() from exc
         except (aiohttp.ClientError, OSError) as exc:
@@ -180,9 +199,14 @@ class S3Clients:
             raise StorageError(f"{self.place.label} {doing}: {exc}") from exc
         if answer.status == 404 and method == "HEAD":  # noqa: PLR2004
             return answer
-        failure = failure_of_body(answer.status, answer.body, answer.headers.get("Retry-After"))
+        if method == "GET" and answer.status == 206:  # noqa: PLR2004
+            return answer
+        told = answer.body.decode(errors="replace")
+        failure = failure_of_body(answer.status, told, answer.headers.get("Retry-After"))
+        if _is_beyond_end(failure):
+            raise _ended(key)
         # A copy that fails after its answer began has status 200 all the same.
-        if answer.status == 200 and (not failure.code or "<Error>" not in answer.body):  # noqa: PLR2004
+        if method != "GET" and answer.status == 200 and (not failure.code or "<Error>" not in told):  # noqa: PLR2004
             return answer
         raise explain(failure, self.place, doing, key)
 
@@ -296,8 +320,8 @@ class S3Clients:
 
     def _explained(self, exc: Exception, doing: str, key: str) -> Exception:
         failure = failure_of_text(str(exc))
-        if failure.code == "InvalidRange" or failure.status == 416:  # noqa: PLR2004
-            return EOFError(f"object {key!r} ends before the range that was asked for")
+        if _is_beyond_end(failure):
+            return _ended(key)
         return explain(failure, self.place, doing, key)
 
     def _no_credentials(self) -> StorageError:
@@ -306,6 +330,15 @@ class S3Clients:
             "profile, or the environment of AWS",
             retry_after=LATER,
         )
+
+
+def _is_beyond_end(failure: Failure) -> bool:
+    """Whether a range was asked for that begins behind the object's end."""
+    return failure.code == "InvalidRange" or failure.status == 416  # noqa: PLR2004
+
+
+def _ended(key: str) -> EOFError:
+    return EOFError(f"object {key!r} ends before the range that was asked for")
 
 
 def _is_address(host: str) -> bool:

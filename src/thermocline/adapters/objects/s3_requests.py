@@ -1,9 +1,10 @@
-"""The two requests that moves send by the million, HEAD and CopyObject: signed here, sent over a plain HTTP session.
+"""The requests that moves send by the million, CopyObject, HEAD and GET: signed here, sent over a plain HTTP session.
 
-botocore's client takes more than a millisecond of processor time for either (`bench copies`): its signer
+botocore's client takes more than a millisecond of processor time for each (`bench copies`): its signer
 alone is used. Nothing is retried here, and answers are as the store gave them.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -16,7 +17,9 @@ from botocore.awsrequest import AWSRequest
 from yarl import URL
 
 _METADATA: Final = "x-amz-meta-"
-_MOST_READ: Final = 64 * 1024
+MOST_TOLD: Final = 64 * 1024
+"""How much of what a store says of a request is read."""
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _NAMES: Final = {
     "content-type": "ContentType",
     "etag": "ETag",
@@ -34,7 +37,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    body: str
+    body: bytes
     """The beginning of it."""
 
 
@@ -69,8 +72,8 @@ class S3Requests:
         self._bucket_url = bucket_url
         self._credentials = credentials
 
-    async def send(self, method: str, stored: str, headers: Mapping[str, str]) -> Answer:
-        """Send a request without a body for the object that lies at `stored`, and return the answer."""
+    async def send(self, method: str, stored: str, headers: Mapping[str, str], *, most: int = MOST_TOLD) -> Answer:
+        """Send a request without a body for the object at `stored`; return the answer, cut behind `most` bytes."""
         url = await self._bucket_url() + in_url(stored)
         request = AWSRequest(method=method, url=url, headers=dict(headers))
         _SignerOfOne(await self._credentials(), "s3", self._region).add_auth(request)
@@ -78,13 +81,13 @@ class S3Requests:
             method,
             URL(url, encoded=True),
             headers=dict(request.headers.items()),
-            skip_auto_headers=("Content-Type",),
+            skip_auto_headers=("Content-Type", "Accept-Encoding"),
             allow_redirects=False,
         ) as answer:
             read = bytearray()
-            while len(read) < _MOST_READ and (piece := await answer.content.read(_MOST_READ)):
+            while len(read) < most and (piece := await answer.content.read(most - len(read))):
                 read += piece
-            return Answer(answer.status, answer.headers, read.decode(errors="replace"))
+            return Answer(answer.status, answer.headers, bytes(read))
 
 
 def in_url(stored: str) -> str:
@@ -93,9 +96,10 @@ def in_url(stored: str) -> str:
 
 
 def as_botocore_tells(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return the answer to a HEAD in the words of botocore's HeadObject: those of them that anybody here asks for."""
+    """Return the answer to a HEAD, or to a GET of a range, as botocore's HeadObject tells it, if anybody asks."""
+    part = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     told: dict[str, Any] = {
-        "ContentLength": int(headers["Content-Length"]),
+        "ContentLength": int(part[2] if part else headers["Content-Length"]),
         "LastModified": parsedate_to_datetime(headers["Last-Modified"]),
         "ResponseMetadata": {"HTTPHeaders": {name.lower(): value for name, value in headers.items()}},
     }

@@ -141,6 +141,25 @@ class CopiesWithinContract(AsyncTests):
             with pytest.raises(ObjectMissingError):
                 await store.read_up_to("none", Bytes(1))
 
+    @pytest.mark.parametrize(("start", "end"), [(0, 1), (0, 70_000), (1, 69_999), (69_999, 70_000), (3000, 68_536)])
+    async def test_a_part_comes_with_what_is_known_of_the_whole(
+        self, open_copying: OpenCopyingStore, start: int, end: int
+    ) -> None:
+        body = (bytes(range(251)) * 279)[:70_000]
+        async with open_copying() as store:
+            await store.put("ä k", body, {"a": "1", "type": "text/plain"}, storage_class="STANDARD_IA")
+            assert await store.head_and_fetch("ä k", start, end) == (await store.head("ä k"), body[start:end])
+
+    async def test_a_part_that_is_not_there_is_not_made_up(self, open_copying: OpenCopyingStore) -> None:
+        async with open_copying() as store:
+            await store.put("k", b"12345", {})
+            await store.put("empty", b"", {})
+            for key, start, end in (("k", 4, 6), ("k", 5, 6), ("k", 70_000, 70_001), ("empty", 0, 1)):
+                with pytest.raises(EOFError):
+                    await store.head_and_fetch(key, start, end)
+            with pytest.raises(ObjectMissingError):
+                await store.head_and_fetch("none", 0, 1)
+
 
 class _NotAllowed(Exception):  # noqa: N818 - no error of ours
     pass
