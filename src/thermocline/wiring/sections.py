@@ -20,7 +20,7 @@ Duration = Annotated[Seconds, BeforeValidator(parse_duration)]
 class Section(BaseModel):
     """A table of the settings: unknown keys are refused, and nothing changes once it is read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @field_validator("*", mode="before")
     @classmethod

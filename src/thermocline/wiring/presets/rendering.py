@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from thermocline.domain.tiers import StorageTier
 from thermocline.domain.units import parse_duration, parse_size
 from thermocline.wiring.policy import ClassPricesSettings, OwnPricesSettings
+from thermocline.wiring.presets.field_docs import field_docs
 from thermocline.wiring.s3_objects import S3ObjectsSettings
 from thermocline.wiring.settings import Settings
 
@@ -84,7 +85,7 @@ def render_reference() -> str:
         lines += ["| setting | default | meaning |", "|---|---|---|"]
         for name, field in _scalars(type(model)):
             value = _toml(_written(field, getattr(model, name)))
-            lines.append(f"| `{name}` | `{value}` | {_about(field).replace('|', chr(92) + '|')} |")
+            lines.append(f"| `{name}` | `{value}` | {_about(model, name).replace('|', chr(92) + '|')} |")
     return "\n".join(lines) + "\n"
 
 
@@ -104,7 +105,7 @@ def _tables(settings: Settings, preset: Mapping[str, Any]) -> Iterator[str]:
             yield f"{'#' if optional else ''}[{'.'.join(map(_key, path))}]\n"
         for name, field in _scalars(type(model)):
             if type(model) not in described:
-                yield _comment(_about(field))
+                yield _comment(_about(model, name))
             active = given is not None and name in given
             yield f"{'' if active else '#'}{name} = {_toml(_written(field, getattr(model, name)))}\n"
         described.add(type(model))
@@ -112,7 +113,7 @@ def _tables(settings: Settings, preset: Mapping[str, Any]) -> Iterator[str]:
         if type(model) not in described:
             yield "\n" + _comment(about) + _comment(f"[{'.'.join(path)}]")
             for name, field in _scalars(type(model)):
-                yield _comment(_about(field)) + f"# {name} = {_toml(_written(field, getattr(model, name)))}\n"
+                yield _comment(_about(model, name)) + f"# {name} = {_toml(_written(field, getattr(model, name)))}\n"
 
 
 def _active_lines(settings: Settings) -> Iterator[str]:
@@ -127,10 +128,10 @@ def _sections(model: BaseModel, path: tuple[str, ...]) -> Iterator[tuple[tuple[s
     """Yield every table with its path and what it is about, in the order of the model."""
     if not path:
         yield path, model, _doc(type(model))
-    for name, field in type(model).model_fields.items():
+    for name in type(model).model_fields:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
-            yield (*path, name), value, _about(field) or _doc(type(value))
+            yield (*path, name), value, _about(model, name) or _doc(type(value))
             yield from _sections(value, (*path, name))
         elif isinstance(value, dict):
             for key, entry in value.items():
@@ -246,8 +247,8 @@ def _key(name: str) -> str:
     return name if _BARE_KEY.fullmatch(name) else _toml(name)
 
 
-def _about(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split())
+def _about(model: BaseModel, name: str) -> str:
+    return field_docs(type(model)).get(name, "")
 
 
 def _doc(model: type[BaseModel]) -> str:
