@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 TRACEBACK_VARIABLE = "THERMOCLINE_TRACEBACK"
 INTERRUPTED = 130
@@ -54,11 +56,10 @@ def _run(arguments: list[str]) -> int:
 def _invoke(arguments: list[str]) -> int:
     import typer
 
-    from thermocline.interfaces.cli.app import app
     from thermocline.interfaces.cli.exits import ExitCode, InterruptedCommandError, UsageError
 
     try:
-        result = app(arguments, prog_name="thermocline", standalone_mode=False)
+        result = _command()(arguments, prog_name="thermocline", standalone_mode=False)
     except typer.TyperException as exc:
         raise UsageError(exc.format_message().rstrip("."), "'thermocline --help' shows how") from exc
     except typer.Abort as exc:
@@ -67,6 +68,16 @@ def _invoke(arguments: list[str]) -> int:
     if code == ExitCode.INTERRUPTED:  # typer's answer to a Ctrl-C that came before the command's own work
         raise InterruptedCommandError
     return code
+
+
+@cache
+def _command() -> Any:
+    """Return all commands as one. Whoever runs several in one process waits for it once."""
+    from typer.main import get_command
+
+    from thermocline.interfaces.cli.app import app
+
+    return get_command(app)
 
 
 def _unexpected(exc: Exception) -> Exception:
