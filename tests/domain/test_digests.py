@@ -17,6 +17,7 @@ SIZES = st.one_of(
 )
 
 
+@pytest.mark.thorough
 @given(SIZES, st.integers(0, 2**32), st.data())
 def test_pieces_do_not_matter(size: int, seed: int, data: st.DataObject) -> None:
     content = random.Random(seed).randbytes(size)
@@ -33,6 +34,7 @@ def test_pieces_do_not_matter(size: int, seed: int, data: st.DataObject) -> None
     assert digest.chunks() == (b"".join(expected) if size > CHUNK_BYTES else b"")
 
 
+@pytest.mark.thorough
 @given(SIZES.filter(bool), st.integers(0, 2**32), st.data())
 def test_any_flipped_bit_is_seen(size: int, seed: int, data: st.DataObject) -> None:
     content = bytearray(random.Random(seed).randbytes(size))

@@ -83,6 +83,7 @@ def _random_moves(draws: np.random.Generator, first: np.ndarray, classes: int, s
     return Moves(table[:, 0].astype(np.int32), table[:, 1].astype(np.int32), table[:, 2].astype(np.int8))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("names", [*map(default_classes, ("s3", "r2", "gcs", "azure")), NAMES[1]], ids="+".join)
 def test_over_a_year_its_moves_cost_what_it_says_and_nothing_is_cheaper(names: tuple[str, ...]) -> None:
     draws = np.random.default_rng(5)

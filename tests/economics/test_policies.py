@@ -159,6 +159,7 @@ def _histories() -> Iterator[History]:
         yield random_history(np.random.default_rng(seed), objects=80, days=500, share=share)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("book", BOOKS)
 def test_a_decision_does_not_depend_on_what_comes(name: str, book: str) -> None:

@@ -34,6 +34,7 @@ from thermocline.domain.units import Seconds, later
 from thermocline.testing.faults import FaultMode, Faults
 
 
+@pytest.mark.thorough
 @BODIES
 @pytest.mark.parametrize("start", list(StorageTier))
 @pytest.mark.parametrize("target", list(StorageTier))

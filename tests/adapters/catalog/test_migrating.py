@@ -138,6 +138,7 @@ def test_an_up_to_date_catalog_opens_without_alembic(file: SqliteFile, monkeypat
 STARTER = "import sys; from thermocline.adapters.catalog.sql import upgrade_catalog; upgrade_catalog(sys.argv[1])"
 
 
+@pytest.mark.thorough
 def test_processes_that_start_together_make_one_catalog(file: SqliteFile) -> None:
     starters = [subprocess.Popen([sys.executable, "-c", STARTER, f"sqlite:///{file.path}"]) for _ in range(3)]
     for starter in starters:

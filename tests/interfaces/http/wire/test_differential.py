@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -12,6 +13,8 @@ from tests.interfaces.http.wire.harness import App, Connection, Response, get, p
 from thermocline.interfaces.http.wire.guarded import GuardedProtocol
 from thermocline.interfaces.http.wire.protocol import HotProtocol
 from thermocline.interfaces.http.wire.remembering import RememberingProtocol
+
+pytestmark = pytest.mark.thorough
 
 EXAMPLES = 5_000 if SOAK else 120
 WIRE = (GuardedProtocol, HotProtocol, RememberingProtocol)
