@@ -67,7 +67,7 @@ def test_every_kind_of_damage_is_found(tmp_path: Path) -> None:
             await store.delete_content("c00")
             machine.clock.advance(Seconds(10**6))
             (row,) = await outbox.claim(OutboxKind.DELETE_OBJECT, now=machine.clock.now(), lease=Seconds(60), limit=9)
-            await outbox.fail(row, reason="as planned", due_at=None)
+            await outbox.fail([row], reason="as planned", due_at=None)
             always = {
                 (Damage.MISSING, "c18"),
                 (Damage.MISSING, "empty"),

@@ -179,7 +179,7 @@ def test_dead_letters_are_tried_again(tmp_path: Path) -> None:
             machine.clock.advance(Seconds(3 * 3600.0))
             outbox = store.services.adapters.catalog.outbox
             (row,) = await outbox.claim(OutboxKind.DELETE_OBJECT, now=machine.clock.now(), lease=Seconds(1.0), limit=10)
-            await outbox.fail(row, reason="why", due_at=None)
+            await outbox.fail([row], reason="why", due_at=None)
             assert await store.services.mending.revive_dead_letters() == 1
             await store.services.outbox.deliver(OutboxKind.DELETE_OBJECT)
             assert await keys_in(machine) == set()

@@ -1,6 +1,7 @@
 """Memory over a cache that processes share: who reads storage, who waits, what is believed, and for how long."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from thermocline.domain.cache_types import content_key
 from thermocline.domain.content_id import ContentId
 from thermocline.domain.errors import UnavailableError
 from thermocline.domain.units import Seconds, later
-from thermocline.domain.work import OutboxKind
+from thermocline.domain.work import OutboxKind, OutboxRow
 from thermocline.services import sharing
 from thermocline.services.sharing import LEASE_SECONDS, LONGEST_WAIT
 from thermocline.services.tracking import ReadKind
@@ -338,3 +339,35 @@ async def test_no_entry_outlives_its_content(machine: Machine, shared: SharedMem
         assert await there.retrieve_content("a") == b"x"
         machine.clock.advance(1)
         assert await shared.get(content_key("a")) is None
+
+
+@on_two_levels
+async def test_what_a_cache_that_is_down_is_owed_goes_back_at_once(machine: Machine, shared: SharedMemoryCache) -> None:
+    async with machine.process() as store:
+        for number in range(7):
+            await put(store, f"c{number}", b"old")
+            await put(store, f"c{number}", b"new")
+        given_back: list[int] = []
+
+        async def failing(*_: object, **__: object) -> None:
+            raise UnavailableError("down")
+
+        class Watched:
+            inner = store.services.outbox._outbox
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.inner, name)
+
+            async def fail(self, rows: Sequence[OutboxRow], **told: Any) -> None:
+                given_back.append(len(rows))
+                await self.inner.fail(rows, **told)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shared, "tombstone", failing)
+            patch.setattr(store.services.outbox, "_outbox", Watched())
+            machine.clock.advance(2)
+            assert await store.services.outbox.deliver(OutboxKind.INVALIDATE) == 7
+            assert (given_back, store.services.outbox.failed) == ([7], 7)
+        for passed, due in ((2, 7), (1000, 7), (1000, 0)):  # tried again; the second pass; done
+            machine.clock.advance(passed)
+            assert await store.services.outbox.deliver(OutboxKind.INVALIDATE) == due

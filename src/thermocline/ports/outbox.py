@@ -24,8 +24,8 @@ class Outbox(Protocol):
         """Make rows due again as their second pass, with attempts counted anew."""
 
     @abstractmethod
-    async def fail(self, row: OutboxRow, *, reason: str, due_at: Timestamp | None) -> None:
-        """Give a row back to be tried at `due_at`, or keep it as a dead letter (None)."""
+    async def fail(self, rows: Sequence[OutboxRow], *, reason: str, due_at: Timestamp | None) -> None:
+        """Give rows back to be tried at `due_at`, or keep them as dead letters (None)."""
 
     @abstractmethod
     async def revive(self, *, now: Timestamp) -> int:

@@ -96,6 +96,7 @@ class OutboxService:
         unnamed = set(await self._outbox.unnamed(ours))
         by_placement: defaultdict[tuple[str, bool], list[OutboxRow]] = defaultdict(list)
         done: list[OutboxRow] = []
+        failed: list[tuple[OutboxRow, StorageError]] = []
         for row in rows:
             is_ours = self._placements.is_ours(row.subject)
             if row.subject in unnamed or not is_ours:
@@ -116,17 +117,20 @@ class OutboxService:
                 if failure is None:
                     done.append(row)
                 else:
-                    await self._retry(row, failure)
+                    failed.append((row, failure))
+        await self._retry(failed)
         await self._outbox.complete(done)
         self.delivered += len(done)
 
     async def _invalidate(self, rows: Sequence[OutboxRow]) -> None:
         done: list[OutboxRow] = []
+        failed: list[tuple[OutboxRow, StorageError]] = []
         for row in rows:
             if await self._cache.invalidate(ContentId(row.subject), row.version or 0):
                 done.append(row)
             else:
-                await self._retry(row, UnavailableError("the cache did not answer"))
+                failed.append((row, UnavailableError("the cache did not answer")))
+        await self._retry(failed)
         first = [row for row in done if not row.second_pass]
         if first:
             await self._outbox.repeat(first, due_at=later(self._clock.now(), self._second_pass))
@@ -135,13 +139,29 @@ class OutboxService:
             await self._outbox.complete(second)
         self.delivered += len(done)
 
-    async def _retry(self, row: OutboxRow, failure: StorageError) -> None:
-        self.failed += 1
+    async def _retry(self, failed: Sequence[tuple[OutboxRow, StorageError]]) -> None:
+        """Give rows back. What fails for one reason goes together: while a cache is down, there are thousands."""
+        alike: defaultdict[tuple[str, Seconds | None], list[OutboxRow]] = defaultdict(list)
+        for row, failure in failed:
+            alike[f"{type(failure).__name__}: {failure}", self._delay(row)].append(row)
+        for (reason, delay), rows in alike.items():
+            self.failed += len(rows)
+            log.warning(
+                "outbox_rows_failed",
+                kind=rows[0].kind.value,
+                count=len(rows),
+                first=rows[0].subject,
+                dead=delay is None,
+                reason=reason,
+            )
+            due_at = None if delay is None else later(self._clock.now(), delay)
+            await self._outbox.fail(rows, reason=reason, due_at=due_at)
+
+    def _delay(self, row: OutboxRow) -> Seconds | None:
+        """Return how long a row that failed waits until it is tried again; None: it is given up."""
         # What a cache still shows when it is back may be old: so the wait is short, and nothing is given up.
         is_eviction = row.kind is OutboxKind.INVALIDATE
-        dead = row.attempts >= MAX_ATTEMPTS and not is_eviction
+        if row.attempts >= MAX_ATTEMPTS and not is_eviction:
+            return None
         longest = min(LONGEST_RETRY, max(self._second_pass, FIRST_RETRY)) if is_eviction else LONGEST_RETRY
-        delay = Seconds(min(FIRST_RETRY * 2 ** min(row.attempts - 1, 20), longest))
-        due_at = None if dead else later(self._clock.now(), delay)
-        log.warning("outbox_row_failed", kind=row.kind.value, subject=row.subject, dead=dead, error=str(failure))
-        await self._outbox.fail(row, reason=f"{type(failure).__name__}: {failure}", due_at=due_at)
+        return Seconds(min(FIRST_RETRY * 2 ** min(row.attempts - 1, 20), longest))

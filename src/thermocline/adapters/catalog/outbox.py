@@ -65,13 +65,11 @@ REPEAT = Statement(
 )
 POSTPONE = Statement(
     update(outbox)
-    .where(outbox.c.row_id == bindparam("row"), _is_own)
+    .where(_is_listed, _is_own)
     .values(due_at=bindparam("due_at"), reason=bindparam("reason"), **_unclaimed)
 )
 BURY = Statement(
-    update(outbox)
-    .where(outbox.c.row_id == bindparam("row"), _is_own)
-    .values(dead=true(), reason=bindparam("reason"), **_unclaimed)
+    update(outbox).where(_is_listed, _is_own).values(dead=true(), reason=bindparam("reason"), **_unclaimed)
 )
 REVIVE = Statement(
     update(outbox)
@@ -111,11 +109,11 @@ class SqlOutbox(Outbox):
             rows, lambda connection, lease: connection.change(REPEAT, {**lease, "due_at": due_at})
         )
 
-    async def fail(self, row: OutboxRow, *, reason: str, due_at: Timestamp | None) -> None:
-        """Give a row back to be tried at `due_at`, or keep it as a dead letter (None)."""
-        parameters = {"row": row.row_id, "token": row.lease_token, "reason": plain_text(reason), "due_at": due_at}
+    async def fail(self, rows: Sequence[OutboxRow], *, reason: str, due_at: Timestamp | None) -> None:
+        """Give rows back to be tried at `due_at`, or keep them as dead letters (None)."""
         statement = BURY if due_at is None else POSTPONE
-        await self._runner.write(lambda connection: connection.change(statement, parameters))
+        told = {"reason": plain_text(reason), "due_at": due_at}
+        await self._for_each_lease(rows, lambda connection, lease: connection.change(statement, {**lease, **told}))
 
     async def revive(self, *, now: Timestamp) -> int:
         """Make every dead letter due at `now`, with attempts counted anew; how many."""

@@ -146,7 +146,7 @@ class ErasingContract(CatalogContract):
             record = (await steps.put(content_id)).record
             await steps.delete(content_id)
             (row,) = await steps.take(DELETE)
-            await steps.catalog.outbox.fail(row, reason="the store is gone", due_at=None)
+            await steps.catalog.outbox.fail([row], reason="the store is gone", due_at=None)
             erased = await steps.erase(content_id)
             assert erased.objects == (ErasedObject(record.object_key, PLACEMENT),)
             (again,) = await steps.take(DELETE, now=steps.clock.now())

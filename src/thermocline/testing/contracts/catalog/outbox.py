@@ -71,7 +71,7 @@ class OutboxContract(CatalogContract):
             held = await steps.take(DELETE)
             await outbox.complete(lost)
             await outbox.repeat(lost, due_at=Timestamp(0))
-            await outbox.fail(lost[0], reason="late", due_at=None)
+            await outbox.fail(lost, reason="late", due_at=None)
             assert (await _state(steps, DELETE)) == (3, 0)
             await outbox.complete(held[:2])
             await outbox.complete([])
@@ -101,22 +101,39 @@ class OutboxContract(CatalogContract):
             outbox = steps.catalog.outbox
             await _deletions(steps, 1)
             (row,) = await steps.take(DELETE)
-            await outbox.fail(row, reason="store is down", due_at=Timestamp(1000))
+            await outbox.fail([row], reason="store is down", due_at=Timestamp(1000))
             assert await steps.take(DELETE, now=Timestamp(999)) == []
             (again,) = await steps.take(DELETE, now=Timestamp(1000))
             assert again.attempts == 2
-            await outbox.fail(again, reason="store is gone \0 \ud800", due_at=None)
+            await outbox.fail([again], reason="store is gone \0 \ud800", due_at=None)
             await steps.expire_claims()
             assert await steps.take(DELETE) == []
             assert (await _state(steps, DELETE)) == (0, 1)
+
+    async def test_many_fail_at_once_and_each_needs_its_lease(self, open_catalog: OpenCatalog) -> None:
+        async with one_process(open_catalog) as steps:
+            outbox = steps.catalog.outbox
+            await _deletions(steps, 5)
+            lost = (await steps.take(DELETE))[:2]
+            await steps.expire_claims()
+            held = await steps.take(DELETE)
+            own = [row for row in held if row.row_id != lost[0].row_id]
+            await outbox.fail([lost[0], *own[:3]], reason="down", due_at=Timestamp(1000))
+            await outbox.fail([lost[1], own[3]], reason="gone", due_at=None)
+            await outbox.fail([], reason="none", due_at=None)
+            assert (await _state(steps, DELETE)) == (4, 1)
+            again = await steps.take(DELETE, now=Timestamp(1000))
+            assert {row.row_id for row in again} == {row.row_id for row in own[:3]}
+            await steps.expire_claims()
+            assert len(await steps.take(DELETE)) == 4
 
     async def test_dead_letters_are_revived_and_nothing_else(self, open_catalog: OpenCatalog) -> None:
         async with one_process(open_catalog) as steps:
             await _deletions(steps, 3)
             outbox, now = steps.catalog.outbox, steps.clock.now()
             dead, claimed, waiting = await steps.take(DELETE)
-            await outbox.fail(dead, reason="why", due_at=None)
-            await outbox.fail(waiting, reason="why", due_at=Timestamp(FAR_FUTURE - 1))
+            await outbox.fail([dead], reason="why", due_at=None)
+            await outbox.fail([waiting], reason="why", due_at=Timestamp(FAR_FUTURE - 1))
             assert await outbox.revive(now=now) == 1
             assert await outbox.revive(now=now) == 0
             (row,) = await steps.take(DELETE, now=now)

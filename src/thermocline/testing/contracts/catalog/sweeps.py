@@ -39,7 +39,7 @@ class SweepsContract(CatalogContract):
             key = (await steps.put(content_id)).record.object_key
             await steps.delete(content_id)
             (row,) = await steps.take(OutboxKind.DELETE_OBJECT)
-            await steps.catalog.outbox.fail(row, reason="why", due_at=None)
+            await steps.catalog.outbox.fail([row], reason="why", due_at=None)
             assert await steps.catalog.sweeps.unnamed([key]) == []
 
     async def test_quarantined_objects_are_due_oldest_first_until_released(self, open_catalog: OpenCatalog) -> None:
