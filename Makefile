@@ -58,7 +58,7 @@ format: .venv/.development ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --quiet --fix .
 
 test-fast: .venv/.development ## what needs no server process and no long enumeration (at most 90 s)
-	@$(BIN)/pytest -m "not server and not thorough" -n 2
+	@$(BIN)/pytest -m "not server and not thorough" -n 2 --dist worksteal
 
 test: .venv/.development tools ## everything, on real servers and real clients (at most 25 min)
 	@$(BIN)/pytest -n 2 --dist worksteal --durations 15
