@@ -96,6 +96,23 @@ def test_a_copy_that_is_not_the_same_gets_no_record(tmp_path: Path, wrong: str, 
     run(scenario)
 
 
+@SIZES
+@pytest.mark.parametrize("tier", [COLD, ARCHIVE])
+def test_a_source_that_was_cut_is_called_damaged(tmp_path: Path, size: int, tier: StorageTier) -> None:
+    async def scenario() -> None:
+        machine, store_of_objects = machine_of(tmp_path)
+        async with machine.process() as store:
+            key = (await store.store_content("a", body_of(size + 1), initial_tier="hot")).object_key
+            stored = store_of_objects._contents.objects[key]
+            store_of_objects._contents.objects[key] = replace(stored, data=bytes(stored.data[:-1]))
+            outcome = await store.set_tier("a", tier)
+            assert outcome.error is not None
+            assert outcome.error.startswith("IntegrityError: content 'a' is damaged")
+            assert await tier_of(store) is StorageTier.HOT
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(("size", "tier"), [(5, ARCHIVE), (PROBE_BYTES + 1, ARCHIVE), (PROBE_BYTES + 1, COLD)])
 @pytest.mark.parametrize(
     ("checksums", "moved"),

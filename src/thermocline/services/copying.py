@@ -130,10 +130,11 @@ class Copier:
             self._look(within, str(key), record, target, probe),
             self._look(within, record.object_key, record, target, probe),
         )
-        self._check_size(copy, record, target)
+        # First the source: what is wrong with it is wrong with its copy, too.
         if original is None or original.size != record.size:
             found = "no bytes any more" if original is None else f"{original.size} bytes"
             raise _damaged(record, f"it has {found} where {record.size} were stored")
+        self._check_size(copy, record, target)
         sums = {head.checksum for head in (original, copy) if head is not None and head.checksum is not None}
         if len(sums) > 1:
             raise StorageError(
