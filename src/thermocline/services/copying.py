@@ -117,15 +117,15 @@ class Copier:
 
     async def _compare(self, within: CopiesWithin, key: ObjectKey, record: Record, target: Placement) -> None:
         """Raise unless the store's copy is, as far as can be told without reading it whole, what was stored."""
-        is_small = record.size <= PROBE_BYTES
-        if target.restores is None and is_small and record.size:
+        is_read_whole = target.restores is None and 0 < record.size <= PROBE_BYTES
+        if is_read_whole:
             # Small enough to read it whole, which tells more than any look at source and copy.
             data = b""
             with suppress(EOFError):
                 data = await within.read_up_to(str(key), Bytes(record.size + 1))
             if len(data) == record.size and digest_whole(data) == record.digest:
                 return
-        probe = 0 if target.restores is not None or is_small else PROBE_BYTES // 2
+        probe = PROBE_BYTES // 2 if target.restores is None and record.size > PROBE_BYTES else 0
         (copy, here), (original, there) = await asyncio.gather(
             self._look(within, str(key), record, target, probe),
             self._look(within, record.object_key, record, target, probe),
@@ -140,7 +140,7 @@ class Copier:
             raise StorageError(
                 f"the store of placement {target.name!r} made a copy of {record.object_key!r} with another checksum"
             )
-        if target.restores is None and is_small and record.size:
+        if is_read_whole:
             raise _damaged(record, "its bytes are not those that were stored")
         if there != here or len(here) != probe:
             raise StorageError(f"the store of placement {target.name!r} copied other bytes than those of the source")

@@ -201,12 +201,17 @@ class S3Clients:
             return answer
         if method == "GET" and answer.status == 206:  # noqa: PLR2004
             return answer
+        if method == "GET" and answer.status == 200:  # noqa: PLR2004
+            raise StorageError(
+                f"{self.place.label} {doing}: all of the object came where a part was asked for; "
+                "the endpoint, or a proxy before it, does not heed Range headers: use another one"
+            )
         told = answer.body.decode(errors="replace")
         failure = failure_of_body(answer.status, told, answer.headers.get("Retry-After"))
         if _is_beyond_end(failure):
             raise _ended(key)
         # A copy that fails after its answer began has status 200 all the same.
-        if method != "GET" and answer.status == 200 and (not failure.code or "<Error>" not in told):  # noqa: PLR2004
+        if answer.status == 200 and (not failure.code or "<Error>" not in told):  # noqa: PLR2004
             return answer
         raise explain(failure, self.place, doing, key)
 

@@ -96,7 +96,7 @@ def in_url(stored: str) -> str:
 
 
 def as_botocore_tells(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return the answer to a HEAD, or to a GET of a range, as botocore's HeadObject tells it, if anybody asks."""
+    """Return what the answer to a HEAD, or to a GET of a range, says of the object, under botocore's names for it."""
     part = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     told: dict[str, Any] = {
         "ContentLength": int(part[2] if part else headers["Content-Length"]),
