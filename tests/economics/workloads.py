@@ -39,14 +39,20 @@ class Workload:
 
     def history(self, seed: int) -> History:
         """Return the reads of this seed."""
+        return self.drawn(seed)[0]
+
+    def drawn(self, seed: int) -> tuple[History, Rates]:
+        """Return the reads of this seed, and the rates that they were drawn by: a row for each object that is read."""
         rng = np.random.default_rng(seed)
         births = Births.draw(rng, self)
         alive = births.ages >= 0
-        reads = rng.random(alive.shape) < -np.expm1(-self.draw(rng, births))
+        chances = rng.random(alive.shape)
+        rates = self.draw(rng, births)
+        reads = chances < -np.expm1(-rates)
         reads &= alive
         if self.is_seen_when_born:
             reads |= births.ages == 0
-        return _history(rng, reads)
+        return _history(rng, reads), rates[reads.any(axis=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +95,17 @@ def _column(values: Any) -> NDArray[Any]:
     return np.asarray(values)[:, None]
 
 
-def ageing(rng: np.random.Generator, births: Births, *, scale: float = 15.0, power: float = 1.3) -> Rates:
+def ageing(
+    rng: np.random.Generator,
+    births: Births,
+    *,
+    mean: float = -0.7,
+    sigma: float = 1.2,
+    scale: float = 15.0,
+    power: float = 1.3,
+) -> Rates:
     """Popular when new, then ever less: a power of the age."""
-    first = _column(rng.lognormal(-0.7, 1.2, births.count))
+    first = _column(rng.lognormal(mean, sigma, births.count))
     rate: Rates = first * (1 + np.maximum(births.ages, 0) / scale) ** -power
     return rate
 
@@ -187,10 +201,10 @@ def reports(rng: np.random.Generator, births: Births, *, every: int = 30) -> Rat
     return np.where(births.ages < 7, 0.7, np.where(due, 2.0, 0.001))
 
 
-def cooling(rng: np.random.Generator, births: Births, *, life: float = 60.0) -> Rates:
+def cooling(rng: np.random.Generator, births: Births, *, life: float = 60.0, mean: float = -1.5) -> Rates:
     """The rate halves with every life, which differs between objects."""
     lives = _column(rng.lognormal(np.log(life), 0.9, births.count))
-    rate: Rates = _column(rng.lognormal(-1.5, 1.0, births.count)) * np.exp(-np.maximum(births.ages, 0) / lives)
+    rate: Rates = _column(rng.lognormal(mean, 1.0, births.count)) * np.exp(-np.maximum(births.ages, 0) / lives)
     return rate
 
 
@@ -243,3 +257,25 @@ VALIDATION: Final[Mapping[str, tuple[Workload, tuple[int, ...]]]] = {
     "mixture_other": (Workload(mixture(cooling, scans, reports, weekly, hot, seasonal), objects=6000), (24, 25)),
 }
 """Looked at only to judge."""
+
+LONG: Final[Mapping[str, tuple[Workload, tuple[int, ...]]]] = {
+    "steady": (Workload(_with(constant, mean=-5.5, sigma=2.0), days=1095, objects=3000), (7, 8, 9)),
+    "steady_wide": (Workload(_with(constant, mean=-6.5, sigma=2.5), days=1095, objects=3000), (7, 8, 9)),
+    "ageing": (Workload(_with(ageing, mean=0.0, sigma=1.5, scale=5.0, power=1.5), days=1095, objects=3000), (7, 8, 9)),
+    "ageing_fast": (
+        Workload(_with(ageing, mean=-0.5, sigma=1.5, scale=3.0, power=1.3), days=730, objects=3000),
+        (7, 8, 9),
+    ),
+    "cooling": (Workload(_with(cooling, life=30.0, mean=-1.0), days=1095, objects=3000), (7, 8, 9)),
+    "cooling_slow": (Workload(_with(cooling, life=100.0, mean=-2.0), days=1095, objects=3000), (7, 8, 9)),
+    "never_again": (Workload(_with(never_again, share=0.8, days=10.0), days=1095, objects=3000), (7, 8, 9)),
+    "weekly_cold": (Workload(weekly, days=1095, objects=3000), (7, 8, 9)),
+    "zipf": (
+        Workload(_with(zipf, power=1.0, total=60.0), days=730, objects=3000, is_seen_when_born=False),
+        (7, 8, 9),
+    ),
+    "flash": (Workload(flash, days=1095, objects=3000), (7, 8, 9)),
+    "season": (Workload(_with(seasonal, period=91.0), days=1095, objects=3000), (7, 8, 9)),
+    "hot": (Workload(hot, days=730, objects=2000), (7, 8, 9)),
+}
+"""Colder and longer, so that there is as much to save, and as little left to chance, as where the targets come from."""
