@@ -28,7 +28,7 @@ def test_where_nothing_is_left_to_chance_it_is_the_optimum(books: str, seed: int
     def surely(rng: np.random.Generator, births: Births) -> Rates:
         return np.where(on_off(rng, births) > 0.1, 100.0, 0.0) * (rng.random(births.ages.shape) < 0.3)
 
-    history, rates = Workload(surely, objects=150, days=300).drawn(seed)
+    history, rates = Workload(surely, objects=60, days=240).drawn(seed)
     sheet = cost_sheet(chosen(shipped(), default_classes(books)), history.sizes)
     least = optimum(history, sheet, 100).total
     assert _usd(history, sheet, Knowing(sheet, rates, 100), 100) == pytest.approx(least, rel=1e-9)
@@ -36,7 +36,7 @@ def test_where_nothing_is_left_to_chance_it_is_the_optimum(books: str, seed: int
 
 @pytest.mark.parametrize("start", [0, 120])
 def test_no_rule_is_cheaper_where_chance_decides(start: int) -> None:
-    history, rates = Workload(constant, objects=600, days=360).drawn(5)
+    history, rates = Workload(constant, objects=300, days=300).drawn(5)
     sheet = cost_sheet(S3, history.sizes)
     known = _usd(history, sheet, Knowing(sheet, rates, start), start)
     assert known > optimum(history, sheet, start).total
