@@ -28,7 +28,7 @@ def test_where_nothing_is_left_to_chance_it_is_the_optimum(books: str, seed: int
     def surely(rng: np.random.Generator, births: Births) -> Rates:
         return np.where(on_off(rng, births) > 0.1, 100.0, 0.0) * (rng.random(births.ages.shape) < 0.3)
 
-    history, rates = Workload(surely, objects=60, days=240).drawn(seed)
+    history, rates = Workload(surely, objects=80, days=300).drawn(seed)
     sheet = cost_sheet(chosen(shipped(), default_classes(books)), history.sizes)
     least = optimum(history, sheet, 100).total
     assert _usd(history, sheet, Knowing(sheet, rates, 100), 100) == pytest.approx(least, rel=1e-9)
