@@ -222,6 +222,12 @@ def mixture(*draws: Callable[[np.random.Generator, Births], Rates]) -> Callable[
     return draw
 
 
+def _long(
+    draw: Callable[[np.random.Generator, Births], Rates], *, days: int = 1095, is_seen_when_born: bool = True
+) -> Workload:
+    return Workload(draw, objects=3000, days=days, is_seen_when_born=is_seen_when_born)
+
+
 def _with(shape: Callable[..., Rates], **figures: float) -> Callable[[np.random.Generator, Births], Rates]:
     return lambda rng, births: shape(rng, births, **figures)
 
@@ -259,23 +265,20 @@ VALIDATION: Final[Mapping[str, tuple[Workload, tuple[int, ...]]]] = {
 """Looked at only to judge."""
 
 LONG: Final[Mapping[str, tuple[Workload, tuple[int, ...]]]] = {
-    "steady": (Workload(_with(constant, mean=-5.5, sigma=2.0), days=1095, objects=3000), (7, 8, 9)),
-    "steady_wide": (Workload(_with(constant, mean=-6.5, sigma=2.5), days=1095, objects=3000), (7, 8, 9)),
-    "ageing": (Workload(_with(ageing, mean=0.0, sigma=1.5, scale=5.0, power=1.5), days=1095, objects=3000), (7, 8, 9)),
-    "ageing_fast": (
-        Workload(_with(ageing, mean=-0.5, sigma=1.5, scale=3.0, power=1.3), days=730, objects=3000),
-        (7, 8, 9),
-    ),
-    "cooling": (Workload(_with(cooling, life=30.0, mean=-1.0), days=1095, objects=3000), (7, 8, 9)),
-    "cooling_slow": (Workload(_with(cooling, life=100.0, mean=-2.0), days=1095, objects=3000), (7, 8, 9)),
-    "never_again": (Workload(_with(never_again, share=0.8, days=10.0), days=1095, objects=3000), (7, 8, 9)),
-    "weekly_cold": (Workload(weekly, days=1095, objects=3000), (7, 8, 9)),
-    "zipf": (
-        Workload(_with(zipf, power=1.0, total=60.0), days=730, objects=3000, is_seen_when_born=False),
-        (7, 8, 9),
-    ),
-    "flash": (Workload(flash, days=1095, objects=3000), (7, 8, 9)),
-    "season": (Workload(_with(seasonal, period=91.0), days=1095, objects=3000), (7, 8, 9)),
-    "hot": (Workload(hot, days=730, objects=2000), (7, 8, 9)),
+    name: (workload, (7, 8, 9))
+    for name, workload in {
+        "steady": _long(_with(constant, mean=-5.5, sigma=2.0)),
+        "steady_wide": _long(_with(constant, mean=-6.5, sigma=2.5)),
+        "ageing": _long(_with(ageing, mean=0.0, sigma=1.5, scale=5.0, power=1.5)),
+        "ageing_fast": _long(_with(ageing, mean=-0.5, sigma=1.5, scale=3.0, power=1.3), days=730),
+        "cooling": _long(_with(cooling, life=30.0, mean=-1.0)),
+        "cooling_slow": _long(_with(cooling, life=100.0, mean=-2.0)),
+        "never_again": _long(_with(never_again, share=0.8, days=10.0)),
+        "weekly_cold": _long(weekly),
+        "zipf": _long(_with(zipf, power=1.0, total=60.0), days=730, is_seen_when_born=False),
+        "flash": _long(flash),
+        "season": _long(_with(seasonal, period=91.0)),
+        "hot": Workload(hot, days=730, objects=2000),
+    }.items()
 }
 """Colder and longer, so that there is as much to save, and as little left to chance, as where the targets come from."""
